@@ -1,0 +1,250 @@
+//! Every bound of the library, with its unit in its name.
+//!
+//! A queue, map, loop or retry that peers, users or disks can grow names one of these. Relations that the
+//! code relies on are asserted at compile time at the end of the file.
+
+// ---- ids and names ------------------------------------------------------------------------------------
+
+/// Longest collection name, in bytes.
+pub const COLLECTION_NAME_BYTES_MAX: usize = 64;
+/// Most collections in one space.
+pub const COLLECTIONS_PER_SPACE_MAX: usize = 1_024;
+/// Longest name of a space or a member, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Most spaces that one node holds.
+pub const SPACES_PER_NODE_MAX: usize = 4_096;
+
+// ---- documents ----------------------------------------------------------------------------------------
+
+/// Largest encoded change, in bytes.
+pub const CHANGE_BYTES_MAX: usize = 256 * 1024;
+/// Most operations in one change. Every character that is typed or pasted into a text is one.
+pub const CHANGE_OPS_MAX: u64 = 65_536;
+/// Most predecessors, over all operations of one change.
+pub const CHANGE_PREDS_MAX: u64 = 131_072;
+/// Most dependencies of one change.
+pub const CHANGE_DEPS_MAX: usize = 64;
+/// Most other actors that one change names.
+pub const CHANGE_ACTORS_MAX: usize = 64;
+/// Largest sequence number of an actor.
+pub const CHANGE_SEQ_MAX: u64 = 1 << 40;
+/// Largest operation counter in a document.
+pub const CHANGE_OP_COUNTER_MAX: u64 = (1 << 31) - 1;
+/// Longest map key inside a document, in bytes.
+pub const KEY_BYTES_MAX: usize = 1_024;
+/// Largest single value inside a document, in bytes.
+pub const VALUE_BYTES_MAX: usize = 128 * 1024;
+/// Deepest nesting of objects inside a document.
+pub const NESTING_DEPTH_MAX: usize = 32;
+/// Most concurrent values of one field.
+pub const CONFLICTS_PER_FIELD_MAX: usize = 1_024;
+/// Largest number that a counter starts from, either way.
+pub const COUNTER_MAX: i64 = 1 << 53;
+/// Largest increment of a counter, either way; with the bound on its start, no number of increments that a
+/// document can hold overflows it.
+pub const INCREMENT_MAX: i64 = 1 << 30;
+/// Operations up to which every admitted batch is proven by saving and loading the document.
+pub const PROOF_OPS: u64 = 512;
+/// Most heads of one document. An edit follows all of them and its actor's previous change.
+pub const HEADS_MAX: usize = 63;
+/// Largest materialised row, in bytes.
+pub const ROW_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Budget of the cache of loaded documents, in bytes.
+pub const DOCUMENT_CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+// ---- commits ------------------------------------------------------------------------------------------
+
+/// Most entities that one commit touches.
+pub const COMMIT_LEAVES_MAX: usize = 1_024;
+/// Largest encoded commit with its changes, in bytes.
+pub const COMMIT_BYTES_MAX: usize = 768 * 1024;
+/// Most membership heads that one commit names.
+pub const COMMIT_AT_MAX: usize = 16;
+
+// ---- membership ---------------------------------------------------------------------------------------
+
+/// Most previous statements that one statement names.
+pub const STATEMENT_PREV_MAX: usize = 16;
+/// Largest encoded statement, in bytes.
+pub const STATEMENT_BYTES_MAX: usize = 4 * 1024;
+/// Most statements in one membership log.
+pub const STATEMENTS_PER_SPACE_MAX: usize = 8_192;
+/// Most statements of one log that wait for others they name.
+pub const STATEMENTS_WAITING_MAX: usize = 1_024;
+/// Bytes at which one part of the reply to a joiner is closed.
+pub const JOIN_PART_BYTES: usize = 64 * 1024;
+/// Largest request to join, in bytes.
+pub const JOIN_REQUEST_BYTES_MAX: usize = 1_024;
+/// Most addresses in an invite.
+pub const INVITE_ADDRESSES_MAX: usize = 4;
+/// Longest invite as text, in bytes.
+pub const INVITE_TEXT_BYTES_MAX: usize = 1_024;
+
+// ---- frames and connections ---------------------------------------------------------------------------
+
+/// Largest frame body, in bytes.
+pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// Largest frame before the peer is known to be a member, in bytes.
+pub const HELLO_BYTES_MAX: usize = 128 * 1024;
+/// Most spaces that one hello opens.
+pub const OPENINGS_MAX: usize = 1_024;
+/// Most origins in one version vector.
+pub const VECTOR_ORIGINS_MAX: usize = 8_192;
+/// Most separate ranges beyond the contiguous part of one origin.
+pub const VECTOR_HOLES_MAX: usize = 1_024;
+/// Most commits in one batch frame.
+pub const BATCH_COMMITS_MAX: usize = 512;
+/// Bytes at which a batch frame is closed.
+pub const BATCH_BYTES: usize = 128 * 1024;
+/// Most batch frames sent and not yet answered, to one peer in one space.
+pub const BATCHES_UNDER_WAY_MAX: usize = 4;
+/// Most live commit bytes sent and not yet acknowledged, to one peer in one space; beyond it the peer is fed
+/// from the store when it acknowledges.
+pub const LIVE_UNACKED_BYTES_MAX: usize = 1024 * 1024;
+/// Most entities in one page of heads.
+pub const HEADS_PAGE_ENTITIES: usize = 1_024;
+/// Most cells of a sketch; beyond it, heads are compared range by range.
+pub const SKETCH_CELLS_MAX: usize = 8_192;
+/// Cells with which a repair begins.
+pub const SKETCH_CELLS_FIRST: usize = 128;
+/// Most actors in the clock of one entity.
+pub const CLOCK_ACTORS_MAX: usize = 4_096;
+/// Most bytes of commits that wait to be taken, from one peer in one space: its windows, and one frame.
+pub const INBOX_BYTES_MAX: usize =
+    LIVE_UNACKED_BYTES_MAX + BATCHES_UNDER_WAY_MAX * 2 * BATCH_BYTES + 4 * FRAME_BYTES_MAX;
+/// Requests to join that are under way: those that this node has made, and those that are made to it.
+pub const JOINS_MAX: usize = 16;
+/// Most rounds of repair in one sync before the space is reported as not converging.
+pub const REPAIR_ROUNDS_MAX: u32 = 16;
+/// Most connections that have not yet shown a hello.
+pub const CONNECTIONS_UNGREETED_MAX: usize = 64;
+/// Most connections of a node.
+pub const CONNECTIONS_MAX: usize = 1_024;
+/// Most streams that a peer may have open at once.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 8;
+/// Receive window of one stream, in bytes.
+pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Receive window of one connection, in bytes.
+pub const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Receive window of one stream of a connection that only joins, in bytes.
+pub const JOIN_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+/// Receive window of one connection before its peer is known to be a member, in bytes.
+pub const UNGREETED_WINDOW_BYTES: u32 = 512 * 1024;
+/// Frames read from one lane of a connection and not yet handled.
+pub const INBOUND_FRAMES_MAX: usize = 16;
+/// Bytes of those frames.
+pub const INBOUND_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Frames handed to one lane of a connection and not yet written. A peer that lets them fill up is cut off, so it
+/// exceeds what the engine sends without an acknowledgement.
+pub const OUTBOUND_FRAMES_MAX: usize = 8_192;
+/// Largest request to join, or reply to it, in bytes.
+pub const JOIN_BYTES_MAX: usize = 120 * 1024;
+/// Questions of the engine that wait for the storage queue; beyond it nothing more is read from peers.
+pub const ASKS_WAITING_MAX: usize = 256;
+/// What the storage thread has told and the engine has not taken; beyond it the thread waits.
+pub const TOLD_MAX: usize = 1_024;
+/// Longest reason that closes a connection, in bytes.
+pub const CLOSE_REASON_BYTES_MAX: usize = 256;
+
+// ---- times --------------------------------------------------------------------------------------------
+
+/// Time in which a connection completes its handshake and its hello, in milliseconds.
+pub const HELLO_DEADLINE_MS: u64 = 10_000;
+/// Time in which two devices may dial each other without knowing of it, in milliseconds.
+pub const DIALS_OVERLAP_MS: u64 = 2_000;
+/// Time in which a request to a peer is answered, in milliseconds.
+pub const REQUEST_DEADLINE_MS: u64 = 30_000;
+/// Silence after which a connection is given up, in milliseconds.
+pub const IDLE_TIMEOUT_MS: u64 = 15_000;
+/// Interval of keep-alive packets, in milliseconds.
+pub const KEEP_ALIVE_MS: u64 = 4_000;
+/// Time that a closing endpoint waits for its peers to hear of it, in milliseconds.
+pub const CLOSE_WAIT_MS: u64 = 2_000;
+/// Longest wait before an acknowledgement is sent, in milliseconds.
+pub const ACK_DELAY_MS: u64 = 20;
+/// Quiet time after a change before fingerprints are compared, in milliseconds.
+pub const CHECK_DELAY_MS: u64 = 250;
+/// Interval at which equal fingerprints are confirmed, in milliseconds.
+pub const ROOT_CHECK_MS: u64 = 60_000;
+/// Default lifetime of an invite, in milliseconds: seven days.
+pub const INVITE_LIFETIME_MS: u64 = 7 * 24 * 3_600_000;
+
+// ---- store --------------------------------------------------------------------------------------------
+
+/// Largest piece of a value in the key-value store, in bytes; larger values are split.
+pub const PIECE_BYTES_MAX: usize = 32 * 1024;
+/// Largest value, in bytes.
+pub const VALUE_TOTAL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most bytes written and not yet synced; a write beyond it syncs first.
+pub const UNSYNCED_BYTES_MAX: usize = 256 * 1024;
+/// Syncs after which the watermark file is written again.
+pub const WATERMARK_SYNCS: u32 = 64;
+/// Most damaged stores kept aside in one directory.
+pub const STORES_SET_ASIDE_MAX: u32 = 1_000;
+/// Most commits that one group commit takes.
+pub const GROUP_COMMITS_MAX: usize = 512;
+/// Requests that wait for the storage thread.
+pub const STORAGE_QUEUE_MAX: usize = 1_024;
+/// Quarantined bytes kept for one author in one space.
+pub const QUARANTINE_AUTHOR_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Quarantined bytes kept in one space.
+pub const QUARANTINE_SPACE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What a held commit costs beyond its bytes: its places in the indexes of the quarantine, in bytes.
+pub const HELD_OVERHEAD_BYTES: usize = 512;
+/// Most missing changes that a held commit is noted under; it is tried again when one of them comes.
+pub const HELD_MISSING_MAX: usize = 64;
+/// Bytes at which an answer with commits for repair is closed.
+pub const LACKING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Entities whose snapshot is due that are remembered; others are found at their next change.
+pub const SNAPSHOTS_DUE_MAX: usize = 4_096;
+
+// ---- API ----------------------------------------------------------------------------------------------
+
+/// Events that a subscriber may fall behind before it is told that it lagged.
+pub const EVENTS_BUFFER_MAX: usize = 1_024;
+/// Syncs that the app has asked for and that are not reported yet.
+pub const TICKETS_MAX: usize = 256;
+/// Peers that a node dials.
+pub const PEERS_MAX: usize = 1_024;
+/// Addresses of one peer that are tried.
+pub const ADDRESSES_PER_PEER_MAX: usize = 8;
+/// Longest address of a peer, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 255;
+/// Waits in a backoff schedule.
+pub const BACKOFF_STEPS_MAX: usize = 32;
+/// Tries to listen on the port of the last time.
+pub const PORT_TRIES_MAX: usize = 10;
+/// Wait between them, in milliseconds.
+pub const PORT_RETRY_MS: u64 = 20;
+/// Commands of the app that wait for the engine.
+pub const ORDERS_MAX: usize = 64;
+/// Pending commits that a status counts.
+pub const PENDING_COUNT_MAX: usize = 10_000;
+/// Rows that one page of a collection holds at most.
+pub const PAGE_ROWS_MAX: usize = 1_024;
+
+const _: () =
+    assert!(COUNTER_MAX as i128 + INCREMENT_MAX as i128 * CHANGE_OP_COUNTER_MAX as i128 <= i64::MAX as i128);
+const _: () = assert!(HEADS_MAX < CHANGE_DEPS_MAX);
+const _: () = assert!(CHANGE_BYTES_MAX < COMMIT_BYTES_MAX);
+const _: () = assert!(COMMIT_BYTES_MAX + HELD_OVERHEAD_BYTES < QUARANTINE_AUTHOR_BYTES_MAX);
+const _: () = assert!(QUARANTINE_AUTHOR_BYTES_MAX < QUARANTINE_SPACE_BYTES_MAX);
+const _: () = assert!(COMMIT_BYTES_MAX < LACKING_BYTES_MAX);
+const _: () = assert!(COMMIT_BYTES_MAX < FRAME_BYTES_MAX);
+const _: () = assert!(BATCH_BYTES + COMMIT_BYTES_MAX <= FRAME_BYTES_MAX);
+const _: () = assert!(HELLO_BYTES_MAX < FRAME_BYTES_MAX);
+const _: () = assert!(JOIN_BYTES_MAX < HELLO_BYTES_MAX);
+const _: () = assert!(INVITE_ADDRESSES_MAX <= ADDRESSES_PER_PEER_MAX);
+const _: () = assert!(COMMIT_AT_MAX <= STATEMENT_PREV_MAX);
+const _: () = assert!(JOIN_PART_BYTES + STATEMENT_BYTES_MAX < JOIN_STREAM_WINDOW_BYTES as usize);
+const _: () = assert!(JOIN_REQUEST_BYTES_MAX < HELLO_BYTES_MAX);
+const _: () = assert!(VALUE_BYTES_MAX < CHANGE_BYTES_MAX);
+const _: () = assert!(PIECE_BYTES_MAX < VALUE_TOTAL_BYTES_MAX);
+const _: () = assert!(ROW_BYTES_MAX < VALUE_TOTAL_BYTES_MAX);
+const _: () = assert!(FRAME_BYTES_MAX <= STREAM_WINDOW_BYTES as usize);
+const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
+const _: () = assert!(KEEP_ALIVE_MS * 2 < IDLE_TIMEOUT_MS);
+const _: () = assert!(DIALS_OVERLAP_MS < HELLO_DEADLINE_MS && DIALS_OVERLAP_MS < IDLE_TIMEOUT_MS);
+const _: () = assert!(HELLO_BYTES_MAX < UNGREETED_WINDOW_BYTES as usize);
+const _: () = assert!(UNGREETED_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
+const _: () = assert!(FRAME_BYTES_MAX < INBOUND_BYTES_MAX && INBOUND_BYTES_MAX <= u32::MAX as usize);
