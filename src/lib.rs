@@ -1,8 +1,10 @@
 //! A local-first application database whose replicas never drift apart.
 #![forbid(unsafe_code)]
 
+pub mod access;
 mod codec;
 pub mod id;
+pub mod identity;
 pub mod limits;
 pub mod metrics;
 pub mod time;

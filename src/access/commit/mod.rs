@@ -1,0 +1,625 @@
+//! A signed commit: the unit of transfer and of signature.
+//!
+//! ```text
+//! encoding   origin 40 B | count of `at`, 32 B each, ascending | count of groups, groups | signature 64 B
+//! group      length of the collection's name, the name | oseq | count of leaves, leaves    all open
+//!            00 | count, 32 B each                                                         all blind
+//! leaf       entity 16 B | seq | length of the change, the change
+//! signed     origin | count of `at`, 32 B each | count of leaves, the hash of each leaf 32 B
+//! leaf hash  blake3 of "driftless/leaf/v1" 00 | space | collection | entity | oseq | of | seq | head
+//! ```
+//!
+//! Neither the space, which the frame names, nor a leaf's `of` and `head` travel: a group holds every leaf
+//! that the commit has in its collection, so its length is `of`, and a withheld leaf changes the hash of
+//! all others. Leaves ascend by collection and entity; a receiver that may not read a collection gets
+//! hashes in its place.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::codec::{CodecError, Decode, Encode as _, Reader, Writer};
+use crate::id::{
+    ChangeHash, CollectionName, CommitHash, EntityId, Origin, Oseq, PeerId, SpaceId, StatementHash,
+};
+use crate::identity::{self, Identity, Purpose, Signature};
+use crate::limits::{CHANGE_BYTES_MAX, CHANGE_SEQ_MAX, COLLECTION_NAME_BYTES_MAX, COMMIT_AT_MAX};
+use crate::limits::{COMMIT_BYTES_MAX, COMMIT_LEAVES_MAX};
+
+use super::AccessError;
+
+/// Where the hashed part of an Automerge chunk begins: behind the magic bytes and the checksum.
+const CHUNK_HASHED_FROM: usize = 8;
+
+/// One change of a commit, as its signature covers it. All leaves of one collection share `oseq`.
+///
+/// # Example
+///
+/// ```
+/// # use driftless::access::{Leaf, change_hash};
+/// # use driftless::id::{CollectionName, EntityId, Incarnation, Origin, Oseq, SpaceId};
+/// # use driftless::identity::Identity;
+/// # let (ada, space) = (Identity::from_seed([1; 32]), SpaceId::new([7; 32]));
+/// # let origin = Origin { peer: ada.peer(), incarnation: Incarnation(1) };
+/// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
+/// let leaf = Leaf {
+///     collection: CollectionName::new("tickets")?,
+///     entity: EntityId::new([1; 16]),
+///     oseq: Oseq(1),
+///     of: 1,
+///     seq: 1,
+///     head: change_hash(&change).ok_or("too short")?,
+/// };
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// The collection.
+    pub collection: CollectionName,
+    /// The entity.
+    pub entity: EntityId,
+    /// The commit's number among those of its origin in this collection.
+    pub oseq: Oseq,
+    /// How many leaves this commit has in this collection, so nobody can withhold one unseen.
+    pub of: u32,
+    /// The actor's sequence number (actor = `ActorId::derive(space, entity, origin)`).
+    pub seq: u64,
+    /// The hash of the change.
+    pub head: ChangeHash,
+}
+
+/// A leaf, or its hash where the receiver may not read the collection.
+///
+/// # Example
+///
+/// ```
+/// # use driftless::access::{Commit, Leaf, Slot, change_hash};
+/// # use driftless::id::{CollectionName, EntityId, Incarnation, Origin, Oseq, SpaceId};
+/// # use driftless::identity::Identity;
+/// # let (ada, space) = (Identity::from_seed([1; 32]), SpaceId::new([7; 32]));
+/// # let origin = Origin { peer: ada.peer(), incarnation: Incarnation(1) };
+/// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
+/// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
+/// # let head = change_hash(&change).ok_or("too short")?;
+/// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+/// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
+/// for slot in &commit.slots {
+///     match slot {
+///         Slot::Open { leaf, change } => println!("{}: {} bytes", leaf.collection, change.len()),
+///         Slot::Blind(_) => println!("not for you"),
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// A leaf and the change chunk that its `head` is the hash of.
+    Open {
+        /// The leaf.
+        leaf: Leaf,
+        /// One Automerge change chunk.
+        change: Vec<u8>,
+    },
+    /// The hash of a leaf that is not shown.
+    Blind([u8; 32]),
+}
+
+/// A signed commit with the change chunks of its open leaves.
+///
+/// # Example
+///
+/// ```
+/// # use driftless::access::{Commit, Leaf, change_hash};
+/// # use driftless::id::{CollectionName, EntityId, Incarnation, Origin, Oseq, SpaceId};
+/// # use driftless::identity::Identity;
+/// # let (ada, space) = (Identity::from_seed([1; 32]), SpaceId::new([7; 32]));
+/// # let origin = Origin { peer: ada.peer(), incarnation: Incarnation(1) };
+/// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
+/// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
+/// # let head = change_hash(&change).ok_or("too short")?;
+/// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+/// let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
+/// commit.verify()?;
+/// assert_eq!(Commit::decode(space, &commit.encode())?, commit);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The space.
+    pub space: SpaceId,
+    /// Who made it.
+    pub origin: Origin,
+    /// The heads of the membership log at which its author judged that it may; ascending.
+    pub at: Vec<StatementHash>,
+    /// Its leaves, ascending by collection and entity.
+    pub slots: Vec<Slot>,
+    /// The signature of the origin's device.
+    pub signature: Signature,
+}
+
+/// Returns the hash by which Automerge knows the change in `chunk`; `None` when it is too short to be a
+/// chunk.
+///
+/// # Example
+///
+/// ```
+/// # use driftless::access::{Commit, Leaf, change_hash};
+/// # use driftless::id::{CollectionName, EntityId, Incarnation, Origin, Oseq, SpaceId};
+/// # use driftless::identity::Identity;
+/// # let (ada, space) = (Identity::from_seed([1; 32]), SpaceId::new([7; 32]));
+/// # let origin = Origin { peer: ada.peer(), incarnation: Incarnation(1) };
+/// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
+/// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
+/// # let head = change_hash(&change).ok_or("too short")?;
+/// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+/// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
+/// let Some((leaf, change)) = commit.open().next() else { return Err("no open leaf".into()) };
+/// assert_eq!(change_hash(change), Some(leaf.head));
+/// assert_eq!(change_hash(b"short"), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn change_hash(chunk: &[u8]) -> Option<ChangeHash> {
+    let hashed = chunk.get(CHUNK_HASHED_FROM..).filter(|hashed| !hashed.is_empty())?;
+    Some(ChangeHash::new(Sha256::digest(hashed).into()))
+}
+
+impl Leaf {
+    fn hash(&self, space: &SpaceId) -> [u8; 32] {
+        let mut out = Writer::new();
+        out.raw(b"driftless/leaf/v1\0");
+        space.encode(&mut out);
+        self.collection.encode(&mut out);
+        self.entity.encode(&mut out);
+        self.oseq.encode(&mut out);
+        out.varint(u64::from(self.of));
+        out.varint(self.seq);
+        self.head.encode(&mut out);
+        *blake3::hash(out.as_bytes()).as_bytes()
+    }
+}
+
+impl Commit {
+    /// Signs a commit of this device. The leaves are sorted here.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError::Malformed`] when the origin is another device, a leaf does not fit its change or the
+    /// other leaves of its collection, or `at` is not ascending; [`AccessError::TooMany`] and
+    /// [`AccessError::TooLarge`] over the limits of a commit.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Commit, Leaf, change_hash};
+    /// # use driftless::id::{CollectionName, EntityId, Incarnation, Origin, Oseq, SpaceId};
+    /// # use driftless::identity::Identity;
+    /// # let (ada, space) = (Identity::from_seed([1; 32]), SpaceId::new([7; 32]));
+    /// # let origin = Origin { peer: ada.peer(), incarnation: Incarnation(1) };
+    /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
+    /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
+    /// # let head = change_hash(&change).ok_or("too short")?;
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+    /// let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
+    /// assert_eq!(commit.origin, origin);
+    /// commit.verify()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn sign(
+        identity: &Identity,
+        space: SpaceId,
+        origin: Origin,
+        at: Vec<StatementHash>,
+        slots: Vec<(Leaf, Vec<u8>)>,
+    ) -> Result<Self, AccessError> {
+        if origin.peer != identity.peer() {
+            return Err(AccessError::Malformed {
+                what: "the origin of a commit is not the device that signs it",
+            });
+        }
+        if at.len() > COMMIT_AT_MAX {
+            return Err(AccessError::TooMany { what: "membership heads in a commit", max: COMMIT_AT_MAX });
+        }
+        if !strictly_ascending(&at) {
+            return Err(AccessError::Malformed {
+                what: "the membership heads of a commit are not ascending",
+            });
+        }
+        let slots = checked_leaves(slots)?;
+        let mut commit = Self { space, origin, at, slots, signature: Signature([0; 64]) };
+        commit.signature = identity.sign(Purpose::Commit, &space, &commit.signed());
+        let bytes = commit.encode().len();
+        if bytes > COMMIT_BYTES_MAX {
+            return Err(AccessError::TooLarge { what: "commit", bytes, bytes_max: COMMIT_BYTES_MAX });
+        }
+        Ok(commit)
+    }
+
+    /// Reads a commit of `space`: its structure, within the limits. The signature is not verified.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError::Codec`] when the bytes are not the one encoding of a commit,
+    /// [`AccessError::TooLarge`] and [`AccessError::TooMany`] over the limits, [`AccessError::Malformed`]
+    /// when no leaf is open.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Commit, Leaf, change_hash};
+    /// # use driftless::id::{CollectionName, EntityId, Incarnation, Origin, Oseq, SpaceId};
+    /// # use driftless::identity::Identity;
+    /// # let (ada, space) = (Identity::from_seed([1; 32]), SpaceId::new([7; 32]));
+    /// # let origin = Origin { peer: ada.peer(), incarnation: Incarnation(1) };
+    /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
+    /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
+    /// # let head = change_hash(&change).ok_or("too short")?;
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+    /// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
+    /// let read = Commit::decode(space, &commit.encode())?;
+    /// read.verify()?;
+    /// assert_eq!(read.hash(), commit.hash());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn decode(space: SpaceId, bytes: &[u8]) -> Result<Self, AccessError> {
+        if bytes.len() > COMMIT_BYTES_MAX {
+            let bytes = bytes.len();
+            return Err(AccessError::TooLarge { what: "commit", bytes, bytes_max: COMMIT_BYTES_MAX });
+        }
+        let mut input = Reader::new(bytes);
+        let origin = Origin { peer: PeerId::decode(&mut input)?, incarnation: Decode::decode(&mut input)? };
+        let mut at = Vec::new();
+        for _ in 0..input.count("membership heads", COMMIT_AT_MAX)? {
+            at.push(StatementHash::decode(&mut input)?);
+        }
+        if !strictly_ascending(&at) {
+            return Err(CodecError::NotCanonical { what: "membership heads" }.into());
+        }
+        let slots = decode_slots(&mut input)?;
+        let signature = Signature(input.array("signature")?);
+        input.finish()?;
+        Ok(Self { space, origin, at, slots, signature })
+    }
+
+    /// Returns the one encoding of the commit. The space is not repeated: the frame names it.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Commit, Leaf, change_hash};
+    /// # use driftless::id::{CollectionName, EntityId, Incarnation, Origin, Oseq, SpaceId};
+    /// # use driftless::identity::Identity;
+    /// # let (ada, space) = (Identity::from_seed([1; 32]), SpaceId::new([7; 32]));
+    /// # let origin = Origin { peer: ada.peer(), incarnation: Incarnation(1) };
+    /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
+    /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
+    /// # let head = change_hash(&change).ok_or("too short")?;
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+    /// let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
+    /// let bytes = commit.encode();
+    /// assert_eq!(Commit::decode(commit.space, &bytes)?, commit);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let groups: Vec<&[Slot]> = self.slots.chunk_by(|a, b| group_of(a) == group_of(b)).collect();
+        let mut out = Writer::new();
+        self.encode_start(&mut out);
+        out.count(groups.len());
+        for group in groups {
+            match group.first() {
+                Some(Slot::Open { leaf, .. }) => {
+                    leaf.collection.encode(&mut out);
+                    leaf.oseq.encode(&mut out);
+                }
+                Some(Slot::Blind(_)) | None => out.count(0),
+            }
+            out.count(group.len());
+            for slot in group {
+                match slot {
+                    Slot::Open { leaf, change } => {
+                        leaf.entity.encode(&mut out);
+                        out.varint(leaf.seq);
+                        out.bytes(change);
+                    }
+                    Slot::Blind(hash) => out.raw(hash),
+                }
+            }
+        }
+        out.raw(&self.signature.0);
+        out.into_bytes()
+    }
+
+    /// Verifies the signature of the origin's device over all leaves.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError::Identity`] when it does not verify.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Commit, Leaf, change_hash};
+    /// # use driftless::id::{CollectionName, EntityId, Incarnation, Origin, Oseq, SpaceId};
+    /// # use driftless::identity::Identity;
+    /// # let (ada, space) = (Identity::from_seed([1; 32]), SpaceId::new([7; 32]));
+    /// # let origin = Origin { peer: ada.peer(), incarnation: Incarnation(1) };
+    /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
+    /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
+    /// # let head = change_hash(&change).ok_or("too short")?;
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+    /// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
+    /// commit.verify()?;
+    /// let elsewhere = Commit { space: SpaceId::new([8; 32]), ..commit };
+    /// assert!(elsewhere.verify().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn verify(&self) -> Result<(), AccessError> {
+        let signed = self.signed();
+        Ok(identity::verify(&self.origin.peer, Purpose::Commit, &self.space, &signed, &self.signature)?)
+    }
+
+    /// Returns the hash of what the signature covers: the same however many leaves are blind.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Commit, Leaf, change_hash};
+    /// # use driftless::id::{CollectionName, EntityId, Incarnation, Origin, Oseq, SpaceId};
+    /// # use driftless::identity::Identity;
+    /// # let (ada, space) = (Identity::from_seed([1; 32]), SpaceId::new([7; 32]));
+    /// # let origin = Origin { peer: ada.peer(), incarnation: Incarnation(1) };
+    /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
+    /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
+    /// # let head = change_hash(&change).ok_or("too short")?;
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+    /// let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
+    /// let read = Commit::decode(space, &commit.encode())?;
+    /// assert_eq!(read.hash(), commit.hash());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn hash(&self) -> CommitHash {
+        let mut out = Writer::new();
+        out.raw(b"driftless/commit-hash/v1\0");
+        self.space.encode(&mut out);
+        out.raw(&self.signed());
+        CommitHash::new(*blake3::hash(out.as_bytes()).as_bytes())
+    }
+
+    /// Returns the collection and `oseq` of the open leaves, ascending, one of each.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Commit, Leaf, change_hash};
+    /// # use driftless::id::{CollectionName, EntityId, Incarnation, Origin, Oseq, SpaceId};
+    /// # use driftless::identity::Identity;
+    /// # let (ada, space) = (Identity::from_seed([1; 32]), SpaceId::new([7; 32]));
+    /// # let origin = Origin { peer: ada.peer(), incarnation: Incarnation(1) };
+    /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
+    /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
+    /// # let head = change_hash(&change).ok_or("too short")?;
+    /// let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+    /// let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
+    /// assert_eq!(commit.parts(), [(CollectionName::new("tickets")?, Oseq(1))]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn parts(&self) -> Vec<(CollectionName, Oseq)> {
+        let mut parts: Vec<_> = self.open().map(|(leaf, _)| (leaf.collection.clone(), leaf.oseq)).collect();
+        parts.dedup();
+        parts
+    }
+
+    /// Iterates over the open leaves and their changes.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Commit, Leaf, change_hash};
+    /// # use driftless::id::{CollectionName, EntityId, Incarnation, Origin, Oseq, SpaceId};
+    /// # use driftless::identity::Identity;
+    /// # let (ada, space) = (Identity::from_seed([1; 32]), SpaceId::new([7; 32]));
+    /// # let origin = Origin { peer: ada.peer(), incarnation: Incarnation(1) };
+    /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
+    /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
+    /// # let head = change_hash(&change).ok_or("too short")?;
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+    /// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
+    /// for (leaf, change) in commit.open() {
+    ///     assert_eq!(change_hash(change), Some(leaf.head));
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open(&self) -> impl Iterator<Item = (&Leaf, &[u8])> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Open { leaf, change } => Some((leaf, change.as_slice())),
+            Slot::Blind(_) => None,
+        })
+    }
+
+    /// Returns the same commit with the leaves of other collections blinded; `None` when nothing stays open.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Commit, Leaf, change_hash};
+    /// # use driftless::id::{CollectionName, EntityId, Incarnation, Origin, Oseq, SpaceId};
+    /// # use driftless::identity::Identity;
+    /// # let (ada, space) = (Identity::from_seed([1; 32]), SpaceId::new([7; 32]));
+    /// # let origin = Origin { peer: ada.peer(), incarnation: Incarnation(1) };
+    /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
+    /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
+    /// # let head = change_hash(&change).ok_or("too short")?;
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+    /// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
+    /// let same = commit.blinded(&|collection| collection.as_str() == "tickets");
+    /// assert_eq!(same.as_ref(), Some(&commit));
+    /// assert_eq!(commit.blinded(&|_| false), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn blinded(&self, readable: &dyn Fn(&CollectionName) -> bool) -> Option<Self> {
+        let mut slots = Vec::with_capacity(self.slots.len());
+        let mut is_open = false;
+        for group in self.slots.chunk_by(|a, b| group_of(a) == group_of(b)) {
+            let shown = group.first().and_then(group_of).is_some_and(|(collection, _)| readable(collection));
+            is_open |= shown;
+            slots.extend(group.iter().map(|slot| match slot {
+                Slot::Open { leaf, .. } if !shown => Slot::Blind(leaf.hash(&self.space)),
+                Slot::Open { .. } | Slot::Blind(_) => slot.clone(),
+            }));
+        }
+        let (origin, at, signature) = (self.origin, self.at.clone(), self.signature);
+        is_open.then_some(Self { space: self.space, origin, at, slots, signature })
+    }
+
+    fn encode_start(&self, out: &mut Writer) {
+        self.origin.encode(out);
+        out.count(self.at.len());
+        for hash in &self.at {
+            hash.encode(out);
+        }
+    }
+
+    fn signed(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        self.encode_start(&mut out);
+        out.count(self.slots.len());
+        for slot in &self.slots {
+            match slot {
+                Slot::Open { leaf, .. } => out.raw(&leaf.hash(&self.space)),
+                Slot::Blind(hash) => out.raw(hash),
+            }
+        }
+        out.into_bytes()
+    }
+}
+
+/// Slots with equal answers stand in one group of the encoding.
+fn group_of(slot: &Slot) -> Option<(&CollectionName, Oseq)> {
+    match slot {
+        Slot::Open { leaf, .. } => Some((&leaf.collection, leaf.oseq)),
+        Slot::Blind(_) => None,
+    }
+}
+
+fn strictly_ascending<T: Ord>(items: &[T]) -> bool {
+    items.is_sorted_by(|a, b| a < b)
+}
+
+/// Sorts the leaves of a commit that is to be signed, and checks them against each other and their changes.
+fn checked_leaves(mut leaves: Vec<(Leaf, Vec<u8>)>) -> Result<Vec<Slot>, AccessError> {
+    if leaves.is_empty() {
+        return Err(AccessError::Malformed { what: "a commit without leaves" });
+    }
+    if leaves.len() > COMMIT_LEAVES_MAX {
+        return Err(AccessError::TooMany { what: "leaves in a commit", max: COMMIT_LEAVES_MAX });
+    }
+    leaves.sort_by(|(a, _), (b, _)| (&a.collection, a.entity).cmp(&(&b.collection, b.entity)));
+    if !leaves.is_sorted_by(|(a, _), (b, _)| (&a.collection, a.entity) < (&b.collection, b.entity)) {
+        return Err(AccessError::Malformed { what: "a commit with two leaves for one entity" });
+    }
+    for group in leaves.chunk_by(|(a, _), (b, _)| a.collection == b.collection) {
+        let Some((first, _)) = group.first() else { continue };
+        for (leaf, change) in group {
+            if leaf.oseq != first.oseq || leaf.oseq.0 == 0 {
+                return Err(AccessError::Malformed {
+                    what: "leaves of one collection do not share one number",
+                });
+            }
+            if leaf.of as usize != group.len() {
+                return Err(AccessError::Malformed { what: "a leaf miscounts the leaves of its collection" });
+            }
+            if leaf.seq == 0 || leaf.seq > CHANGE_SEQ_MAX {
+                return Err(AccessError::Malformed { what: "the sequence number of a leaf" });
+            }
+            if change.len() > CHANGE_BYTES_MAX {
+                let bytes = change.len();
+                return Err(AccessError::TooLarge { what: "change", bytes, bytes_max: CHANGE_BYTES_MAX });
+            }
+            if change_hash(change) != Some(leaf.head) {
+                return Err(AccessError::Malformed {
+                    what: "the head of a leaf is not the hash of its change",
+                });
+            }
+        }
+    }
+    Ok(leaves.into_iter().map(|(leaf, change)| Slot::Open { leaf, change }).collect())
+}
+
+fn decode_slots(input: &mut Reader<'_>) -> Result<Vec<Slot>, AccessError> {
+    let mut slots = Vec::new();
+    let mut last: Option<CollectionName> = None;
+    let mut after_blind = false;
+    for _ in 0..input.count("groups", COMMIT_LEAVES_MAX)? {
+        let name = input.text("collection name", COLLECTION_NAME_BYTES_MAX)?;
+        let is_blind = name.is_empty();
+        if is_blind {
+            if after_blind {
+                return Err(CodecError::NotCanonical { what: "blind leaves" }.into());
+            }
+            for _ in 0..group_len(input, slots.len())? {
+                slots.push(Slot::Blind(input.array("blind leaf")?));
+            }
+        } else {
+            let name =
+                CollectionName::new(name).map_err(|_| CodecError::Invalid { what: "collection name" })?;
+            if last.as_ref().is_some_and(|last| *last >= name) {
+                return Err(CodecError::NotCanonical { what: "collections" }.into());
+            }
+            decode_open(input, &name, &mut slots)?;
+            last = Some(name);
+        }
+        after_blind = is_blind;
+    }
+    if last.is_none() {
+        return Err(AccessError::Malformed { what: "a commit without an open leaf" });
+    }
+    Ok(slots)
+}
+
+/// Reads how many leaves a group has: at least one, and no more than the commit may still have.
+fn group_len(input: &mut Reader<'_>, before: usize) -> Result<usize, AccessError> {
+    let count = input.count("leaves", COMMIT_LEAVES_MAX)?;
+    if count == 0 {
+        return Err(CodecError::NotCanonical { what: "leaves" }.into());
+    }
+    if before + count > COMMIT_LEAVES_MAX {
+        return Err(AccessError::TooMany { what: "leaves in a commit", max: COMMIT_LEAVES_MAX });
+    }
+    Ok(count)
+}
+
+fn decode_open(
+    input: &mut Reader<'_>,
+    collection: &CollectionName,
+    slots: &mut Vec<Slot>,
+) -> Result<(), AccessError> {
+    let oseq = Oseq::decode(input)?;
+    if oseq.0 == 0 {
+        return Err(CodecError::Invalid { what: "oseq" }.into());
+    }
+    let of = group_len(input, slots.len())?;
+    let mut last: Option<EntityId> = None;
+    for _ in 0..of {
+        let entity = EntityId::decode(input)?;
+        if last.is_some_and(|last| last >= entity) {
+            return Err(CodecError::NotCanonical { what: "entities" }.into());
+        }
+        last = Some(entity);
+        let seq = input.varint("seq")?;
+        if seq == 0 || seq > CHANGE_SEQ_MAX {
+            return Err(CodecError::Invalid { what: "seq" }.into());
+        }
+        let change = input.bytes("change", CHANGE_BYTES_MAX)?;
+        let head = change_hash(change).ok_or(CodecError::Invalid { what: "change" })?;
+        let collection = collection.clone();
+        // The count was read within COMMIT_LEAVES_MAX.
+        let leaf = Leaf { collection, entity, oseq, of: of as u32, seq, head };
+        slots.push(Slot::Open { leaf, change: change.to_vec() });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,574 @@
+//! What the statements of a space add up to: its members, their devices and roles, and who may do what.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::id::{CollectionName, MemberId, PeerId, SpaceId, StatementHash};
+use crate::limits::{COMMIT_AT_MAX, STATEMENT_PREV_MAX};
+
+use super::graph::{Bits, Graph};
+use super::resolve::{self, Resolution};
+use super::{AccessError, Action, Body, Role};
+
+/// The members of a space as one set of statements makes them. Immutable; shared by `Arc`.
+///
+/// # Example
+///
+/// ```
+/// # use driftless::access::{Invite, InviteKind, Log, Role};
+/// # use driftless::{Timestamp, identity::Identity};
+/// # let (ada, later) = (Identity::from_seed([1; 32]), Timestamp::from_unix_ms(9));
+/// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+/// # let bob = Identity::from_seed([2; 32]);
+/// # let invite = Invite::new(InviteKind::Member, log.space(), ada.peer(), vec![], [7; 16], later)?;
+/// # log.insert(log.invite(&ada, Role::Writer, invite.key(), later)?)?;
+/// # let request = invite.request(&bob, "Bob", "phone", &[5; 32])?;
+/// # log.insert(log.redeem(&ada, &request, bob.peer(), &[5; 32], later)?)?;
+/// let membership = log.membership();
+/// let names: Vec<&str> = membership.members().iter().map(|member| member.name.as_str()).collect();
+/// assert_eq!(names, ["Ada", "Bob"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Membership {
+    pub(super) space: SpaceId,
+    pub(super) graph: Arc<Graph>,
+    pub(super) resolution: Resolution,
+    name: String,
+    members: Vec<Member>,
+    /// Devices that are not removed, with the place of their member and the role that they have.
+    live: BTreeMap<PeerId, Vec<(usize, Role)>>,
+    rules: BTreeMap<CollectionName, (Role, Role)>,
+    heads: Vec<StatementHash>,
+}
+
+/// A person, by one record. A person who was removed and comes back has another record.
+///
+/// # Example
+///
+/// ```
+/// # use driftless::access::{Invite, InviteKind, Log, Role};
+/// # use driftless::{Timestamp, identity::Identity};
+/// # let (ada, later) = (Identity::from_seed([1; 32]), Timestamp::from_unix_ms(9));
+/// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+/// # let bob = Identity::from_seed([2; 32]);
+/// # let invite = Invite::new(InviteKind::Member, log.space(), ada.peer(), vec![], [7; 16], later)?;
+/// # log.insert(log.invite(&ada, Role::Writer, invite.key(), later)?)?;
+/// # let request = invite.request(&bob, "Bob", "phone", &[5; 32])?;
+/// # log.insert(log.redeem(&ada, &request, bob.peer(), &[5; 32], later)?)?;
+/// let membership = log.membership();
+/// let member = membership.member_of(&bob.peer()).ok_or("no member")?;
+/// assert_eq!((member.name.as_str(), member.role), ("Bob", Role::Writer));
+/// assert_eq!(member.devices[0].name, "phone");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The statement that added it.
+    pub id: MemberId,
+    /// What it calls itself.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// Its devices, those removed among them, in the order of their enrolment.
+    pub devices: Vec<Device>,
+    /// It was removed, for good.
+    pub removed: bool,
+}
+
+/// A device of a member.
+///
+/// # Example
+///
+/// ```
+/// # use driftless::access::{Invite, InviteKind, Log, Role};
+/// # use driftless::{Timestamp, identity::Identity};
+/// # let (ada, later) = (Identity::from_seed([1; 32]), Timestamp::from_unix_ms(9));
+/// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+/// # let bob = Identity::from_seed([2; 32]);
+/// # let invite = Invite::new(InviteKind::Member, log.space(), ada.peer(), vec![], [7; 16], later)?;
+/// # log.insert(log.invite(&ada, Role::Writer, invite.key(), later)?)?;
+/// # let request = invite.request(&bob, "Bob", "phone", &[5; 32])?;
+/// # log.insert(log.redeem(&ada, &request, bob.peer(), &[5; 32], later)?)?;
+/// let membership = log.membership();
+/// for device in membership.members().iter().flat_map(|member| &member.devices) {
+///     println!("{} is {}", device.name, device.peer);
+///     assert!(!device.removed);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its key.
+    pub peer: PeerId,
+    /// What it calls itself.
+    pub name: String,
+    /// It was removed, or its member was.
+    pub removed: bool,
+    /// The statement that enrolled it.
+    pub enrolment: StatementHash,
+}
+
+impl Membership {
+    /// Resolves the statements of a graph.
+    pub(super) fn of(space: SpaceId, graph: Arc<Graph>, heads: &BTreeSet<usize>) -> Self {
+        let resolution = resolve::resolve(&graph);
+        let heads = best_heads(&graph, &resolution, heads);
+        let all = |_: usize| true;
+        let mut live: BTreeMap<PeerId, Vec<(usize, Role)>> = BTreeMap::new();
+        let mut members = Vec::with_capacity(resolution.members.len());
+        for (place, number) in resolution.members.iter().copied().enumerate() {
+            let role = resolution.role(&graph, number, &all).unwrap_or(Role::Reader);
+            let member = member_at(&graph, &resolution, number, role);
+            for device in member.devices.iter().filter(|device| !device.removed) {
+                live.entry(device.peer).or_default().push((place, role));
+            }
+            members.push(member);
+        }
+        let rules = resolution
+            .rules
+            .keys()
+            .filter_map(|collection| Some((collection.clone(), resolution.rule(&graph, collection, &all)?)))
+            .collect();
+        let name = name_of(&graph, &resolution);
+        Self { space, graph, resolution, name, members, live, rules, heads }
+    }
+
+    /// Returns the space.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::Log;
+    /// # use driftless::identity::Identity;
+    /// let ada = Identity::from_seed([1; 32]);
+    /// let (log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+    /// assert_eq!(log.membership().space(), log.space());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn space(&self) -> SpaceId {
+        self.space
+    }
+
+    /// Returns the space's name.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::Log;
+    /// # use driftless::identity::Identity;
+    /// let ada = Identity::from_seed([1; 32]);
+    /// let (log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+    /// assert_eq!(log.membership().name(), "Corner Repairs");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the members, the most senior first, those removed among them.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Invite, InviteKind, Log, Role};
+    /// # use driftless::{Timestamp, identity::Identity};
+    /// # let (ada, later) = (Identity::from_seed([1; 32]), Timestamp::from_unix_ms(9));
+    /// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+    /// # let bob = Identity::from_seed([2; 32]);
+    /// # let invite = Invite::new(InviteKind::Member, log.space(), ada.peer(), vec![], [7; 16], later)?;
+    /// # log.insert(log.invite(&ada, Role::Writer, invite.key(), later)?)?;
+    /// # let request = invite.request(&bob, "Bob", "phone", &[5; 32])?;
+    /// # log.insert(log.redeem(&ada, &request, bob.peer(), &[5; 32], later)?)?;
+    /// let membership = log.membership();
+    /// assert_eq!(membership.members()[0].name, "Ada");
+    /// assert_eq!(membership.members()[1].name, "Bob");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Returns the member with this id, also when it was removed.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Invite, InviteKind, Log, Role};
+    /// # use driftless::{Timestamp, identity::Identity};
+    /// # let (ada, later) = (Identity::from_seed([1; 32]), Timestamp::from_unix_ms(9));
+    /// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+    /// # let bob = Identity::from_seed([2; 32]);
+    /// # let invite = Invite::new(InviteKind::Member, log.space(), ada.peer(), vec![], [7; 16], later)?;
+    /// # log.insert(log.invite(&ada, Role::Writer, invite.key(), later)?)?;
+    /// # let request = invite.request(&bob, "Bob", "phone", &[5; 32])?;
+    /// # log.insert(log.redeem(&ada, &request, bob.peer(), &[5; 32], later)?)?;
+    /// let bobs = log.membership().member_of(&bob.peer()).ok_or("no member")?.id;
+    /// let membership = log.membership();
+    /// assert_eq!(membership.member(&bobs).ok_or("no member")?.name, "Bob");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn member(&self, id: &MemberId) -> Option<&Member> {
+        self.members.iter().find(|member| member.id == *id)
+    }
+
+    /// Returns the member whose device this is; `None` when it was removed. Of a device that was enrolled
+    /// twice, the most senior.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Invite, InviteKind, Log, Role};
+    /// # use driftless::{Timestamp, identity::Identity};
+    /// # let (ada, later) = (Identity::from_seed([1; 32]), Timestamp::from_unix_ms(9));
+    /// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+    /// # let bob = Identity::from_seed([2; 32]);
+    /// # let invite = Invite::new(InviteKind::Member, log.space(), ada.peer(), vec![], [7; 16], later)?;
+    /// # log.insert(log.invite(&ada, Role::Writer, invite.key(), later)?)?;
+    /// # let request = invite.request(&bob, "Bob", "phone", &[5; 32])?;
+    /// # log.insert(log.redeem(&ada, &request, bob.peer(), &[5; 32], later)?)?;
+    /// let membership = log.membership();
+    /// let member = membership.member_of(&bob.peer()).ok_or("no member")?;
+    /// log.insert(log.remove_member(&ada, member.id)?)?;
+    /// assert!(log.membership().member_of(&bob.peer()).is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn member_of(&self, device: &PeerId) -> Option<&Member> {
+        let (place, _) = self.live.get(device)?.first()?;
+        self.members.get(*place)
+    }
+
+    /// Returns the member whose device this is or was: for showing who wrote something, not for deciding.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Invite, InviteKind, Log, Role};
+    /// # use driftless::{Timestamp, identity::Identity};
+    /// # let (ada, later) = (Identity::from_seed([1; 32]), Timestamp::from_unix_ms(9));
+    /// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+    /// # let bob = Identity::from_seed([2; 32]);
+    /// # let invite = Invite::new(InviteKind::Member, log.space(), ada.peer(), vec![], [7; 16], later)?;
+    /// # log.insert(log.invite(&ada, Role::Writer, invite.key(), later)?)?;
+    /// # let request = invite.request(&bob, "Bob", "phone", &[5; 32])?;
+    /// # log.insert(log.redeem(&ada, &request, bob.peer(), &[5; 32], later)?)?;
+    /// # let bobs = log.membership().member_of(&bob.peer()).ok_or("no member")?.id;
+    /// log.insert(log.remove_member(&ada, bobs)?)?;
+    /// let membership = log.membership();
+    /// assert_eq!(membership.author_of(&bob.peer()).ok_or("no member")?.name, "Bob");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn author_of(&self, device: &PeerId) -> Option<&Member> {
+        let was = |member: &&Member| member.devices.iter().any(|other| other.peer == *device);
+        self.member_of(device).or_else(|| self.members.iter().find(was))
+    }
+
+    /// Iterates over the devices that are not removed, in the order of their keys.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Invite, InviteKind, Log, Role};
+    /// # use driftless::{Timestamp, identity::Identity};
+    /// # let (ada, later) = (Identity::from_seed([1; 32]), Timestamp::from_unix_ms(9));
+    /// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+    /// # let bob = Identity::from_seed([2; 32]);
+    /// # let invite = Invite::new(InviteKind::Member, log.space(), ada.peer(), vec![], [7; 16], later)?;
+    /// # log.insert(log.invite(&ada, Role::Writer, invite.key(), later)?)?;
+    /// # let request = invite.request(&bob, "Bob", "phone", &[5; 32])?;
+    /// # log.insert(log.redeem(&ada, &request, bob.peer(), &[5; 32], later)?)?;
+    /// let membership = log.membership();
+    /// assert_eq!(membership.devices().count(), 2);
+    /// assert!(membership.devices().any(|device| *device == bob.peer()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn devices(&self) -> impl Iterator<Item = &PeerId> {
+        self.live.keys()
+    }
+
+    /// Returns the role of a device that is not removed.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Invite, InviteKind, Log, Role};
+    /// # use driftless::{Timestamp, identity::Identity};
+    /// # let (ada, later) = (Identity::from_seed([1; 32]), Timestamp::from_unix_ms(9));
+    /// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+    /// # let bob = Identity::from_seed([2; 32]);
+    /// # let invite = Invite::new(InviteKind::Member, log.space(), ada.peer(), vec![], [7; 16], later)?;
+    /// # log.insert(log.invite(&ada, Role::Writer, invite.key(), later)?)?;
+    /// # let request = invite.request(&bob, "Bob", "phone", &[5; 32])?;
+    /// # log.insert(log.redeem(&ada, &request, bob.peer(), &[5; 32], later)?)?;
+    /// let membership = log.membership();
+    /// assert_eq!(membership.role(&ada.peer()), Some(Role::Owner));
+    /// assert_eq!(membership.role(&bob.peer()), Some(Role::Writer));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn role(&self, device: &PeerId) -> Option<Role> {
+        self.live.get(device)?.iter().map(|(_, role)| *role).max()
+    }
+
+    /// Returns the least roles that read and write a collection.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Log, Role};
+    /// # use driftless::{id::CollectionName, identity::Identity};
+    /// # let ada = Identity::from_seed([1; 32]);
+    /// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+    /// let wages = CollectionName::new("wages")?;
+    /// assert_eq!(log.membership().rule(&wages), (Role::Reader, Role::Writer));
+    /// log.insert(log.set_rule(&ada, &wages, Role::Admin, Role::Owner)?)?;
+    /// assert_eq!(log.membership().rule(&wages), (Role::Admin, Role::Owner));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn rule(&self, collection: &CollectionName) -> (Role, Role) {
+        self.rules.get(collection).copied().unwrap_or((Role::Reader, Role::Writer))
+    }
+
+    /// Tells whether a device may do something now.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Action, Invite, InviteKind, Log, Role};
+    /// # use driftless::{Timestamp, id::CollectionName, identity::Identity};
+    /// # let (ada, later) = (Identity::from_seed([1; 32]), Timestamp::from_unix_ms(9));
+    /// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+    /// # let bob = Identity::from_seed([2; 32]);
+    /// # let invite = Invite::new(InviteKind::Member, log.space(), ada.peer(), vec![], [7; 16], later)?;
+    /// # log.insert(log.invite(&ada, Role::Writer, invite.key(), later)?)?;
+    /// # let request = invite.request(&bob, "Bob", "phone", &[5; 32])?;
+    /// # log.insert(log.redeem(&ada, &request, bob.peer(), &[5; 32], later)?)?;
+    /// let wages = CollectionName::new("wages")?;
+    /// log.insert(log.set_rule(&ada, &wages, Role::Admin, Role::Owner)?)?;
+    /// assert!(log.membership().may(&ada.peer(), Action::Write, &wages));
+    /// assert!(!log.membership().may(&bob.peer(), Action::Read, &wages));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn may(&self, device: &PeerId, action: Action, collection: &CollectionName) -> bool {
+        self.role(device).is_some_and(|role| role >= needed(action, self.rules.get(collection).copied()))
+    }
+
+    /// Judges what a device did at the position that it names: the statements of `at` and all before them,
+    /// without those that are void by what is known now.
+    ///
+    /// A removal that is not in `at` does not matter here: whether its target's work came in time is judged
+    /// by the removal's cut.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError::UnknownPosition`] when a statement of `at` is not here, [`AccessError::Denied`] when
+    /// the device might not, [`AccessError::TooMany`] when `at` is too long.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Action, Invite, InviteKind, Log, Role};
+    /// # use driftless::{Timestamp, id::CollectionName, identity::Identity};
+    /// # let (ada, later) = (Identity::from_seed([1; 32]), Timestamp::from_unix_ms(9));
+    /// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+    /// # let bob = Identity::from_seed([2; 32]);
+    /// # let invite = Invite::new(InviteKind::Member, log.space(), ada.peer(), vec![], [7; 16], later)?;
+    /// # log.insert(log.invite(&ada, Role::Writer, invite.key(), later)?)?;
+    /// # let request = invite.request(&bob, "Bob", "phone", &[5; 32])?;
+    /// # log.insert(log.redeem(&ada, &request, bob.peer(), &[5; 32], later)?)?;
+    /// # let tickets = CollectionName::new("tickets")?;
+    /// # let bobs = log.membership().member_of(&bob.peer()).ok_or("no member")?.id;
+    /// let at = log.membership().heads().to_vec();
+    /// log.insert(log.remove_member(&ada, bobs)?)?;
+    /// let membership = log.membership();
+    /// membership.may_at(&bob.peer(), Action::Write, &tickets, &at)?;
+    /// assert!(!membership.may(&bob.peer(), Action::Write, &tickets));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn may_at(
+        &self,
+        device: &PeerId,
+        action: Action,
+        collection: &CollectionName,
+        at: &[StatementHash],
+    ) -> Result<(), AccessError> {
+        if at == self.heads {
+            return match self.role(device) {
+                Some(role) => judge(role, action, collection, self.rules.get(collection).copied()),
+                None => Err(not_a_device(action)),
+            };
+        }
+        if at.len() > COMMIT_AT_MAX {
+            return Err(AccessError::TooMany { what: "membership heads", max: COMMIT_AT_MAX });
+        }
+        let position = self.graph.closure(at)?;
+        let role = self.role_within(device, &position).ok_or_else(|| not_a_device(action))?;
+        let rule = self.resolution.rule(&self.graph, collection, &|number| position.contains(number));
+        judge(role, action, collection, rule)
+    }
+
+    /// Returns the statements that no other follows, ascending, at most 16: what a commit names as `at`.
+    ///
+    /// When there are more, those that count come first, then those with the largest lamport numbers: a
+    /// removed member cannot crowd out the others.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::Log;
+    /// # use driftless::identity::Identity;
+    /// # let ada = Identity::from_seed([1; 32]);
+    /// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+    /// let renaming = log.set_name(&ada, "Harbour Repairs")?;
+    /// log.insert(renaming.clone())?;
+    /// assert_eq!(log.membership().heads(), [renaming.hash()]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn heads(&self) -> &[StatementHash] {
+        &self.heads
+    }
+
+    /// Tells whether a statement counts; `false` when it is not here.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::Log;
+    /// # use driftless::identity::Identity;
+    /// # let ada = Identity::from_seed([1; 32]);
+    /// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+    /// let renaming = log.set_name(&ada, "Harbour Repairs")?;
+    /// assert!(!log.membership().counts(&renaming.hash()));
+    /// log.insert(renaming.clone())?;
+    /// assert!(log.membership().counts(&renaming.hash()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn counts(&self, statement: &StatementHash) -> bool {
+        let number = self.graph.number(statement);
+        number.and_then(|number| self.resolution.counts.get(number)).copied().unwrap_or(false)
+    }
+
+    /// The role of a device as of a position.
+    fn role_within(&self, device: &PeerId, position: &Bits) -> Option<Role> {
+        let within = |number: usize| position.contains(number);
+        let enrolments = self.resolution.enrolled.get(device)?.iter().copied();
+        let roles = enrolments.filter(|enrolment| within(*enrolment)).filter_map(|enrolment| {
+            let member = Resolution::member_of(&self.graph, enrolment)?;
+            if self.resolution.is_removed(member, enrolment, &within) {
+                return None;
+            }
+            self.resolution.role(&self.graph, member, &within)
+        });
+        roles.max()
+    }
+}
+
+fn best_heads(graph: &Graph, resolution: &Resolution, heads: &BTreeSet<usize>) -> Vec<StatementHash> {
+    let counts = |number: usize| resolution.counts.get(number).copied().unwrap_or(false);
+    let mut numbers: Vec<usize> = heads.iter().copied().collect();
+    numbers.sort_by_key(|number| Reverse((counts(*number), graph.rank(*number))));
+    numbers.truncate(STATEMENT_PREV_MAX);
+    let mut best: Vec<StatementHash> =
+        numbers.into_iter().map(|number| graph.statement(number).hash()).collect();
+    best.sort_unstable();
+    best
+}
+
+/// The least role that an action needs under a rule.
+fn needed(action: Action, rule: Option<(Role, Role)>) -> Role {
+    let (read, write) = rule.unwrap_or((Role::Reader, Role::Writer));
+    match action {
+        Action::Read => read.max(Role::Reader),
+        Action::Write => write.max(Role::Writer),
+    }
+}
+
+fn judge(
+    role: Role,
+    action: Action,
+    collection: &CollectionName,
+    rule: Option<(Role, Role)>,
+) -> Result<(), AccessError> {
+    let needed = needed(action, rule);
+    if role >= needed {
+        return Ok(());
+    }
+    let rule = format!("{collection} needs the role {needed}, and the device has {role}");
+    Err(AccessError::Denied { what: action.verb(), rule })
+}
+
+fn not_a_device(action: Action) -> AccessError {
+    AccessError::Denied { what: action.verb(), rule: "the device is no member's at that position".to_owned() }
+}
+
+fn member_at(graph: &Graph, resolution: &Resolution, number: usize, role: Role) -> Member {
+    let all = |_: usize| true;
+    let counting = |enrolment: &usize| resolution.counts.get(*enrolment).copied().unwrap_or(false);
+    let mut numbers: Vec<usize> =
+        resolution.devices.get(&number).into_iter().flatten().copied().filter(counting).collect();
+    numbers.sort_by_key(|enrolment| graph.rank(*enrolment));
+    let devices = numbers.into_iter().filter_map(|enrolment| {
+        Some(Device {
+            peer: resolve::device_of(graph, enrolment)?,
+            name: device_name(graph.statement(enrolment).body()),
+            removed: resolution.is_removed(number, enrolment, &all),
+            enrolment: graph.statement(enrolment).hash(),
+        })
+    });
+    let statement = graph.statement(number);
+    Member {
+        id: MemberId::new(*statement.hash().as_bytes()),
+        name: member_name(statement.body()),
+        role,
+        devices: devices.collect(),
+        removed: resolution.members_removed.contains_key(&number),
+    }
+}
+
+fn member_name(body: &Body) -> String {
+    if let Body::Genesis(genesis) = body {
+        return genesis.member_name.clone();
+    }
+    body.enrolment().map(|enrolment| enrolment.member_name.clone()).unwrap_or_default()
+}
+
+fn device_name(body: &Body) -> String {
+    if let Body::Genesis(genesis) = body {
+        return genesis.device_name.clone();
+    }
+    body.enrolment().map(|enrolment| enrolment.device_name.clone()).unwrap_or_default()
+}
+
+/// The latest name by rank; of concurrent ones, any, but the same everywhere.
+fn name_of(graph: &Graph, resolution: &Resolution) -> String {
+    let latest = resolution.names.iter().max_by_key(|number| graph.rank(**number));
+    if let Some(Body::SetName { name }) = latest.map(|number| graph.statement(*number).body()) {
+        return name.clone();
+    }
+    let genesis = graph.statements().find_map(|statement| match statement.body() {
+        Body::Genesis(genesis) => Some(genesis.name.clone()),
+        Body::SetName { .. }
+        | Body::Invite { .. }
+        | Body::RevokeInvite { .. }
+        | Body::AddMember(_)
+        | Body::AddDevice { .. }
+        | Body::RemoveMember { .. }
+        | Body::RemoveDevice { .. }
+        | Body::SetRole { .. }
+        | Body::SetRule { .. }
+        | Body::Verdict { .. }
+        | Body::Other { .. } => None,
+    });
+    genesis.unwrap_or_default()
+}

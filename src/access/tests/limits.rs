@@ -1,0 +1,149 @@
+//! Limits of a log, each reached, and what is not accepted into one.
+
+use super::*;
+
+use Role::{Admin, Writer};
+
+/// One statement after another by the founder, with bodies that have no effect.
+fn chain(log: &mut Log, count: usize) {
+    for _ in 0..count {
+        let last = log.statements().last().map(|last| (last.hash(), last.lamport()));
+        let (last, lamport) = last.expect("the genesis");
+        let body = Body::Other { kind: 1_001, bytes: Vec::new() };
+        let next = Statement::sign(&identity(1), &log.space(), lamport + 1, vec![last], body).expect("small");
+        insert(log, next);
+    }
+}
+
+#[test]
+fn a_log_holds_8192_statements_and_resolves_them() {
+    let mut log = shop(&[Admin, Writer]);
+    let held = log.statements().count();
+    chain(&mut log, 8_192 - held);
+
+    let prev = vec![log.statements().last().expect("many").hash()];
+    let another = forged(&log, 1, &prev, Body::Other { kind: 1_001, bytes: Vec::new() });
+
+    assert_eq!(log.insert(another), Err(AccessError::TooMany { what: "statements", max: 8_192 }));
+    assert_eq!(log.membership().role(&peer(3)), Some(Writer));
+    let again = Log::from_statements(log.space(), log.statements().cloned().collect::<Vec<_>>());
+    assert_eq!(again.map(|again| again.digest()), Ok(log.digest()));
+}
+
+#[test]
+fn at_most_1024_statements_wait() {
+    let mut log = shop(&[Writer]);
+    let orphan = |number: u32| {
+        let mut prev = [9; 32];
+        prev[..4].copy_from_slice(&number.to_be_bytes());
+        let body = Body::Other { kind: 1_001, bytes: Vec::new() };
+        let prev = vec![StatementHash::new(prev)];
+        Statement::sign(&identity(2), &log.space(), 9, prev, body).expect("small")
+    };
+    let orphans: Vec<Statement> = (0..1_025).map(orphan).collect();
+    let (last, rest) = orphans.split_last().expect("many");
+
+    for statement in rest {
+        assert_eq!(log.insert(statement.clone()), Ok(true));
+    }
+
+    let full = AccessError::TooMany { what: "waiting statements", max: 1_024 };
+    assert_eq!(log.insert(last.clone()), Err(full));
+    let next = log.set_role(&identity(1), member(&log, 2), Admin).expect("senior");
+    insert(&mut log, next);
+    assert_eq!(log.membership().role(&peer(2)), Some(Admin));
+}
+
+#[test]
+fn a_statement_follows_at_most_sixteen_heads_and_those_that_count_come_first() {
+    let mut log = shop(&[Writer]);
+    let base = heads(&log);
+    for number in 0..20 {
+        says(&mut log, 2, &base, Body::Other { kind: 1_001, bytes: vec![number] });
+    }
+    let counting = says(&mut log, 1, &base, Body::SetName { name: "Main Street".to_owned() });
+
+    let heads = heads(&log);
+
+    assert_eq!(heads.len(), 16);
+    assert!(heads.is_sorted());
+    assert!(heads.contains(&counting));
+    assert!(log.set_name(&identity(1), "Elsewhere").is_ok());
+}
+
+#[test]
+fn what_a_statement_names_must_be_in_its_past() {
+    let log = shop(&[Admin, Writer]);
+    let base: Vec<StatementHash> = log.statements().take(1).map(Statement::hash).collect();
+    let later = member(&log, 2);
+    let hash = StatementHash::new(*later.as_bytes());
+    let refused = |body| {
+        let statement = forged(&log, 1, &base, body);
+        log.clone().insert(statement)
+    };
+    let not_in_past = |what| Err(AccessError::NotInPast { what });
+
+    assert_eq!(refused(remove(later)), not_in_past("member"));
+    assert_eq!(refused(Body::SetRole { member: later, role: Admin }), not_in_past("member"));
+    assert_eq!(refused(invite_body(7, Grant::Device(later))), not_in_past("member"));
+    let removal = Body::RemoveDevice { enrolment: hash, cut: None };
+    assert_eq!(refused(removal), not_in_past("enrolment"));
+    assert_eq!(refused(Body::RevokeInvite { invite: hash }), not_in_past("invite"));
+    let weak = Body::Invite {
+        key: PeerId::new([0; 32]),
+        grant: Grant::Role(Writer),
+        expiry: LATER,
+        uses: Uses::Once,
+    };
+    assert_eq!(refused(weak), Err(crate::identity::IdentityError::Key.into()));
+}
+
+#[test]
+fn a_log_needs_its_genesis_and_good_signatures() {
+    let log = shop(&[Admin, Writer]);
+    let mut all: Vec<Statement> = log.statements().cloned().collect();
+    let digest =
+        |statements: Vec<Statement>| Log::from_statements(log.space(), statements).map(|log| log.digest());
+
+    all.reverse();
+    assert_eq!(digest(all.clone()), Ok(log.digest()));
+    all.extend(all.clone());
+    assert_eq!(digest(all.clone()), Ok(log.digest()));
+    let headless = all.iter().filter(|statement| !statement.prev().is_empty()).cloned().collect();
+    assert_eq!(digest(headless), Err(AccessError::NoGenesis));
+    let other = Log::found(&identity(1), "Other", "m", "d", [1; 32]).expect("short").0;
+    let foreign =
+        forged(&other, 1, &[other.statements().next().expect("genesis").hash()], remove(member(&log, 2)));
+    all.push(foreign);
+    assert_eq!(digest(all), Err(crate::identity::IdentityError::Signature.into()));
+}
+
+#[test]
+fn a_recovery_key_that_proves_nothing_or_is_the_founders_own_is_refused() {
+    let with = |recovery| {
+        let names = ("shop".to_owned(), "m".to_owned(), "d".to_owned());
+        let (name, member_name, device_name) = names;
+        let nonce = [0; 32];
+        let genesis =
+            Genesis { name, member_name, device_name, nonce, recovery: Some(recovery), enc_pk: None };
+        Log::found_with(&identity(1), genesis).map(|(log, _)| log.space())
+    };
+
+    assert_eq!(with(PeerId::new([0; 32])), Err(crate::identity::IdentityError::Key.into()));
+    let what = "the recovery key is the founder's own device";
+    assert_eq!(with(peer(1)), Err(AccessError::Malformed { what }));
+}
+
+#[test]
+fn statements_on_top_of_unknown_or_too_many_positions_are_not_made() {
+    let log = shop(&[Admin]);
+    let hash = StatementHash::new([3; 32]);
+    let target = member(&log, 2);
+
+    let unknown = log.remove_member_at(&identity(1), target, &[hash]);
+    let many: Vec<_> = (0..17).map(|number| StatementHash::new([number; 32])).collect();
+    let many = log.remove_member_at(&identity(1), target, &many);
+
+    assert_eq!(unknown, Err(AccessError::UnknownPosition { hash }));
+    assert_eq!(many, Err(AccessError::TooMany { what: "previous statements", max: 16 }));
+}
