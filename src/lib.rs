@@ -3,6 +3,7 @@
 
 pub mod access;
 mod codec;
+pub mod doc;
 pub mod id;
 pub mod identity;
 pub mod limits;

@@ -1,0 +1,290 @@
+//! Letting checked changes into a document: steps 4 and 5 of the gate.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use automerge::{Automerge, Change, ReadDoc};
+
+use super::super::conflict::{Conflict, Fields};
+use super::super::document::{Document, guarded};
+use super::super::error::{DocError, GateError};
+use super::super::kind::Kind;
+use super::Header;
+use super::structure::Past;
+use crate::id::ChangeHash;
+use crate::limits::{CONFLICTS_PER_FIELD_MAX, HEADS_MAX, PROOF_OPS};
+
+/// What became of a batch of foreign changes.
+///
+/// # Example
+///
+/// ```
+/// # use driftless::doc::{self, Document, Entity, Hydrate, Reconcile};
+/// # use driftless::{Timestamp, id::ActorId};
+/// # #[derive(Clone, Debug, PartialEq, Reconcile, Hydrate, serde::Serialize, serde::Deserialize)]
+/// # struct Ticket { title: String }
+/// # impl Entity for Ticket { const COLLECTION: &'static str = "tickets"; const VERSION: u32 = 1; }
+/// # let (ada, now) = (ActorId::new([1; 16]), Timestamp::from_unix_ms(0));
+/// # let mut document = Document::new();
+/// # doc::insert(Ticket { title: "tap".into() })(&mut document, &ada, now)?;
+/// # let (bob, mut other) = (ActorId::new([2; 16]), document.clone());
+/// # doc::update(|ticket: &mut Ticket| ticket.title = "sink".into())(&mut document, &ada, now)?;
+/// # let edit = doc::update(|ticket: &mut Ticket| ticket.title = "pump".into());
+/// # let made = edit(&mut other, &bob, now)?.ok_or("no change")?;
+/// let admitted = document.admit(&[(doc::gate::prescan(&made.bytes)?, &made.bytes)], None);
+/// assert_eq!(admitted.accepted, [made.hash]);
+/// assert_eq!(admitted.refused, []);
+/// assert_eq!(admitted.conflicts.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Admitted {
+    /// Those that the document holds, those that it held before among them, in the order given.
+    pub accepted: Vec<ChangeHash>,
+    /// Those that it refused, and why, in the order given.
+    pub refused: Vec<(ChangeHash, GateError)>,
+    /// Fields to which the batch brought concurrent values, with all their values.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// A change of the batch.
+type Item<'a> = (&'a Header, &'a [u8]);
+
+/// What one is to become of a change, by its hash.
+type Verdicts = BTreeMap<ChangeHash, Result<(), GateError>>;
+
+impl Document {
+    /// Lets a batch of foreign changes in, in whatever order they come; those that are not fit stay out and the
+    /// others land.
+    ///
+    /// `changes` are what [`super::prescan`] said of each, and its bytes. With a `kind`, the document must still
+    /// be readable as that kind if it was before. A change that is held already is accepted again. A change whose
+    /// dependencies are neither held nor in the batch is refused with [`GateError::Missing`] and can be given
+    /// again later. Never panics.
+    ///
+    /// The cost is that of applying the batch once, and of saving and loading the document when it is small or
+    /// has grown by a quarter.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::doc::{self, Document, Entity, Hydrate, Reconcile};
+    /// # use driftless::{Timestamp, id::ActorId};
+    /// # #[derive(Clone, Debug, PartialEq, Reconcile, Hydrate, serde::Serialize, serde::Deserialize)]
+    /// # struct Ticket { title: String }
+    /// # impl Entity for Ticket { const COLLECTION: &'static str = "tickets"; const VERSION: u32 = 1; }
+    /// # let (ada, now) = (ActorId::new([1; 16]), Timestamp::from_unix_ms(0));
+    /// # let mut document = Document::new();
+    /// # let made = doc::insert(Ticket { title: "tap".into() })(&mut document, &ada, now)?;
+    /// # let made = made.ok_or("no change")?;
+    /// let mut elsewhere = Document::new();
+    /// let header = doc::gate::prescan(&made.bytes)?;
+    /// let admitted = elsewhere.admit(&[(header, &made.bytes)], None);
+    /// assert_eq!(admitted.accepted, [made.hash]);
+    /// assert_eq!(elsewhere.heads(), document.heads());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn admit(&mut self, changes: &[(Header, &[u8])], kind: Option<&dyn Kind>) -> Admitted {
+        let mut verdicts = Verdicts::new();
+        let fit = self.fit(changes, &mut verdicts);
+        let mut fields = Fields::default();
+        let before = guarded(|| fields.collect(self, &fit)).is_ok();
+        self.land(&fit, kind, &mut verdicts);
+        let mut admitted = Admitted::default();
+        if before {
+            admitted.conflicts = guarded(|| fields.fresh(self)).unwrap_or_default();
+        }
+        for (header, _) in changes {
+            match verdicts.get(&header.hash) {
+                Some(Ok(())) => admitted.accepted.push(header.hash),
+                Some(Err(error)) => admitted.refused.push((header.hash, error.clone())),
+                None => admitted.refused.push((header.hash, GateError::Causality)),
+            }
+        }
+        admitted
+    }
+
+    /// Picks those that are fit by themselves and by their ancestors, each behind its dependencies.
+    fn fit<'a>(&self, changes: &'a [(Header, &'a [u8])], verdicts: &mut Verdicts) -> Vec<Item<'a>> {
+        let mut past = Past::new(self);
+        let mut fit = Vec::new();
+        for (header, bytes) in in_order(changes) {
+            if past.has(&header.hash) {
+                verdicts.entry(header.hash).or_insert(Ok(()));
+                continue;
+            }
+            match canonical(bytes).and_then(|()| past.follow(header, bytes)) {
+                Ok(()) => fit.push((header, bytes)),
+                Err(error) => {
+                    verdicts.insert(header.hash, Err(error));
+                }
+            }
+        }
+        fit
+    }
+
+    /// Applies changes at once on a draft and takes it over. When that fails, halves are tried by themselves, so
+    /// that only those stay out that Automerge cannot take.
+    fn land(&mut self, changes: &[Item<'_>], kind: Option<&dyn Kind>, verdicts: &mut Verdicts) {
+        let mut ready: Vec<Item<'_>> = Vec::with_capacity(changes.len());
+        for (header, bytes) in changes {
+            let refused = |dep: &&ChangeHash| matches!(verdicts.get(*dep), Some(Err(_)));
+            let missing: Vec<ChangeHash> = header.deps.iter().filter(refused).copied().collect();
+            if missing.is_empty() {
+                ready.push((header, bytes));
+            } else {
+                verdicts.insert(header.hash, Err(GateError::Missing { missing }));
+            }
+        }
+        if ready.is_empty() {
+            return;
+        }
+        match self.trial(&ready, kind) {
+            Ok(draft) => {
+                *self = draft;
+                verdicts.extend(ready.iter().map(|(header, _)| (header.hash, Ok(()))));
+            }
+            Err(error) => match ready.as_slice() {
+                [(header, _)] => {
+                    verdicts.insert(header.hash, Err(error));
+                }
+                several => {
+                    let (first, second) = several.split_at(several.len() / 2);
+                    self.land(first, kind, verdicts);
+                    self.land(second, kind, verdicts);
+                }
+            },
+        }
+    }
+
+    /// Applies changes to a clone and tries it out.
+    fn trial(&self, changes: &[Item<'_>], kind: Option<&dyn Kind>) -> Result<Self, GateError> {
+        let mut draft = self.clone();
+        let unusable = |reason| GateError::Unusable { reason };
+        guarded(|| draft.take(changes)).map_err(unusable)??;
+        guarded(|| draft.check_heads(self, changes)).map_err(unusable)??;
+        if let Some(kind) = kind {
+            self.check_row(&draft, kind)?;
+        }
+        let ops = draft.inner.stats().num_ops;
+        if ops <= PROOF_OPS || ops >= self.proven_ops.saturating_add(self.proven_ops / 4) {
+            guarded(|| prove(&draft.inner)).map_err(unusable)??;
+            draft.proven_ops = ops;
+        }
+        Ok(draft)
+    }
+
+    fn take(&mut self, changes: &[Item<'_>]) -> Result<(), GateError> {
+        let unusable = |reason| GateError::Unusable { reason };
+        let mut parsed = Vec::with_capacity(changes.len());
+        for (_, bytes) in changes {
+            parsed.push(Change::try_from(*bytes).map_err(|error| unusable(error.to_string()))?);
+        }
+        self.inner.apply_changes(parsed).map_err(|error| unusable(error.to_string()))?;
+        for (header, bytes) in changes {
+            if !self.has(&header.hash) {
+                return Err(unusable("a change is not there after it was applied".to_owned()));
+            }
+            self.clock.insert(header.actor, header.seq);
+            self.content_bytes = self.content_bytes.saturating_add(bytes.len());
+        }
+        Ok(())
+    }
+
+    /// Checks what depends on everything that the document holds: its heads, and the values of the fields that
+    /// changed.
+    fn check_heads(&self, before: &Self, changes: &[Item<'_>]) -> Result<(), GateError> {
+        let mut expected: BTreeSet<ChangeHash> = before.heads().into_iter().collect();
+        for (header, _) in changes {
+            for dep in &header.deps {
+                expected.remove(dep);
+            }
+        }
+        let deps: BTreeSet<&ChangeHash> = changes.iter().flat_map(|(header, _)| &header.deps).collect();
+        expected.extend(changes.iter().map(|(header, _)| header.hash).filter(|hash| !deps.contains(hash)));
+        let heads = self.heads();
+        if !heads.iter().eq(&expected) {
+            return Err(GateError::Unusable { reason: "the heads are not those expected".to_owned() });
+        }
+        if heads.len() > HEADS_MAX {
+            return Err(GateError::TooLarge {
+                what: "heads",
+                count: heads.len() as u64,
+                max: HEADS_MAX as u64,
+            });
+        }
+        let mut fields = Fields::default();
+        fields.collect(self, changes);
+        let most = fields.most_values();
+        if most > CONFLICTS_PER_FIELD_MAX {
+            return Err(GateError::TooLarge {
+                what: "concurrent values",
+                count: most as u64,
+                max: CONFLICTS_PER_FIELD_MAX as u64,
+            });
+        }
+        Ok(())
+    }
+
+    /// Checks that a document that could be read as a kind still can.
+    fn check_row(&self, draft: &Self, kind: &dyn Kind) -> Result<(), GateError> {
+        let row = |document: &Self| guarded(|| kind.row(document));
+        match row(draft) {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(DocError::TooLarge { what, count, max })) => Err(GateError::TooLarge { what, count, max }),
+            Err(reason) => Err(GateError::Unusable { reason }),
+            Ok(Err(error)) if self.is_empty() || matches!(row(self), Ok(Ok(_))) => {
+                Err(GateError::Unusable { reason: error.to_string() })
+            }
+            Ok(Err(_)) => Ok(()),
+        }
+    }
+}
+
+/// Saves and loads: what comes back must have the same heads and be readable.
+fn prove(document: &Automerge) -> Result<(), GateError> {
+    let unusable = |reason| GateError::Unusable { reason };
+    let loaded = Automerge::load(&document.save()).map_err(|error| unusable(error.to_string()))?;
+    if loaded.get_heads() != document.get_heads() {
+        return Err(unusable("the heads differ after saving and loading".to_owned()));
+    }
+    let _ = loaded.hydrate(None);
+    Ok(())
+}
+
+/// Checks that Automerge writes the change exactly as it came: a saved document keeps only what a change says, and
+/// writes it anew when it is loaded.
+fn canonical(bytes: &[u8]) -> Result<(), GateError> {
+    let again = guarded(|| {
+        let change = Change::try_from(bytes).map_err(|error| error.to_string())?;
+        Ok::<bool, String>(Change::from(change.decode()).raw_bytes() == bytes)
+    });
+    match again.flatten() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(GateError::Malformed { what: "change is not in canonical form" }),
+        Err(reason) => Err(GateError::Unusable { reason }),
+    }
+}
+
+/// Orders a batch so that each change comes behind those of the batch that it depends on, otherwise as given.
+fn in_order<'a>(changes: &'a [(Header, &'a [u8])]) -> Vec<Item<'a>> {
+    let places: BTreeMap<ChangeHash, usize> =
+        changes.iter().enumerate().map(|(place, (header, _))| (header.hash, place)).collect();
+    let mut ordered = Vec::with_capacity(changes.len());
+    let mut seen = BTreeSet::new();
+    for start in 0..changes.len() {
+        // Depth first with a stack of our own; a chain may be as long as the batch.
+        let mut stack = vec![(start, false)];
+        while let Some((place, deps_done)) = stack.pop() {
+            let Some((header, bytes)) = changes.get(place) else { continue };
+            if deps_done {
+                ordered.push((header, *bytes));
+            } else if seen.insert(place) {
+                stack.push((place, true));
+                let deps = header.deps.iter().filter_map(|dep| places.get(dep));
+                stack.extend(deps.filter(|dep| !seen.contains(dep)).map(|dep| (*dep, false)));
+            }
+        }
+    }
+    ordered
+}

@@ -1,0 +1,249 @@
+//! Letting batches in: order, duplicates, gaps, bad company, cost, conflicts.
+
+use super::super::{GateError, Kind, KindOf, Value};
+use super::craft::{Draft, object_at, put, values};
+use super::crafted::usable;
+use super::*;
+use crate::id::ChangeHash;
+use crate::limits::{HEADS_MAX, PROOF_OPS};
+
+/// A document whose text was typed one character at a time.
+pub(super) fn typed(characters: usize) -> (Document, Vec<Vec<u8>>) {
+    let (mut document, made) = with_ticket();
+    let mut changes = vec![made.bytes];
+    for _ in 0..characters {
+        changes.push(update(&mut document, 1, |t| t.notes.push_str("x")).bytes);
+    }
+    (document, changes)
+}
+
+#[test]
+fn a_batch_lands_in_any_order_and_a_second_time() {
+    let (source, changes) = typed(20);
+    let mut backwards = changes.clone();
+    backwards.reverse();
+    let mut document = Document::new();
+
+    let first = admit(&mut document, &backwards);
+    let again = admit(&mut document, &changes);
+    let doubled = admit(&mut Document::new(), &[changes.clone(), changes.clone()].concat());
+
+    assert_eq!((first.accepted.len(), first.refused), (21, vec![]));
+    assert_eq!((again.accepted.len(), again.refused), (21, vec![]));
+    assert_eq!((doubled.accepted.len(), doubled.refused), (42, vec![]));
+    assert_eq!(document.heads(), source.heads());
+    assert_eq!(document.clock(), source.clock());
+}
+
+#[test]
+fn a_change_whose_past_is_missing_says_what_it_waits_for() {
+    let (source, changes) = typed(2);
+    let hash = |at: usize| gate::prescan(&changes[at]).expect("own change").hash;
+    let mut document = Document::new();
+
+    let admitted = admit(&mut document, &changes[1..]);
+
+    let missing = |at: usize| (hash(at + 1), GateError::Missing { missing: vec![hash(at)] });
+    assert_eq!(admitted.refused, vec![missing(0), missing(1)]);
+    assert_eq!(admitted.accepted, vec![]);
+    assert!(document.is_empty());
+    assert_eq!(admit(&mut document, &changes).refused, vec![]);
+    assert_eq!(document.heads(), source.heads());
+}
+
+#[test]
+fn attack_33_one_bad_change_among_a_hundred_keeps_the_others_in() {
+    let (source, mut changes) = typed(98);
+    let (before, _) = typed(49);
+    let notes = automerge::legacy::ObjectId::Id(object_at(&before, "title"));
+    let bad = craft::op(
+        notes,
+        automerge::legacy::Key::Map("a".into()),
+        automerge::legacy::OpType::Put(1.into()),
+        &[],
+    );
+    let bad = Draft::next(&before, actor(7)).op(bad).bytes();
+    changes.insert(50, bad.clone());
+    let mut document = Document::new();
+
+    let admitted = admit(&mut document, &changes);
+
+    let hash = gate::prescan(&bad).expect("well formed").hash;
+    let what = "is in something that is no object";
+    assert_eq!(admitted.refused, vec![(hash, GateError::Operation { index: 0, what })]);
+    assert_eq!(admitted.accepted.len(), 99);
+    assert_eq!(document.heads(), source.heads());
+    usable(&document);
+}
+
+#[test]
+fn attack_33_a_change_that_only_the_trial_finds_bad_is_found_by_halving() {
+    let (mut document, _) = with_ticket();
+    let kind = KindOf::<Ticket>::new().expect("a name");
+    let mut changes = Vec::new();
+    for by in 2..32 {
+        changes.push(update(&mut document.clone(), by, |t| t.price = 9).bytes);
+    }
+    let title = values(&document, "title");
+    let bad = Draft::next(&document, actor(40)).op(put("title", 5, &title)).bytes();
+    changes.insert(17, bad.clone());
+    // What builds on the bad one waits.
+    let mut fooled = document.clone();
+    admit(&mut fooled, std::slice::from_ref(&bad));
+    changes.push(Draft::next(&fooled, actor(41)).op(put("new", 1, &[])).bytes());
+    let scanned: Vec<(Header, &[u8])> =
+        changes.iter().map(|bytes| (gate::prescan(bytes).expect("well formed"), bytes.as_slice())).collect();
+
+    let admitted = document.admit(&scanned, Some(&kind));
+
+    let hash = gate::prescan(&bad).expect("well formed").hash;
+    assert_eq!(admitted.accepted.len(), 30);
+    let [(first, GateError::Unusable { .. }), (_, GateError::Missing { missing })] = &admitted.refused[..]
+    else {
+        panic!("{:?}", admitted.refused)
+    };
+    assert_eq!(*first, hash);
+    assert_eq!(*missing, vec![hash]);
+    assert!(kind.row(&document).is_ok());
+}
+
+#[test]
+fn two_changes_of_one_actor_and_number_do_not_both_land() {
+    let (mut document, _) = with_ticket();
+    let one = update(&mut document.clone(), 2, |t| t.price = 1);
+    let other = update(&mut document.clone(), 2, |t| t.price = 2);
+
+    let admitted = admit(&mut document, &[one.bytes, other.bytes.clone()]);
+
+    assert_eq!(admitted.accepted, vec![one.hash]);
+    assert_eq!(admitted.refused, vec![(other.hash, GateError::Causality)]);
+    assert_eq!(admit(&mut document, &[other.bytes]).refused, vec![(other.hash, GateError::Causality)]);
+}
+
+#[test]
+fn a_document_keeps_a_bounded_number_of_heads() {
+    let (mut document, made) = with_ticket();
+    let changes: Vec<Vec<u8>> = (2..=HEADS_MAX as u8 + 2)
+        .map(|by| update(&mut document.clone(), by, |t| t.price = 3).bytes)
+        .collect();
+
+    let admitted = admit(&mut document, &changes);
+
+    let max = HEADS_MAX as u64;
+    let [(_, error)] = &admitted.refused[..] else { panic!("{:?}", admitted.refused.len()) };
+    assert_eq!(*error, GateError::TooLarge { what: "heads", count: max + 1, max });
+    assert_eq!(document.heads().len(), HEADS_MAX);
+    let next = update(&mut document, 1, |t| t.price = 4);
+    assert_eq!(document.heads(), vec![next.hash]);
+    assert!(document.has(&made.hash));
+}
+
+#[test]
+fn a_large_document_is_proven_when_it_has_grown_by_a_quarter_and_not_at_every_change() {
+    let (mut source, changes) = typed(PROOF_OPS as usize);
+    let mut document = Document::new();
+    admit(&mut document, &changes);
+    let proven = document.proven_ops;
+    let mut proofs = Vec::new();
+
+    for _ in 0..proven / 2 {
+        let change = update(&mut source, 1, |t| t.notes.push_str("y")).bytes;
+        assert_eq!(admit(&mut document, &[change]).refused, vec![]);
+        if proofs.last().copied().unwrap_or(proven) != document.proven_ops {
+            proofs.push(document.proven_ops);
+        }
+    }
+
+    assert_eq!(proofs, vec![proven + proven / 4]);
+    assert_eq!(document.heads(), source.heads());
+    usable(&document);
+}
+
+#[test]
+fn a_new_conflict_is_told_with_all_its_values() {
+    let (mut document, _) = with_ticket();
+    let mut other = document.clone();
+    let mine = update(&mut document, 1, |t| {
+        t.title = "mine".to_owned();
+        t.labels.insert("color".to_owned(), "blue".to_owned());
+    });
+    let theirs = update(&mut other, 2, |t| {
+        t.title = "theirs".to_owned();
+        t.labels.insert("color".to_owned(), "green".to_owned());
+    });
+
+    let admitted = admit(&mut document, std::slice::from_ref(&theirs.bytes));
+    let later = update(&mut other, 2, |t| t.price = 8);
+    let nothing_new = admit(&mut document, &[later.bytes]);
+
+    let texts = |values: &[super::super::ConflictValue]| -> Vec<(Value, u8, ChangeHash)> {
+        values.iter().map(|v| (v.value.clone(), v.actor.as_bytes()[0], v.change)).collect()
+    };
+    let expected = |mine_text: &str, theirs_text: &str| {
+        vec![
+            (Value::Text(theirs_text.to_owned()), 2, theirs.hash),
+            (Value::Text(mine_text.to_owned()), 1, mine.hash),
+        ]
+    };
+    let mut conflicts = admitted.conflicts.clone();
+    conflicts.sort_by(|left, right| left.path.cmp(&right.path));
+    assert_eq!(conflicts, document.conflicts());
+    let [color, title] = &conflicts[..] else { panic!("{conflicts:?}") };
+    assert_eq!(color.path, vec!["labels", "color"]);
+    assert_eq!(texts(&color.values), expected("blue", "green"));
+    assert_eq!(title.path, vec!["title"]);
+    assert_eq!(texts(&title.values), expected("mine", "theirs"));
+    assert_eq!(title.values[0].time.unix_ms(), 1_700_000_000_000);
+    assert_eq!(document.hydrate::<Ticket>().expect("readable").title, "theirs");
+    assert_eq!(nothing_new.conflicts, vec![]);
+
+    // Writing another value settles that field and no other; acknowledging settles with the value shown.
+    update(&mut document, 1, |t| t.title = "settled".to_owned());
+    assert_eq!(document.conflicts(), vec![color.clone()]);
+    let acknowledge =
+        |path: &[&str]| super::super::acknowledge(path.iter().map(|s| (*s).to_owned()).collect());
+    edit(&mut document, 1, acknowledge(&["labels", "color"]));
+    assert_eq!(document.conflicts(), vec![]);
+    assert_eq!(document.hydrate::<Ticket>().expect("readable").labels["color"], "green");
+    let run = |document: &mut Document, edit: Edit| edit(document, &actor(1), Timestamp::default());
+    assert_eq!(run(&mut document, acknowledge(&["title"])), Ok(None));
+    for absent in [&["no"][..], &["labels", "no"], &["title", "x"], &["tags", "9"], &[]] {
+        let refused = run(&mut document, acknowledge(absent));
+        assert!(matches!(refused, Err(super::super::DocError::Write { .. })), "{absent:?}: {refused:?}");
+    }
+}
+
+#[test]
+fn an_entity_that_two_devices_insert_apart_shows_both_and_hides_neither() {
+    let mut left = Document::new();
+    let mut right = Document::new();
+    let mine = edit(&mut left, 1, super::super::insert(ticket("tap")));
+    let theirs =
+        edit(&mut right, 2, super::super::insert(Ticket { notes: Text::from("leaks"), ..ticket("tap") }));
+
+    let admitted = admit(&mut left, &[theirs.bytes]);
+    admit(&mut right, &[mine.bytes]);
+
+    assert_eq!(left.heads(), right.heads());
+    assert_eq!(left.hydrate::<Ticket>(), right.hydrate::<Ticket>());
+    assert_eq!(admitted.refused, vec![]);
+    let notes =
+        left.conflicts().into_iter().find(|conflict| conflict.path == ["notes"]).expect("both readable");
+    let values: Vec<Value> = notes.values.into_iter().map(|value| value.value).collect();
+    assert_eq!(values, vec![Value::Text("leaks".to_owned()), Value::Text("no gas".to_owned())]);
+    usable(&left);
+}
+
+#[test]
+fn conflicts_are_found_inside_lists_and_deletions_are_none() {
+    let (mut document, _) = with_ticket();
+    let mut other = document.clone();
+    update(&mut document, 1, |t| t.tags[0] = "mine".to_owned());
+    let theirs = update(&mut other, 2, |t| t.tags[0] = "theirs".to_owned());
+    admit(&mut document, &[theirs.bytes]);
+
+    let conflicts = document.conflicts();
+
+    let paths: Vec<_> = conflicts.iter().map(|conflict| conflict.path.join("/")).collect();
+    assert!(paths.iter().all(|path| path.starts_with("tags/")), "{paths:?}");
+}
