@@ -4,8 +4,10 @@
 pub mod access;
 mod codec;
 pub mod doc;
+mod exchange;
 pub mod id;
 pub mod identity;
 pub mod limits;
 pub mod metrics;
 pub mod time;
+mod wire;

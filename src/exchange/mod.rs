@@ -1,0 +1,284 @@
+//! What the engine asks of the database, and what the database answers and tells.
+//!
+//! The engine and the database do not know each other; both know these words.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::access::Membership;
+pub(crate) use crate::id::EntityClock;
+use crate::id::{
+    Cell, CollectionName, EntityId, Fingerprint, Origin, Oseq, PeerId, Position, SpaceId, Symbol, Vector,
+};
+
+/// The number of a question, minted by the engine. Exactly one answer bears it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RequestId(pub(crate) u64);
+
+/// Which numbers a commit takes: its origin, and its number in each collection that it touches, sorted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CommitKey {
+    /// Who made it.
+    pub(crate) origin: Origin,
+    /// Its number in each collection, sorted by collection.
+    pub(crate) parts: Vec<(CollectionName, Oseq)>,
+}
+
+/// A commit as it travels: an encoded `access::Commit`, and its key. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Packed {
+    /// Its numbers, of the collections that are open in `bytes`.
+    pub(crate) key: CommitKey,
+    /// The encoding.
+    pub(crate) bytes: Arc<[u8]>,
+}
+
+/// A commit that this store has applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// Its place in the journal.
+    pub(crate) position: Position,
+    /// The commit.
+    pub(crate) commit: Packed,
+}
+
+/// One collection at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CollectionState {
+    /// The sum over its entities.
+    pub(crate) root: Fingerprint,
+    /// Which commits are held, those in quarantine among them.
+    pub(crate) vector: Vector,
+}
+
+/// A space at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct SpaceState {
+    /// The space.
+    pub(crate) space: SpaceId,
+    /// Who belongs to it.
+    pub(crate) membership: Arc<Membership>,
+    /// The digest of its statements.
+    pub(crate) log: [u8; 16],
+    /// Its collections that hold anything.
+    pub(crate) collections: BTreeMap<CollectionName, CollectionState>,
+}
+
+/// Version vectors of the collections of a space.
+pub(crate) type Vectors = BTreeMap<CollectionName, Vector>;
+
+/// Clocks of entities, by collection; each list is sorted by entity.
+pub(crate) type Clocks = BTreeMap<CollectionName, Vec<EntityClock>>;
+
+/// How this store differs from another, of which it has seen a sketch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Apart {
+    /// Our clocks of the entities that are not the same there.
+    pub(crate) ours: Clocks,
+    /// What stands for the entities there that are not the same here.
+    pub(crate) theirs: Vec<Symbol>,
+}
+
+/// A question of the engine.
+#[derive(Clone, Debug)]
+pub(crate) enum Ask {
+    /// The state of a space as it is on disk: what is written is synced first, so that what a peer is told
+    /// counts as an acknowledgement. Answer: `State`.
+    State {
+        /// Which space.
+        space: SpaceId,
+    },
+    /// Take commits that a peer sent. Answer: `Received`; `Event::Stored` tells what was applied, first.
+    Receive {
+        /// The space they are for.
+        space: SpaceId,
+        /// The peer that sent them.
+        from: PeerId,
+        /// Encoded `access::Commit`s.
+        commits: Vec<Vec<u8>>,
+    },
+    /// Commits that a peer lacks, in journal order, blinded for that peer. Answer: `Commits`.
+    Feed {
+        /// The space.
+        space: SpaceId,
+        /// The peer they are for.
+        to: PeerId,
+        /// What it holds or is being sent.
+        have: Vectors,
+        /// Where to stop: the answer may exceed it by one commit.
+        bytes_max: usize,
+    },
+    /// The sketch of (collection, entity, heads) over all collections that the peer may read. Answer: `Sketch`.
+    Sketch {
+        /// The space.
+        space: SpaceId,
+        /// The peer it is for.
+        to: PeerId,
+        /// Keys the symbols; both sides of a connection use the same.
+        key: [u8; 32],
+        /// How many cells.
+        cells: usize,
+    },
+    /// How this store differs from the one that made these cells. Answer: `Apart`, or `TooFewCells`.
+    Compare {
+        /// The space.
+        space: SpaceId,
+        /// The peer that made the cells.
+        with: PeerId,
+        /// Keys the symbols.
+        key: [u8; 32],
+        /// Its first cells.
+        cells: Vec<Cell>,
+    },
+    /// The clocks of the entities here for which these symbols stand. Answer: `Apart`, with `theirs` empty.
+    Resolve {
+        /// The space.
+        space: SpaceId,
+        /// The peer that named them.
+        with: PeerId,
+        /// Keys the symbols.
+        key: [u8; 32],
+        /// The symbols, sorted.
+        symbols: Vec<Symbol>,
+    },
+    /// The peer holds the same entities at the same heads: what its vectors hold is held here. Answer: `Done`.
+    Adopt {
+        /// The space.
+        space: SpaceId,
+        /// The vectors of the peer.
+        vectors: Vectors,
+    },
+    /// Short heads of the entities of a collection, in order of id. Answer: `Heads`.
+    Heads {
+        /// The space.
+        space: SpaceId,
+        /// The collection.
+        collection: CollectionName,
+        /// Begin behind this entity.
+        after: Option<EntityId>,
+        /// At most so many.
+        count_max: usize,
+    },
+    /// The clocks of entities; an unknown one has an empty clock. Answer: `Clocks`.
+    Clocks {
+        /// The space.
+        space: SpaceId,
+        /// The collection.
+        collection: CollectionName,
+        /// Which entities.
+        entities: Vec<EntityId>,
+    },
+    /// Commits with the changes that a peer with these clocks lacks. Answer: `Commits`.
+    Lacking {
+        /// The space.
+        space: SpaceId,
+        /// The collection.
+        collection: CollectionName,
+        /// The peer they are for.
+        to: PeerId,
+        /// What the peer holds.
+        clocks: Vec<EntityClock>,
+    },
+    /// Short hashes of all statements of a space. Answer: `StatementShorts`.
+    StatementShorts {
+        /// The space.
+        space: SpaceId,
+    },
+    /// Statements whose short hash (first 8 bytes) is not in `known`, in an order in which they can be inserted. Answer: `Statements`.
+    Statements {
+        /// The space.
+        space: SpaceId,
+        /// Sorted short hashes.
+        known: Vec<[u8; 8]>,
+    },
+    /// Take statements that a peer sent. Answer: `Learned`; `Event::SpaceChanged` tells the new state, first.
+    Learn {
+        /// The space.
+        space: SpaceId,
+        /// The peer that sent them.
+        from: PeerId,
+        /// Encoded statements.
+        statements: Vec<Vec<u8>>,
+    },
+    /// Note what a peer has on its disk. Answer: `Done`.
+    Acked {
+        /// The space.
+        space: SpaceId,
+        /// The peer.
+        peer: PeerId,
+        /// What it acknowledged since the last note.
+        vectors: Vectors,
+    },
+    /// Judge a request to join. Answer: `Redeemed`.
+    Redeem {
+        /// The device that asks, as TLS proved it.
+        joiner: PeerId,
+        /// The keying material of its connection.
+        exporter: [u8; 32],
+        /// The request.
+        request: Vec<u8>,
+    },
+    /// Take the inviter's answer to our request to join. Answer: `Done` or `Failed`.
+    Joined {
+        /// The peer that answered.
+        from: PeerId,
+        /// The answer.
+        reply: Vec<u8>,
+    },
+}
+
+/// The answer to a question.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// To `State`; `None` when the space is not here.
+    State(Option<SpaceState>),
+    /// To `Receive`.
+    Received {
+        /// How many were new and applied, those released from quarantine among them.
+        applied: usize,
+        /// How many were held already.
+        duplicate: usize,
+        /// Those that went into quarantine; they count as received.
+        held: Vec<CommitKey>,
+        /// How many were refused for good, and why the first was.
+        refused: usize,
+        /// Why the first refused one was.
+        reason: Option<String>,
+        /// The journal position after all of it.
+        position: Position,
+    },
+    /// To `Feed` and `Lacking`.
+    Commits {
+        /// The commits.
+        commits: Vec<Packed>,
+        /// Nothing is left beyond them.
+        complete: bool,
+    },
+    /// To `Heads`.
+    Heads {
+        /// Entities, each with the first 8 bytes of a hash over its heads.
+        entries: Vec<(EntityId, [u8; 8])>,
+        /// Nothing is left beyond them.
+        complete: bool,
+    },
+    /// To `Sketch`.
+    Sketch(Vec<Cell>),
+    /// To `Compare` and `Resolve`.
+    Apart(Apart),
+    /// To `Compare`: the difference is larger than the cells can tell.
+    TooFewCells,
+    /// To `Clocks`.
+    Clocks(Vec<EntityClock>),
+    /// To `StatementShorts`, sorted.
+    StatementShorts(Vec<[u8; 8]>),
+    /// To `Statements`.
+    Statements(Vec<Vec<u8>>),
+    /// To `Learn`: how many were new.
+    Learned(usize),
+    /// To `Redeem`: the reply for the joiner, a refusal among them.
+    Redeemed(Vec<u8>),
+    /// To `Acked`, `Adopt` and `Joined`.
+    Done,
+    /// The question could not be answered; the reason is for people.
+    Failed(String),
+}

@@ -1,0 +1,175 @@
+//! Messages read back, hostile frames do not.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::id::{ActorId, Cell, EntityClock, EntityId, Incarnation, Origin, Oseq, PeerId, Symbol};
+
+fn vectors() -> BTreeMap<CollectionName, Vector> {
+    let origin = Origin { peer: PeerId::new([7; 32]), incarnation: Incarnation(9) };
+    let mut vector = Vector::new();
+    vector.insert_range(origin, Oseq(1), Oseq(3)).expect("small");
+    vector.insert(origin, Oseq(8)).expect("small");
+    BTreeMap::from([(CollectionName::new("tickets").expect("a name"), vector)])
+}
+
+fn opening(told: Told) -> Opening {
+    Opening { slot: 3, tag: [1; 16], log: [2; 16], data: [3; 16], told }
+}
+
+/// One of each message, with every form that its fields can take.
+fn samples() -> Vec<Message> {
+    let collection = CollectionName::new("tickets").expect("a name");
+    let (low, high) = (EntityId::new([1; 16]), EntityId::new([2; 16]));
+    let range = HeadsRange { after: Some(low), upto: None };
+    let told =
+        [Told::Later, Told::Lost, Told::Whole(vectors()), Told::Since { base: [4; 16], added: vectors() }];
+    let openings: Vec<Opening> = told.into_iter().map(opening).collect();
+    let cell = Cell { sum: 1 << 40, check: 3, count: -1 };
+    let clock = EntityClock { entity: low, clock: vec![(ActorId::new([5; 16]), 6)] };
+    let lacks = EntityClock { entity: high, clock: Vec::new() };
+    let apart = BTreeMap::from([(collection.clone(), vec![clock.clone(), lacks.clone()])]);
+    let hello = Hello { versions: (1, 2), features: 5, openings };
+    vec![
+        Message::Hello(hello.clone()),
+        Message::HelloAck(hello),
+        Message::Open(opening(Told::Later)),
+        Message::Vectors(VectorsTold { slot: 1, vectors: vectors(), answer: true, equal: false }),
+        Message::Shorts(Shorts { slot: 1, shorts: vec![[1; 8], [2; 8]] }),
+        Message::Statements(Statements { slot: 1, statements: vec![vec![1, 2], vec![3]] }),
+        Message::Live(Live { slot: 1, commit: vec![1, 2, 3] }),
+        Message::Batch(Batch { slot: 1, number: 2, commits: vec![vec![1], vec![2, 3]] }),
+        Message::Batch(Batch { slot: 1, number: 2, commits: vec![vec![7; 4000], vec![8; 40]] }),
+        Message::Batch(Batch {
+            slot: 1,
+            number: 2,
+            commits: vec![(0..=255).collect(), (0..=255).collect(), (0..=255).collect()],
+        }),
+        Message::BatchTaken(BatchTaken { slot: 1, number: 2 }),
+        Message::Ack(Ack { slot: 1, vectors: vectors() }),
+        Message::Roots(Roots {
+            slot: 1,
+            log: [1; 16],
+            vectors: [2; 16],
+            roots: [3; 16],
+            answer: false,
+            busy: true,
+        }),
+        Message::Heads(Heads {
+            slot: 1,
+            collection: collection.clone(),
+            range,
+            entries: vec![(high, [9; 8])],
+        }),
+        Message::Clocks(Clocks {
+            slot: 1,
+            collection,
+            clocks: vec![clock, lacks],
+            upto: Some(low),
+            answer: true,
+        }),
+        Message::Cells(Cells { slot: 1, first: 128, cells: vec![cell] }),
+        Message::CellsWanted(CellsWanted { slot: 1, count: 512 }),
+        Message::Apart(Apart { slot: 1, symbols: vec![Symbol(4), Symbol(9)], clocks: apart, answer: true }),
+        Message::Farewell(Farewell { code: 4, text: "bye".to_owned() }),
+    ]
+}
+
+#[test]
+fn every_message_reads_back() {
+    for message in samples() {
+        assert_eq!(Message::from_frame(&message.to_frame()), Ok(Some(message)));
+    }
+}
+
+#[test]
+fn the_bytes_of_a_message_never_change() {
+    assert_eq!(samples()[10].to_frame(), [16, 2, 1, 2]);
+    let roots = [[20, 50, 1].as_slice(), &[1; 16], &[2; 16], &[3; 16], &[2]].concat();
+    assert_eq!(samples()[12].to_frame(), roots);
+    assert_eq!(samples()[18].to_frame(), [26, 5, 4, 3, b'b', b'y', b'e']);
+}
+
+#[test]
+fn a_frame_cut_anywhere_is_refused() {
+    for message in samples() {
+        let frame = message.to_frame();
+        for end in 0..frame.len() {
+            let cut = Message::from_frame(&frame[..end]);
+            assert!(
+                matches!(cut, Err(WireError::Frame(CodecError::Truncated { .. }))),
+                "{message:?} at {end}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_odd_message_is_skipped_and_an_even_one_refused() {
+    assert_eq!(Message::from_frame(&[101, 2, 1, 2]), Ok(None));
+    assert_eq!(Message::from_frame(&[102, 2, 1, 2]), Err(WireError::Unknown { kind: 102 }));
+}
+
+#[test]
+fn an_odd_extension_is_skipped_and_an_even_one_refused() {
+    let taken = Message::BatchTaken(BatchTaken { slot: 1, number: 2 });
+
+    assert_eq!(Message::from_frame(&[16, 6, 1, 2, 11, 2, 0, 0]), Ok(Some(taken)));
+    let refused = WireError::Body { kind: 16, source: CodecError::Invalid { what: "extension" } };
+    assert_eq!(Message::from_frame(&[16, 6, 1, 2, 12, 2, 0, 0]), Err(refused));
+}
+
+#[test]
+fn attack_41_counts_beyond_the_input_are_refused_before_memory_is_reserved() {
+    for kind in [0, 2, 6, 8, 10, 14, 18, 22, 24, 28, 32] {
+        let mut body = Writer::new();
+        (0..4).for_each(|_| body.varint(u64::from(u32::MAX)));
+        let mut out = Writer::new();
+        out.varint(kind);
+        out.bytes(body.as_bytes());
+
+        let refused = Message::from_frame(&out.into_bytes());
+
+        assert!(matches!(refused, Err(WireError::Body { .. })), "{kind}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_batch_that_expands_too_far_is_refused() {
+    let batch = |packed: &[u8], expanded: usize| {
+        let mut body = Writer::new();
+        body.varint(1);
+        body.varint(1);
+        body.u8(1);
+        body.count(expanded);
+        body.bytes(packed);
+        Message::from_frame(&frame(14, &body))
+    };
+    let bomb = zstd::bulk::compress(&vec![0; 8 << 20], 1).expect("compresses");
+    let small = zstd::bulk::compress(&[0; 600], 1).expect("compresses");
+
+    for (packed, expanded, reason) in [
+        (bomb.as_slice(), FRAME_BYTES_MAX + 1, "it says to be larger than a frame"),
+        (&small, 100_000, "it says to expand more than a hundredfold"),
+        (&small, 599, "it is damaged or larger than it says"),
+        (&small, 601, "it is smaller than it says"),
+    ] {
+        assert_eq!(batch(packed, expanded), Err(WireError::Compression { reason }));
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+        let _ = Message::from_frame(&bytes);
+    }
+
+    #[test]
+    fn what_is_read_is_written_the_same(kind in 0_u64..34, bytes: Vec<u8>) {
+        let mut body = Writer::new();
+        body.raw(&bytes);
+        if let Ok(Some(message)) = Message::from_frame(&frame(kind, &body)) {
+            prop_assert_eq!(Message::from_frame(&message.to_frame()), Ok(Some(message)));
+        }
+    }
+}
