@@ -9,5 +9,6 @@ pub mod id;
 pub mod identity;
 pub mod limits;
 pub mod metrics;
+mod sync;
 pub mod time;
 mod wire;

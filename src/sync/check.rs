@@ -1,0 +1,203 @@
+//! The comparison that ends every sync: digests of logs, vectors and roots, each side's as on its disk.
+
+use super::{ConnId, Engine, Lane, Purpose, digest};
+use crate::exchange::{Ask, SpaceState, Vectors};
+use crate::id::{PeerId, SpaceId};
+use crate::limits::{CHECK_DELAY_MS, REPAIR_ROUNDS_MAX, ROOT_CHECK_MS};
+use crate::wire::{Digest, Message, Roots};
+
+/// Whether a message asks for the peer's side or answers with ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Say {
+    Ask,
+    Answer,
+}
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Digests {
+    pub(super) log: Digest,
+    pub(super) vectors: Digest,
+    pub(super) roots: Digest,
+}
+
+impl Engine {
+    /// Compares when nothing has changed for a little while.
+    pub(super) fn check_soon(&mut self, conn: ConnId, space: SpaceId) {
+        let due = self.now.instant.plus_ms(CHECK_DELAY_MS);
+        if let Some(session) = self.sessions.get_mut(&(conn, space)) {
+            session.check_due = Some(due);
+        }
+    }
+
+    /// Compares as soon as nothing is on its way.
+    pub(super) fn check_at_once(&mut self, conn: ConnId, space: SpaceId) {
+        if let Some(session) = self.sessions.get_mut(&(conn, space)) {
+            session.urgent = true;
+        }
+        self.begin_check(conn, space);
+    }
+
+    pub(super) fn begin_check(&mut self, conn: ConnId, space: SpaceId) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        session.check_due = None;
+        if session.checking || !session.is_idle() {
+            // What is on its way ends in `pump`, which comes back here.
+            session.urgent = true;
+            return;
+        }
+        session.checking = true;
+        session.urgent = false;
+        self.ask(Purpose::Check(conn, space, Say::Ask), Ask::State { space });
+        self.watch_begin(conn, space);
+    }
+
+    pub(super) fn check_ready(&mut self, conn: ConnId, space: SpaceId, say: Say, state: SpaceState) {
+        let Some(session) = self.sessions.get(&(conn, space)) else {
+            return;
+        };
+        let (slot, peer, busy) = (session.slot, session.peer, !session.is_idle());
+        let mine = self.digests_of(&peer, &state);
+        let vectors = self.vectors_of(&peer, &state);
+        let answer = say == Say::Ask;
+        let Digests { log, vectors: digest, roots } = mine;
+        self.send(
+            conn,
+            Lane::Control,
+            &Message::Roots(Roots { slot, log, vectors: digest, roots, answer, busy }),
+        );
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        match say {
+            Say::Ask => session.shown = Some((mine, vectors)),
+            Say::Answer => {
+                if let Some((theirs, their_busy)) = session.asked.take() {
+                    self.compare(conn, space, mine, vectors, theirs, busy || their_busy, say);
+                }
+            }
+        }
+    }
+
+    pub(super) fn hear_roots(&mut self, conn: ConnId, space: SpaceId, roots: &Roots) {
+        let theirs = Digests { log: roots.log, vectors: roots.vectors, roots: roots.roots };
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        if roots.answer {
+            let waits = session.asked.is_some();
+            session.asked = Some((theirs, roots.busy));
+            if !waits {
+                self.ask(Purpose::Check(conn, space, Say::Answer), Ask::State { space });
+            }
+            return;
+        }
+        let Some((mine, vectors)) = session.shown.take() else {
+            return self.close(conn, super::conn::CODE_PROTOCOL, "digests without a question");
+        };
+        session.checking = false;
+        let busy = roots.busy || !session.is_idle();
+        self.watch(conn, space);
+        self.compare(conn, space, mine, vectors, theirs, busy, Say::Ask);
+    }
+
+    /// What follows from both sides' digests. While something is on its way they may differ by that alone; the
+    /// side that is busy compares again when it is done.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the two sides of one comparison, each with its circumstances"
+    )]
+    fn compare(
+        &mut self,
+        conn: ConnId,
+        space: SpaceId,
+        mine: Digests,
+        vectors: Vectors,
+        theirs: Digests,
+        busy: bool,
+        say: Say,
+    ) {
+        if mine.log != theirs.log {
+            self.ask_shorts(conn, space);
+        }
+        if mine == theirs {
+            self.note_acked_if_new(conn, space, &vectors);
+            return self.agreed(conn, space, vectors);
+        }
+        if mine.vectors == theirs.vectors && mine.roots == theirs.roots {
+            // The log alone differs; its statements are on their way.
+            return self.check_soon(conn, space);
+        }
+        if busy {
+            return self.check_soon(conn, space);
+        }
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        let leads = self.me < session.peer;
+        if mine.vectors != theirs.vectors && say == Say::Answer {
+            // The side that asked acts; this one sees that it comes to an end.
+            return self.check_soon(conn, space);
+        }
+        session.rounds += 1;
+        if session.rounds > REPAIR_ROUNDS_MAX {
+            session.check_due = Some(self.now.instant.plus_ms(ROOT_CHECK_MS));
+            return;
+        }
+        if mine.vectors != theirs.vectors {
+            session.urgent = true;
+            session.equal = mine.roots == theirs.roots;
+            return self.ask(Purpose::Vectors(conn, space, Say::Ask), Ask::State { space });
+        }
+        self.metrics.roots_contradicted.add(1);
+        if leads {
+            let told = session.sent.iter().flat_map(|sent| sent.keys().cloned());
+            let collections = vectors.into_keys().chain(told).collect();
+            self.begin_repair(conn, space, collections);
+        } else {
+            self.check_soon(conn, space);
+        }
+    }
+
+    /// Both sides hold the same.
+    pub(super) fn agreed(&mut self, conn: ConnId, space: SpaceId, vectors: Vectors) {
+        let again = self.now.instant.plus_ms(ROOT_CHECK_MS);
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        session.rounds = 0;
+        self.metrics.roots_equal.add(1);
+        let (peer, quiet) = (session.peer, session.is_idle());
+        if quiet {
+            session.urgent = false;
+            session.check_due = Some(again);
+        }
+        self.bases.insert((peer, space), digest::Base { digest: digest::of_vectors(&vectors), vectors });
+        if quiet {
+            self.set_in_sync(conn, space, true);
+        }
+    }
+
+    /// The peer holds on its disk what this side holds; the note costs a write, so only when it says more.
+    fn note_acked_if_new(&mut self, conn: ConnId, space: SpaceId, vectors: &Vectors) {
+        let Some(session) = self.sessions.get(&(conn, space)) else {
+            return;
+        };
+        let peer = session.peer;
+        if self.bases.get(&(peer, space)).is_none_or(|base| base.vectors != *vectors) {
+            self.note_acked(space, peer, vectors.clone());
+        }
+    }
+
+    pub(super) fn digests_of(&self, peer: &PeerId, state: &SpaceState) -> Digests {
+        let common = |collection: &_| self.common(state.space, peer, collection);
+        let collections = state.collections.iter().filter(|(collection, _)| common(collection));
+        Digests {
+            log: state.log,
+            vectors: digest::of_vectors(&self.vectors_of(peer, state)),
+            roots: digest::of_roots(collections),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Which peers to reach, when to try again, and what to tell the app about it.
+
+use super::conn::CODE_CLOSED;
+use super::event::Command;
+use super::{Action, ConnId, DialId, Engine, Notice, PeerState};
+use crate::id::PeerId;
+use crate::limits::PEERS_MAX;
+use crate::time::Instant;
+
+/// What the engine knows of one peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// Where it may be; present while the app wants a connection.
+    addresses: Option<Vec<String>>,
+    state: PeerState,
+    /// Attempts that failed in a row.
+    attempt: u32,
+    next_at: Option<Instant>,
+    dial: Option<DialId>,
+    /// The connection that both sides have greeted each other on.
+    conn: Option<ConnId>,
+}
+
+impl Peer {
+    fn new() -> Self {
+        let state = PeerState::Disconnected { reason: "not reached yet".to_owned() };
+        Self { addresses: None, state, attempt: 0, next_at: None, dial: None, conn: None }
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.next_at
+    }
+
+    pub(super) fn is_dialing(&self) -> bool {
+        self.dial.is_some()
+    }
+}
+
+impl Engine {
+    pub(super) fn command(&mut self, command: Command) {
+        match command {
+            Command::AddPeer { peer, addresses } => self.add_peer(peer, addresses),
+            Command::RemovePeer { peer } => self.remove_peer(peer),
+            Command::SyncNow { space, ticket } => self.draw_ticket(space, ticket),
+            Command::Wake => self.dial_all(),
+            Command::Pause => self.pause(),
+            Command::Resume => {
+                self.paused = false;
+                self.dial_all();
+            }
+        }
+    }
+
+    fn add_peer(&mut self, peer: PeerId, addresses: Vec<String>) {
+        if peer == self.me || (!self.peers.contains_key(&peer) && self.peers.len() >= PEERS_MAX) {
+            return;
+        }
+        let entry = self.peers.entry(peer).or_insert_with(Peer::new);
+        entry.addresses = Some(addresses);
+        entry.attempt = 0;
+        self.dial(peer);
+    }
+
+    fn remove_peer(&mut self, peer: PeerId) {
+        let Some(entry) = self.peers.remove(&peer) else {
+            return;
+        };
+        if let Some(conn) = entry.conn {
+            self.close(conn, CODE_CLOSED, "the peer was removed");
+        }
+        self.peers.remove(&peer);
+        let state = PeerState::Disconnected { reason: "the peer was removed".to_owned() };
+        self.actions.push_back(Action::Notify(Notice::Peer { peer, state }));
+    }
+
+    fn pause(&mut self) {
+        self.paused = true;
+        let open: Vec<ConnId> = self.conns.keys().copied().collect();
+        for conn in open {
+            self.close(conn, CODE_CLOSED, "the node is paused");
+        }
+        let peers: Vec<PeerId> = self.peers.keys().copied().collect();
+        for peer in peers {
+            if let Some(entry) = self.peers.get_mut(&peer) {
+                entry.next_at = None;
+            }
+            self.set_state(peer, PeerState::Disconnected { reason: "the node is paused".to_owned() });
+        }
+    }
+
+    /// Reaches every wanted peer at once, whatever its backoff says.
+    pub(super) fn dial_all(&mut self) {
+        let peers: Vec<PeerId> = self.peers.keys().copied().collect();
+        for peer in peers {
+            if let Some(entry) = self.peers.get_mut(&peer) {
+                entry.attempt = 0;
+            }
+            self.dial(peer);
+        }
+    }
+
+    pub(super) fn dial_due(&mut self) {
+        let now = self.now.instant;
+        let due = self.peers.iter().filter(|(_, entry)| entry.next_at.is_some_and(|at| at <= now));
+        let due: Vec<PeerId> = due.map(|(peer, _)| *peer).collect();
+        for peer in due {
+            self.dial(peer);
+        }
+    }
+
+    fn dial(&mut self, peer: PeerId) {
+        let dial = DialId(self.mint());
+        let paused = self.paused;
+        let Some(entry) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        entry.next_at = None;
+        let Some(addresses) = entry.addresses.clone() else {
+            return;
+        };
+        if paused || entry.conn.is_some() || entry.dial.is_some() {
+            return;
+        }
+        entry.dial = Some(dial);
+        let first = entry.attempt == 0;
+        self.actions.push_back(Action::Dial { dial, peer, addresses });
+        if first {
+            self.set_state(peer, PeerState::Connecting);
+        }
+    }
+
+    pub(super) fn dial_failed(&mut self, dial: DialId, reason: &str) {
+        let found = self.peers.iter().find(|(_, entry)| entry.dial == Some(dial)).map(|(peer, _)| *peer);
+        if let Some(peer) = found {
+            if let Some(entry) = self.peers.get_mut(&peer) {
+                entry.dial = None;
+            }
+            self.metrics.dials_failed.add(1);
+            self.retry(peer, reason);
+        }
+    }
+
+    /// The attempt has become a connection; it counts when both sides have greeted each other.
+    pub(super) fn dial_connected(&mut self, peer: PeerId, dial: Option<DialId>, conn: ConnId) {
+        debug_assert!(self.conns.contains_key(&conn), "inserted by the caller");
+        if let Some(entry) = self.peers.get_mut(&peer)
+            && dial.is_some()
+            && entry.dial == dial
+        {
+            // The dial stays marked until the hello is over, so that no second one begins.
+            entry.next_at = None;
+        }
+    }
+
+    pub(super) fn dial_greeted(&mut self, peer: PeerId, conn: ConnId) {
+        let entry = self.peers.entry(peer).or_insert_with(Peer::new);
+        entry.conn = Some(conn);
+        entry.dial = None;
+        entry.attempt = 0;
+        entry.next_at = None;
+        self.set_state(peer, PeerState::Connected);
+    }
+
+    pub(super) fn dial_disconnected(&mut self, peer: PeerId, conn: ConnId, reason: &str) {
+        let Some(entry) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        if entry.conn == Some(conn) {
+            entry.conn = None;
+        } else if entry.conn.is_some() {
+            // Another connection to the peer stays.
+            return;
+        }
+        let others = self.conns.values().any(|other| other.peer == peer);
+        if !others {
+            entry.dial = None;
+            self.retry(peer, reason);
+        }
+    }
+
+    /// Plans the next attempt, or gives up.
+    fn retry(&mut self, peer: PeerId, reason: &str) {
+        let reason = reason.to_owned();
+        let now = self.now.instant;
+        let Some(entry) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        if entry.conn.is_some() {
+            return;
+        }
+        if entry.addresses.is_none() {
+            return self.forget(peer, reason);
+        }
+        if self.paused {
+            return self.set_state(peer, PeerState::Disconnected { reason: "the node is paused".to_owned() });
+        }
+        entry.attempt = entry.attempt.saturating_add(1);
+        let attempt = entry.attempt;
+        if self.options.attempts_max.is_some_and(|max| attempt >= max) {
+            entry.next_at = None;
+            return self.set_state(peer, PeerState::Failed { reason });
+        }
+        let waits = &self.options.backoff_ms;
+        let index = (attempt as usize).saturating_sub(1).min(waits.len().saturating_sub(1));
+        let retry_in_ms = waits.get(index).copied().unwrap_or(0);
+        entry.next_at = Some(now.plus_ms(retry_in_ms));
+        self.set_state(peer, PeerState::Reconnecting { attempt, retry_in_ms, reason });
+    }
+
+    /// A peer that only came to us, and is gone.
+    fn forget(&mut self, peer: PeerId, reason: String) {
+        self.set_state(peer, PeerState::Disconnected { reason });
+        self.peers.remove(&peer);
+    }
+
+    fn set_state(&mut self, peer: PeerId, state: PeerState) {
+        let Some(entry) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        if entry.state != state {
+            entry.state = state.clone();
+            self.actions.push_back(Action::Notify(Notice::Peer { peer, state }));
+        }
+    }
+
+    pub(super) fn is_reaching(&self) -> bool {
+        let greeting = self.conns.values().any(|conn| !conn.is_open());
+        greeting || self.peers.values().any(Peer::is_dialing)
+    }
+}

@@ -1,0 +1,126 @@
+//! The membership log on its way: who lacks which statements, and the end of what is no longer shared.
+
+use std::collections::BTreeSet;
+
+use super::conn::CODE_NOTHING_SHARED;
+use super::{ConnId, Engine, Lane, Purpose};
+use crate::exchange::Ask;
+use crate::id::SpaceId;
+use crate::limits::BATCH_BYTES;
+use crate::wire::{Message, Shorts, Statements};
+
+/// What follows when the statements were sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// The session goes on.
+    GoOn,
+    /// The peer may learn why, and nothing else.
+    Part,
+}
+
+impl Engine {
+    /// Our log has more statements than before: say so to everyone who shares the space.
+    pub(super) fn log_changed(&mut self, space: SpaceId) {
+        for conn in self.conns_of(space) {
+            self.set_in_sync(conn, space, false);
+            self.check_soon(conn, space);
+            // What is not open yet will tell the digest of the log.
+            if self.is_opened(conn, space) {
+                self.ask_shorts(conn, space);
+            }
+        }
+    }
+
+    /// Reads which statements we have, to tell the peer.
+    pub(super) fn ask_shorts(&mut self, conn: ConnId, space: SpaceId) {
+        self.ask(Purpose::Shorts(conn, space), Ask::StatementShorts { space });
+    }
+
+    pub(super) fn tell_shorts(&mut self, conn: ConnId, space: SpaceId, shorts: Vec<[u8; 8]>) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        let slot = session.slot;
+        if let Some(theirs) = session.their_shorts.take() {
+            let ours: BTreeSet<&[u8; 8]> = shorts.iter().collect();
+            if theirs.iter().all(|short| ours.contains(short)) {
+                return;
+            }
+        }
+        self.send(conn, Lane::Control, &Message::Shorts(Shorts { slot, shorts }));
+    }
+
+    /// The peer said what it has: send what it lacks, and ask back for what is new here.
+    pub(super) fn hear_shorts(&mut self, conn: ConnId, space: SpaceId, shorts: Vec<[u8; 8]>) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        session.their_shorts = Some(shorts.clone());
+        self.ask(Purpose::Statements(conn, space, After::GoOn), Ask::Statements { space, known: shorts });
+        self.ask_shorts(conn, space);
+    }
+
+    pub(super) fn send_statements(
+        &mut self,
+        conn: ConnId,
+        space: SpaceId,
+        statements: Vec<Vec<u8>>,
+        after: After,
+    ) {
+        let Some(session) = self.sessions.get(&(conn, space)) else {
+            return;
+        };
+        let slot = session.slot;
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        for statement in statements {
+            bytes += statement.len();
+            page.push(statement);
+            if bytes >= BATCH_BYTES {
+                let statements = std::mem::take(&mut page);
+                self.send(conn, Lane::Control, &Message::Statements(Statements { slot, statements }));
+                bytes = 0;
+            }
+        }
+        if !page.is_empty() {
+            self.send(conn, Lane::Control, &Message::Statements(Statements { slot, statements: page }));
+        }
+        if after == After::Part {
+            self.end_session(conn, space);
+        }
+    }
+
+    pub(super) fn hear_statements(&mut self, conn: ConnId, space: SpaceId, statements: Vec<Vec<u8>>) {
+        let Some(session) = self.sessions.get(&(conn, space)) else {
+            return;
+        };
+        let from = session.peer;
+        self.ask(Purpose::Learn(conn, space), Ask::Learn { space, from, statements });
+    }
+
+    /// The space is no longer shared with the peer of this connection. A device that was removed is told the
+    /// statements, so that it learns why; nothing else is said or heard about the space.
+    pub(super) fn part(&mut self, conn: ConnId, space: SpaceId) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        session.part();
+        let we_belong =
+            self.spaces.get(&space).is_some_and(|local| local.membership.role(&self.me).is_some());
+        if we_belong && self.conns.get(&conn).is_some_and(super::Conn::is_open) {
+            self.ask(
+                Purpose::Statements(conn, space, After::Part),
+                Ask::Statements { space, known: Vec::new() },
+            );
+        } else {
+            self.end_session(conn, space);
+        }
+    }
+
+    fn end_session(&mut self, conn: ConnId, space: SpaceId) {
+        self.drop_session(conn, space);
+        if self.sessions_of(conn).is_empty() {
+            self.close(conn, CODE_NOTHING_SHARED, "no space in common");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The engine: everything that decides what is said to whom and when, without a socket, a file or a clock.
+//!
+//! # The contract
+//!
+//! 1. The engine does nothing by itself. Call [`Engine::handle`] when something happened, and
+//!    [`Engine::handle_timeout`] when the time that [`Engine::poll_timeout`] names has come.
+//! 2. Drain [`Engine::poll_action`] to `None` after every call, and carry the actions out in their order.
+//! 3. `now` never goes back.
+//! 4. Every question ([`Action::Ask`]) has an id minted here; exactly one [`Event::Answer`] bears it.
+//! 5. The same events at the same times give the same actions, byte for byte.
+//!
+//! # One space over one connection
+//!
+//! ```text
+//! opening     both say their digests and version vectors, as they are on their disks
+//!    |        digests equal: in sync, nothing else is said
+//! feeding     each sends what the other lacks, in batches; new commits go ahead of them, one frame each
+//!    |        nothing left, everything acknowledged
+//! checking    both compare digests again: equal is in sync
+//!    |        vectors differ: tell them whole, and feed
+//!    |        vectors equal, roots differ: the vectors lie
+//! repairing   compare heads of all entities, then send what the clocks of the differing ones lack
+//! ```
+//!
+//! The fingerprints are the truth; vectors are hints that may be lost or wrong. What is counted as sent is
+//! forgotten with the connection.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::exchange::{Answer, Ask, RequestId};
+use crate::id::{PeerId, Position, SpaceId};
+use crate::limits::REQUEST_DEADLINE_MS;
+use crate::metrics::Metrics;
+use crate::time::{Instant, Now};
+
+mod ack;
+mod action;
+mod check;
+mod conn;
+mod dial;
+mod digest;
+mod event;
+mod heads;
+mod log;
+mod opening;
+mod repair;
+mod session;
+mod ticket;
+mod transfer;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use action::{Action, LastWords, Notice, PeerState};
+pub(crate) use event::{Command, ConnId, DialId, Event, Lane, Side};
+
+use ack::Undurable;
+use conn::Conn;
+use dial::Peer;
+use digest::Base;
+use session::Session;
+use ticket::Ticket;
+
+/// Settings of the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// Waits before the second, third, ... attempt to reach a peer, in milliseconds; the last one repeats.
+    pub(crate) backoff_ms: Vec<u64>,
+    /// Attempts before a peer counts as failed; without end when absent.
+    pub(crate) attempts_max: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { backoff_ms: vec![2_000, 4_000, 8_000, 16_000, 32_000], attempts_max: None }
+    }
+}
+
+/// The sans-IO engine of one node. See the [module](self) for its contract.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    me: PeerId,
+    options: Options,
+    metrics: Arc<Metrics>,
+    now: Now,
+    paused: bool,
+    next_id: u64,
+    /// What is known of each local space.
+    spaces: BTreeMap<SpaceId, Local>,
+    conns: BTreeMap<ConnId, Conn>,
+    /// One for each space that a connection opens. Every key's connection is in `conns`.
+    sessions: BTreeMap<(ConnId, SpaceId), Session>,
+    peers: BTreeMap<PeerId, Peer>,
+    /// Questions without an answer yet, and what they are for.
+    requests: BTreeMap<RequestId, Purpose>,
+    /// Commits that are written here and not yet on disk, by position.
+    undurable: VecDeque<Undurable>,
+    durable: Position,
+    /// The vectors on which a peer and this node last agreed.
+    bases: BTreeMap<(PeerId, SpaceId), Base>,
+    tickets: Vec<Ticket>,
+    actions: VecDeque<Action>,
+}
+
+/// What the engine keeps of a local space between questions.
+#[derive(Clone, Debug)]
+struct Local {
+    membership: Arc<crate::access::Membership>,
+    log: [u8; 16],
+}
+
+/// What an answer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// The state that an opening tells.
+    Opening(ConnId, SpaceId),
+    /// The state that is compared.
+    Check(ConnId, SpaceId, check::Say),
+    /// The state whose vectors are told whole.
+    Vectors(ConnId, SpaceId, check::Say),
+    Receive(ConnId, SpaceId),
+    Feed(ConnId, SpaceId),
+    Shorts(ConnId, SpaceId),
+    Statements(ConnId, SpaceId, log::After),
+    Learn(ConnId, SpaceId),
+    Repair(ConnId, SpaceId),
+    Acked,
+    Adopted,
+}
+
+impl Purpose {
+    /// The session that the answer is for; absent where the answer is for nobody, or for who leaves.
+    fn session(self) -> Option<(ConnId, SpaceId)> {
+        match self {
+            Self::Opening(conn, space)
+            | Self::Check(conn, space, _)
+            | Self::Vectors(conn, space, _)
+            | Self::Receive(conn, space)
+            | Self::Feed(conn, space)
+            | Self::Shorts(conn, space)
+            | Self::Statements(conn, space, log::After::GoOn)
+            | Self::Learn(conn, space)
+            | Self::Repair(conn, space) => Some((conn, space)),
+            Self::Statements(_, _, log::After::Part) | Self::Acked | Self::Adopted => None,
+        }
+    }
+}
+
+impl Engine {
+    /// Makes the engine of the device `me`.
+    pub(crate) fn new(me: PeerId, options: Options, metrics: Arc<Metrics>) -> Self {
+        Self {
+            me,
+            options,
+            metrics,
+            now: Now::default(),
+            paused: false,
+            next_id: 0,
+            spaces: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            undurable: VecDeque::new(),
+            durable: Position::default(),
+            bases: BTreeMap::new(),
+            tickets: Vec::new(),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Takes one event.
+    pub(crate) fn handle(&mut self, now: Now, event: Event) {
+        self.advance(now);
+        match event {
+            Event::SpaceChanged(state) => self.space_changed(state),
+            Event::Stored { space, from, stored } => self.stored(space, from, stored),
+            Event::Durable { upto } => self.became_durable(upto),
+            Event::Answer { request, answer } => self.answered(request, answer),
+            Event::Connected { conn, peer, side, dial, exporter } => {
+                self.connected(conn, peer, side, dial, exporter);
+            }
+            Event::DialFailed { dial, reason } => self.dial_failed(dial, &reason),
+            Event::Disconnected { conn, reason } => self.disconnected(conn, &reason),
+            Event::Frame { conn, bytes } => self.frame(conn, &bytes),
+            Event::Command(command) => self.command(command),
+        }
+        self.settle_tickets();
+    }
+
+    /// Does what is due at `now`.
+    pub(crate) fn handle_timeout(&mut self, now: Now) {
+        self.advance(now);
+        self.expire_conns();
+        self.dial_due();
+        self.sessions_due();
+        self.settle_tickets();
+    }
+
+    /// Returns when [`Engine::handle_timeout`] wants to be called.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let conns = self.conns.values().filter_map(Conn::due);
+        let sessions = self.sessions.values().filter_map(Session::due);
+        let peers = self.peers.values().filter_map(Peer::due);
+        let tickets = self.tickets.iter().map(Ticket::due);
+        conns.chain(sessions).chain(peers).chain(tickets).min()
+    }
+
+    /// Returns the next thing to do.
+    pub(crate) fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn advance(&mut self, now: Now) {
+        debug_assert!(now.instant >= self.now.instant, "the steady clock never goes back");
+        self.now = now;
+    }
+
+    fn mint(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn ask(&mut self, purpose: Purpose, ask: Ask) {
+        let request = RequestId(self.mint());
+        self.requests.insert(request, purpose);
+        self.actions.push_back(Action::Ask { request, ask });
+    }
+
+    fn answered(&mut self, request: RequestId, answer: Answer) {
+        let Some(purpose) = self.requests.remove(&request) else {
+            return;
+        };
+        if let Answer::Failed(reason) = answer {
+            return self.question_failed(purpose, &reason);
+        }
+        let parting = |key| self.sessions.get(&key).is_some_and(|session| session.parting);
+        if purpose.session().is_some_and(parting) {
+            // Asked while the space was still shared with the peer: it gets nothing of it any more.
+            return;
+        }
+        match (purpose, answer) {
+            (Purpose::Opening(conn, space), Answer::State(state)) => self.opening_ready(conn, space, state),
+            (Purpose::Check(conn, space, say), Answer::State(Some(state))) => {
+                self.check_ready(conn, space, say, state);
+            }
+            (Purpose::Vectors(conn, space, say), Answer::State(Some(state))) => {
+                self.tell_vectors(conn, space, say, &state);
+            }
+            (
+                Purpose::Receive(conn, space),
+                Answer::Received { applied, duplicate, held, refused, reason, position },
+            ) => {
+                tracing::trace!(applied, duplicate, held = held.len(), refused, "commits taken");
+                self.received(conn, space, position, refused, reason);
+            }
+            (Purpose::Feed(conn, space), Answer::Commits { commits, complete }) => {
+                self.fed(conn, space, commits, complete);
+            }
+            (Purpose::Shorts(conn, space), Answer::StatementShorts(shorts)) => {
+                self.tell_shorts(conn, space, shorts);
+            }
+            (Purpose::Statements(conn, space, after), Answer::Statements(statements)) => {
+                self.send_statements(conn, space, statements, after);
+            }
+            (Purpose::Repair(conn, space), answer) => self.repair_answered(conn, space, answer),
+            (Purpose::Learn(..), Answer::Learned(statements)) => tracing::trace!(statements, "log learned"),
+            // Learned is followed by SpaceChanged when it changed anything; a space that is gone has no session.
+            (_, _) => {}
+        }
+    }
+
+    /// A question that the store could not answer ends the conversation it was for; the store itself tells the
+    /// app why.
+    fn question_failed(&mut self, purpose: Purpose, reason: &str) {
+        let ((Purpose::Statements(conn, _, _), _) | (_, Some((conn, _)))) = (purpose, purpose.session())
+        else {
+            return;
+        };
+        self.close(conn, conn::CODE_STORE, &format!("the store could not answer: {reason}"));
+    }
+
+    fn deadline(&self) -> Instant {
+        self.now.instant.plus_ms(REQUEST_DEADLINE_MS)
+    }
+}

@@ -1,0 +1,289 @@
+//! How a space opens on a connection: each side tells its state, and what follows from the two.
+
+use super::conn::CODE_PROTOCOL;
+use super::digest::{self, Base};
+use super::{Action, ConnId, Engine, Lane, Local, Notice, Purpose};
+use crate::codec::Encode;
+use crate::exchange::{Ask, SpaceState, Vectors};
+use crate::id::{PeerId, SpaceId};
+use crate::limits::OPENINGS_MAX;
+use crate::wire::{Message, Opening, Told, VectorsTold};
+
+/// Vectors up to this size are told in the opening, in bytes: it saves half a round trip when they differ, and
+/// costs as much when they do not.
+const TOLD_BYTES_MAX: usize = 4 * 1024;
+
+impl Engine {
+    /// A space came, or its membership changed.
+    pub(super) fn space_changed(&mut self, state: SpaceState) {
+        let space = state.space;
+        let local = Local { membership: state.membership, log: state.log };
+        let before = self.spaces.insert(space, local);
+        let open: Vec<ConnId> =
+            self.conns.iter().filter(|(_, conn)| conn.is_open()).map(|(conn, _)| *conn).collect();
+        for conn in open {
+            let Some(peer) = self.conns.get(&conn).map(|entry| entry.peer) else {
+                continue;
+            };
+            let shared = self.is_shared(space, &peer);
+            match (self.sessions.contains_key(&(conn, space)), shared) {
+                (true, false) => self.part(conn, space),
+                (false, true) => {
+                    self.add_session(conn, space);
+                    self.ask(Purpose::Opening(conn, space), Ask::State { space });
+                    self.hear_kept_opening(conn, space);
+                }
+                (true, true) | (false, false) => {}
+            }
+        }
+        if before.is_none_or(|before| before.log != state.log) {
+            self.log_changed(space);
+        }
+    }
+
+    fn is_shared(&self, space: SpaceId, peer: &PeerId) -> bool {
+        self.spaces.get(&space).is_some_and(|local| {
+            local.membership.role(peer).is_some() && local.membership.role(&self.me).is_some()
+        })
+    }
+
+    /// The database told the state that our opening is made of.
+    pub(super) fn opening_ready(&mut self, conn: ConnId, space: SpaceId, state: Option<SpaceState>) {
+        match (state, self.sessions.get_mut(&(conn, space))) {
+            (Some(state), Some(session)) => session.ours = Some(state),
+            (None, Some(_)) => self.drop_session(conn, space),
+            (_, None) => {}
+        }
+        self.opening_prepared(conn, space);
+    }
+
+    /// The opening of a space that came to be shared after the hello.
+    pub(super) fn open_late(&mut self, conn: ConnId, space: SpaceId) {
+        if !self.conns.get(&conn).is_some_and(super::Conn::is_open) {
+            return;
+        }
+        if let Some(opening) = self.tell_opening(conn, space) {
+            self.send(conn, Lane::Control, &Message::Open(opening));
+            self.meet(conn, space);
+        }
+    }
+
+    pub(super) fn hear_late_opening(&mut self, conn: ConnId, opening: Opening) {
+        let Some(entry) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        entry.heard_slot = entry.heard_slot.max(opening.slot);
+        let (said_by, exporter, peer) = (entry.side.other(), entry.exporter, entry.peer);
+        let named = self.spaces.keys().find(|space| digest::tag(&exporter, said_by, space) == opening.tag);
+        let Some(space) = named.copied().filter(|space| self.is_shared(*space, &peer)) else {
+            return self.keep_opening(conn, opening);
+        };
+        if !self.sessions.contains_key(&(conn, space)) {
+            self.add_session(conn, space);
+            self.ask(Purpose::Opening(conn, space), Ask::State { space });
+        }
+        self.hear_opening(conn, space, opening);
+        self.hear_early(conn);
+    }
+
+    /// This side has not heard of the space yet, or not that the peer belongs to it: the opening counts when it
+    /// has. The peer says it once.
+    fn keep_opening(&mut self, conn: ConnId, opening: Opening) {
+        let Some(entry) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        if entry.unknown.len() >= OPENINGS_MAX {
+            return self.close(conn, CODE_PROTOCOL, "too many spaces that are not known here");
+        }
+        entry.unknown.push(opening);
+    }
+
+    /// The space is shared from here on: hears the opening that came before this side knew.
+    fn hear_kept_opening(&mut self, conn: ConnId, space: SpaceId) {
+        let Some(entry) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        let tag = digest::tag(&entry.exporter, entry.side.other(), &space);
+        if let Some(index) = entry.unknown.iter().position(|opening| opening.tag == tag) {
+            let opening = entry.unknown.remove(index);
+            self.hear_opening(conn, space, opening);
+        }
+    }
+
+    /// Makes our opening; the session remembers the state that it tells.
+    pub(super) fn tell_opening(&mut self, conn: ConnId, space: SpaceId) -> Option<Opening> {
+        let entry = self.conns.get(&conn)?;
+        let tag = digest::tag(&entry.exporter, entry.side, &space);
+        let peer = entry.peer;
+        let (vectors, digests) = {
+            let state = self.sessions.get(&(conn, space))?.ours.as_ref()?;
+            (self.vectors_of(&peer, state), self.digests_of(&peer, state))
+        };
+        let lost = self.has_lost_vectors(conn, space);
+        let told = if lost { Told::Lost } else { self.tell(&peer, space, vectors) };
+        let session = self.sessions.get_mut(&(conn, space))?;
+        session.told = true;
+        let data = digest::of_data(&digests.vectors, &digests.roots);
+        Some(Opening { slot: session.slot, tag, log: digests.log, data, told })
+    }
+
+    fn tell(&self, peer: &PeerId, space: SpaceId, vectors: Vectors) -> Told {
+        if let Some(base) = self.bases.get(&(*peer, space))
+            && let Some(added) = digest::added(&base.vectors, &vectors)
+        {
+            return Told::Since { base: base.digest, added };
+        }
+        let bytes: usize = vectors.values().map(|vector| vector.to_bytes().len()).sum();
+        if bytes <= TOLD_BYTES_MAX { Told::Whole(vectors) } else { Told::Later }
+    }
+
+    pub(super) fn hear_opening(&mut self, conn: ConnId, space: SpaceId, opening: Opening) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        if session.opened.is_some() || session.sent.is_some() {
+            return self.close(conn, CODE_PROTOCOL, "a space opened twice");
+        }
+        if let Some(entry) = self.conns.get_mut(&conn) {
+            entry.heard_slot = entry.heard_slot.max(opening.slot);
+            entry.theirs.insert(opening.slot, space);
+        }
+        session.opened = Some(opening);
+        self.meet(conn, space);
+    }
+
+    /// Both openings are known: decide how the two sides come to agree.
+    pub(super) fn meet(&mut self, conn: ConnId, space: SpaceId) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        if !session.told || session.opened.is_none() {
+            return;
+        }
+        let (Some(ours), Some(theirs)) = (session.ours.take(), session.opened.take()) else {
+            return;
+        };
+        let peer = session.peer;
+        let digests = self.digests_of(&peer, &ours);
+        let vectors = self.vectors_of(&peer, &ours);
+        if digests.log != theirs.log {
+            self.ask_shorts(conn, space);
+        }
+        if digest::of_data(&digests.vectors, &digests.roots) == theirs.data {
+            self.note_held(conn, space, &vectors);
+            if digests.log == theirs.log {
+                self.agreed(conn, space, vectors);
+            }
+            return self.pump(conn, space);
+        }
+        if theirs.told == Told::Lost || is_lost(&vectors, &ours) {
+            return self.repair_lost(conn, space, vectors);
+        }
+        match theirs.told {
+            Told::Lost => {}
+            Told::Whole(held) => self.note_held(conn, space, &held),
+            Told::Since { base, added } => match self.based_on(&peer, space, base, &added) {
+                Some(held) => self.note_held(conn, space, &held),
+                None => self.tell_vectors(conn, space, super::check::Say::Ask, &ours),
+            },
+            Told::Later => self.tell_vectors(conn, space, super::check::Say::Ask, &ours),
+        }
+        if let Some(session) = self.sessions.get_mut(&(conn, space)) {
+            session.dirty = true;
+        }
+        self.pump(conn, space);
+    }
+
+    fn has_lost_vectors(&self, conn: ConnId, space: SpaceId) -> bool {
+        let session = self.sessions.get(&(conn, space));
+        let ours = session.and_then(|session| Some((session.ours.as_ref()?, session.peer)));
+        ours.is_some_and(|(state, peer)| is_lost(&self.vectors_of(&peer, state), state))
+    }
+
+    /// One side cannot say what it holds: the two are compared entity by entity, and the vectors adopted when
+    /// they are found equal. Until then nothing counts as lacking.
+    fn repair_lost(&mut self, conn: ConnId, space: SpaceId, vectors: Vectors) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        let collections = vectors.keys().cloned().collect();
+        session.sent = Some(vectors);
+        session.urgent = true;
+        if self.me < session.peer {
+            self.begin_repair(conn, space, collections);
+        }
+    }
+
+    fn based_on(&self, peer: &PeerId, space: SpaceId, base: [u8; 16], added: &Vectors) -> Option<Vectors> {
+        let Base { vectors, .. } = self.bases.get(&(*peer, space)).filter(|known| known.digest == base)?;
+        let mut held = vectors.clone();
+        digest::merge(&mut held, added);
+        Some(held)
+    }
+
+    /// The peer said what it holds on its disk.
+    pub(super) fn note_held(&mut self, conn: ConnId, space: SpaceId, held: &Vectors) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        session.sent = Some(held.clone());
+        session.unacked.clear();
+        session.unacked_bytes = 0;
+        let peer = session.peer;
+        self.note_acked(space, peer, held.clone());
+    }
+
+    pub(super) fn note_acked(&mut self, space: SpaceId, peer: PeerId, vectors: Vectors) {
+        if vectors.values().all(crate::id::Vector::is_empty) {
+            return;
+        }
+        self.ask(Purpose::Acked, Ask::Acked { space, peer, vectors });
+        self.actions.push_back(Action::Notify(Notice::Stored { space, peer }));
+    }
+
+    pub(super) fn tell_vectors(
+        &mut self,
+        conn: ConnId,
+        space: SpaceId,
+        say: super::check::Say,
+        state: &SpaceState,
+    ) {
+        let Some(session) = self.sessions.get(&(conn, space)) else {
+            return;
+        };
+        let (slot, vectors) = (session.slot, self.vectors_of(&session.peer, state));
+        let (answer, equal) = (say == super::check::Say::Ask, session.equal);
+        self.send(conn, Lane::Bulk, &Message::Vectors(VectorsTold { slot, vectors, answer, equal }));
+    }
+
+    pub(super) fn hear_vectors(&mut self, conn: ConnId, space: SpaceId, told: VectorsTold) {
+        if let Some(session) = self.sessions.get_mut(&(conn, space)) {
+            session.dirty |= !told.equal;
+            session.equal = told.equal;
+            session.urgent = true;
+        }
+        if told.equal {
+            self.ask(Purpose::Adopted, Ask::Adopt { space, vectors: told.vectors.clone() });
+        }
+        if told.answer {
+            self.ask(Purpose::Vectors(conn, space, super::check::Say::Answer), Ask::State { space });
+        }
+        self.note_held(conn, space, &told.vectors);
+        self.pump(conn, space);
+    }
+
+    /// Our vectors of the collections that the peer may read too.
+    pub(super) fn vectors_of(&self, peer: &PeerId, state: &SpaceState) -> Vectors {
+        let common = |collection: &_| self.common(state.space, peer, collection);
+        let vectors = state.collections.iter().filter(|(collection, _)| common(collection));
+        vectors.map(|(collection, state)| (collection.clone(), state.vector.clone())).collect()
+    }
+}
+
+/// The store holds entities of a collection and not one number of a commit.
+fn is_lost(vectors: &Vectors, state: &SpaceState) -> bool {
+    vectors.iter().any(|(collection, vector)| {
+        let root = state.collections.get(collection).map(|state| state.root);
+        vector.is_empty() && root.is_some_and(|root| root != crate::id::Fingerprint::EMPTY)
+    })
+}

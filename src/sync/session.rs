@@ -1,0 +1,240 @@
+//! One space over one connection: what is kept, when it is idle, when something is due.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::check::Digests;
+use super::repair::Repair;
+use super::{Action, Conn, ConnId, Engine, Notice};
+use crate::exchange::{CommitKey, SpaceState, Vectors};
+use crate::id::{CollectionName, PeerId, SpaceId};
+use crate::time::Instant;
+use crate::wire::{Opening, Slot};
+
+/// What the engine keeps of one space over one connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) peer: PeerId,
+    /// How our frames name the space.
+    pub(super) slot: Slot,
+    /// Our state at the opening, until both openings have met.
+    pub(super) ours: Option<SpaceState>,
+    /// Their opening, until both have met.
+    pub(super) opened: Option<Opening>,
+    /// The space is no longer shared: what the peer still says about it is not heard.
+    pub(super) parting: bool,
+    /// Our opening was sent.
+    pub(super) told: bool,
+    /// What the peer holds or is being sent; absent until it said what it holds.
+    pub(super) sent: Option<Vectors>,
+
+    /// Commits may be lacking that were not pushed.
+    pub(super) dirty: bool,
+    /// Commits to send are being read.
+    pub(super) feeding: bool,
+    /// Batches that the peer has not taken yet.
+    pub(super) under_way: BTreeSet<u64>,
+    pub(super) next_batch: u64,
+    /// Pushed commits without an acknowledgement, in the order they were sent, with their bytes.
+    pub(super) unacked: VecDeque<(CommitKey, usize)>,
+    pub(super) unacked_bytes: usize,
+
+    /// Arrived commits that wait while others are being taken.
+    pub(super) inbox: Vec<Arrived>,
+    pub(super) inbox_bytes: usize,
+    /// Arrived commits that are being taken.
+    pub(super) taking: Option<Vec<Arrived>>,
+
+    /// What is on our disk and not yet acknowledged to the peer.
+    pub(super) ack: Vectors,
+    pub(super) ack_due: Option<Instant>,
+
+    pub(super) check_due: Option<Instant>,
+    pub(super) checking: bool,
+    /// Compare as soon as nothing is on its way.
+    pub(super) urgent: bool,
+    /// The digests that the peer asked us to compare with, and whether it was busy.
+    pub(super) asked: Option<(Digests, bool)>,
+    /// Comparisons without agreement, in a row.
+    pub(super) rounds: u32,
+    /// What we asked the peer to compare with.
+    pub(super) shown: Option<(Digests, Vectors)>,
+    /// Which statements the peer has, while ours are being read.
+    pub(super) their_shorts: Option<Vec<[u8; 8]>>,
+    pub(super) in_sync: bool,
+    /// Equal fingerprints were seen since the last ticket was drawn.
+    pub(super) verified: bool,
+    /// The last comparison found the roots equal and the vectors not: they are to be adopted.
+    pub(super) equal: bool,
+    pub(super) repair: Option<Repair>,
+    /// When to give up on what the peer owes us.
+    pub(super) deadline: Option<Instant>,
+}
+
+/// Commits of one frame.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    /// The batch, when they came in one.
+    pub(super) batch: Option<u64>,
+    pub(super) commits: Vec<Vec<u8>>,
+    pub(super) keys: Vec<CommitKey>,
+}
+
+impl Session {
+    fn new(peer: PeerId, slot: Slot) -> Self {
+        Self {
+            peer,
+            slot,
+            ours: None,
+            opened: None,
+            parting: false,
+            told: false,
+            sent: None,
+            dirty: false,
+            feeding: false,
+            under_way: BTreeSet::new(),
+            next_batch: 0,
+            unacked: VecDeque::new(),
+            unacked_bytes: 0,
+            inbox: Vec::new(),
+            inbox_bytes: 0,
+            taking: None,
+            ack: Vectors::new(),
+            ack_due: None,
+            check_due: None,
+            checking: false,
+            urgent: false,
+            asked: None,
+            their_shorts: None,
+            rounds: 0,
+            shown: None,
+            in_sync: false,
+            verified: false,
+            equal: false,
+            repair: None,
+            deadline: None,
+        }
+    }
+
+    /// Nothing is on its way in either direction, as far as this side knows.
+    pub(super) fn is_idle(&self) -> bool {
+        self.sent.is_some()
+            && !self.dirty
+            && !self.feeding
+            && self.under_way.is_empty()
+            && self.unacked.is_empty()
+            && self.inbox.is_empty()
+            && self.taking.is_none()
+            && self.repair.is_none()
+    }
+
+    /// Forgets all that was to be said: only the reason is told from here on.
+    pub(super) fn part(&mut self) {
+        *self = Self { in_sync: self.in_sync, parting: true, ..Self::new(self.peer, self.slot) };
+    }
+
+    /// The peer owes an answer.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.checking || !self.under_way.is_empty() || !self.unacked.is_empty() || self.repair.is_some()
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        [self.ack_due, self.check_due, self.deadline].into_iter().flatten().min()
+    }
+}
+
+impl Engine {
+    pub(super) fn sessions_of(&self, conn: ConnId) -> Vec<SpaceId> {
+        let first = (conn, SpaceId::new([0; 32]));
+        let last = (conn, SpaceId::new([0xff; 32]));
+        self.sessions.range(first..=last).map(|((_, space), _)| *space).collect()
+    }
+
+    /// Whether the space is open on the connection and still shared.
+    pub(super) fn is_heard(&self, conn: ConnId, space: SpaceId) -> bool {
+        self.sessions.get(&(conn, space)).is_some_and(|session| !session.parting)
+    }
+
+    pub(super) fn conns_of(&self, space: SpaceId) -> Vec<ConnId> {
+        self.sessions.keys().filter(|(_, other)| *other == space).map(|(conn, _)| *conn).collect()
+    }
+
+    /// Whether the peer knows, or is about to know, by which slot we name the space.
+    pub(super) fn is_opened(&self, conn: ConnId, space: SpaceId) -> bool {
+        self.conns.get(&conn).is_some_and(Conn::is_open)
+            && self.sessions.get(&(conn, space)).is_some_and(|session| session.told)
+    }
+
+    pub(super) fn add_session(&mut self, conn: ConnId, space: SpaceId) {
+        let Some(entry) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        let slot = entry.take_slot();
+        self.sessions.insert((conn, space), Session::new(entry.peer, slot));
+    }
+
+    pub(super) fn drop_session(&mut self, conn: ConnId, space: SpaceId) {
+        if let Some(entry) = self.conns.get_mut(&conn) {
+            entry.theirs.retain(|_, named| *named != space);
+        }
+        if let Some(session) = self.sessions.remove(&(conn, space))
+            && session.in_sync
+        {
+            self.actions.push_back(Action::Notify(Notice::InSync {
+                space,
+                peer: session.peer,
+                in_sync: false,
+            }));
+        }
+    }
+
+    pub(super) fn set_in_sync(&mut self, conn: ConnId, space: SpaceId, in_sync: bool) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        session.verified |= in_sync;
+        if session.in_sync != in_sync {
+            session.in_sync = in_sync;
+            let peer = session.peer;
+            self.actions.push_back(Action::Notify(Notice::InSync { space, peer, in_sync }));
+        }
+    }
+
+    /// Renews or lifts the deadline of what the peer owes.
+    pub(super) fn watch(&mut self, conn: ConnId, space: SpaceId) {
+        let deadline = self.deadline();
+        if let Some(session) = self.sessions.get_mut(&(conn, space)) {
+            session.deadline = session.is_waiting().then_some(deadline);
+        }
+    }
+
+    pub(super) fn sessions_due(&mut self) {
+        let now = self.now.instant;
+        let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        let due = self.sessions.iter().filter(|(_, session)| is_due(session.due())).map(|(key, _)| *key);
+        let due: Vec<(ConnId, SpaceId)> = due.collect();
+        for (conn, space) in due {
+            let Some(session) = self.sessions.get(&(conn, space)) else {
+                continue;
+            };
+            if is_due(session.deadline) {
+                self.close(conn, super::conn::CODE_TIMEOUT, "what was sent was not acknowledged in time");
+                continue;
+            }
+            let (ack, check) = (is_due(session.ack_due), is_due(session.check_due));
+            if ack {
+                self.send_ack(conn, space);
+            }
+            if check {
+                self.begin_check(conn, space);
+            }
+        }
+    }
+
+    /// The collections of a space that this node and a peer both may read.
+    pub(super) fn common(&self, space: SpaceId, peer: &PeerId, collection: &CollectionName) -> bool {
+        use crate::access::Action::Read;
+        self.spaces.get(&space).is_some_and(|local| {
+            local.membership.may(&self.me, Read, collection) && local.membership.may(peer, Read, collection)
+        })
+    }
+}

@@ -1,0 +1,244 @@
+//! Commits on their way: pushed as they are made, fed to who lacks them, taken as they arrive.
+
+use super::ack::Undurable;
+use super::conn::{CODE_PROTOCOL, CODE_REFUSED};
+use super::session::Arrived;
+use super::{ConnId, Engine, Lane, Purpose, digest};
+use crate::access::Commit;
+use crate::exchange::{Ask, CommitKey, Packed, Stored};
+use crate::id::{PeerId, Position, SpaceId};
+use crate::limits::{
+    BATCH_BYTES, BATCH_COMMITS_MAX, BATCHES_UNDER_WAY_MAX, INBOX_BYTES_MAX, LIVE_UNACKED_BYTES_MAX,
+};
+use crate::wire::{Batch, BatchTaken, Live, Message};
+
+impl Engine {
+    /// A commit was applied here: push it to every peer that lacks it and keeps up.
+    pub(super) fn stored(&mut self, space: SpaceId, from: Option<PeerId>, stored: Stored) {
+        let Stored { position, commit } = stored;
+        for conn in self.conns_of(space) {
+            self.push(conn, space, from, &commit);
+        }
+        if let Some(from) = from {
+            let to = Some(commit.key.origin.peer).filter(|origin| *origin != from);
+            self.undurable.push_back(Undurable { position, space, key: commit.key, to });
+        }
+    }
+
+    fn push(&mut self, conn: ConnId, space: SpaceId, from: Option<PeerId>, commit: &Packed) {
+        let Some(session) = self.sessions.get(&(conn, space)) else {
+            return;
+        };
+        let (slot, peer) = (session.slot, session.peer);
+        self.set_in_sync(conn, space, false);
+        self.check_soon(conn, space);
+        let Some(visible) = self.visible(space, &peer, commit) else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        let Some(sent) = session.sent.as_mut() else {
+            session.dirty = true;
+            return;
+        };
+        if from == Some(peer) || digest::holds(sent, &visible.key) {
+            return digest::note(sent, &visible.key);
+        }
+        if session.unacked_bytes + visible.bytes.len() > LIVE_UNACKED_BYTES_MAX {
+            session.dirty = true;
+            return;
+        }
+        digest::note(sent, &visible.key);
+        session.unacked_bytes += visible.bytes.len();
+        session.unacked.push_back((visible.key, visible.bytes.len()));
+        self.metrics.commits_sent_live.add(1);
+        self.send(conn, Lane::Live, &Message::Live(Live { slot, commit: visible.bytes.to_vec() }));
+        self.watch_begin(conn, space);
+    }
+
+    /// The commit as a peer may see it, with what it may not read blinded; `None` when that is all of it.
+    fn visible(&self, space: SpaceId, peer: &PeerId, commit: &Packed) -> Option<Packed> {
+        let common = |collection: &_| self.common(space, peer, collection);
+        let readable = commit.key.parts.iter().filter(|(collection, _)| common(collection)).count();
+        if readable == commit.key.parts.len() {
+            return Some(commit.clone());
+        }
+        if readable == 0 {
+            return None;
+        }
+        let blinded = Commit::decode(space, &commit.bytes).ok()?.blinded(&common)?;
+        let key = CommitKey { origin: commit.key.origin, parts: blinded.parts() };
+        Some(Packed { key, bytes: blinded.encode().into() })
+    }
+
+    /// Begins to read what the peer lacks, when it may lack something and keeps up.
+    pub(super) fn pump(&mut self, conn: ConnId, space: SpaceId) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        let Some(sent) = &session.sent else {
+            return;
+        };
+        if session.feeding || session.under_way.len() >= BATCHES_UNDER_WAY_MAX {
+            return;
+        }
+        if !session.dirty {
+            if session.is_idle() && session.urgent {
+                self.begin_check(conn, space);
+            }
+            return;
+        }
+        session.feeding = true;
+        session.dirty = false;
+        session.urgent = true;
+        let ask = Ask::Feed { space, to: session.peer, have: sent.clone(), bytes_max: BATCH_BYTES };
+        self.ask(Purpose::Feed(conn, space), ask);
+    }
+
+    /// What the peer lacks was read; what was pushed to it meanwhile is left out.
+    pub(super) fn fed(&mut self, conn: ConnId, space: SpaceId, commits: Vec<Packed>, complete: bool) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        session.feeding = false;
+        session.dirty |= !complete;
+        let nothing = crate::exchange::Vectors::new();
+        let sent = session.sent.as_ref().unwrap_or(&nothing);
+        let fresh: Vec<Packed> =
+            commits.into_iter().filter(|commit| !digest::holds(sent, &commit.key)).collect();
+        self.metrics.commits_sent_feed.add(fresh.len() as u64);
+        self.send_batches(conn, space, fresh);
+        self.pump(conn, space);
+    }
+
+    pub(super) fn send_batches(&mut self, conn: ConnId, space: SpaceId, commits: Vec<Packed>) {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for commit in commits {
+            let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+                return;
+            };
+            if let Some(sent) = session.sent.as_mut() {
+                digest::note(sent, &commit.key);
+            }
+            bytes += commit.bytes.len();
+            batch.push(commit.bytes.to_vec());
+            if bytes >= BATCH_BYTES || batch.len() >= BATCH_COMMITS_MAX {
+                self.send_batch(conn, space, std::mem::take(&mut batch));
+                bytes = 0;
+            }
+        }
+        if !batch.is_empty() {
+            self.send_batch(conn, space, batch);
+        }
+    }
+
+    fn send_batch(&mut self, conn: ConnId, space: SpaceId, commits: Vec<Vec<u8>>) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        session.next_batch += 1;
+        let (slot, number) = (session.slot, session.next_batch);
+        session.under_way.insert(number);
+        self.send(conn, Lane::Bulk, &Message::Batch(Batch { slot, number, commits }));
+        self.watch_begin(conn, space);
+    }
+
+    pub(super) fn hear_taken(&mut self, conn: ConnId, space: SpaceId, number: u64) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        if !session.under_way.remove(&number) {
+            return self.close(conn, CODE_PROTOCOL, "a batch was taken that was not sent");
+        }
+        self.watch(conn, space);
+        self.pump(conn, space);
+    }
+
+    /// Commits arrived. Those that arrive while others are being taken are taken together, so that many small
+    /// edits of one entity cost one merge.
+    pub(super) fn hear_commits(
+        &mut self,
+        conn: ConnId,
+        space: SpaceId,
+        commits: Vec<Vec<u8>>,
+        batch: Option<u64>,
+    ) {
+        let mut keys = Vec::with_capacity(commits.len());
+        for commit in &commits {
+            match Commit::decode(space, commit) {
+                Ok(commit) => keys.push(CommitKey { origin: commit.origin, parts: commit.parts() }),
+                Err(error) => {
+                    return self.close(conn, CODE_REFUSED, &format!("a commit that cannot be read: {error}"));
+                }
+            }
+        }
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        session.inbox_bytes += commits.iter().map(Vec::len).sum::<usize>();
+        if session.inbox_bytes > INBOX_BYTES_MAX {
+            return self.close(conn, CODE_PROTOCOL, "more commits at once than the protocol allows");
+        }
+        if let Some(sent) = session.sent.as_mut() {
+            keys.iter().for_each(|key| digest::note(sent, key));
+        }
+        session.inbox.push(Arrived { batch, commits, keys });
+        self.take(conn, space);
+    }
+
+    fn take(&mut self, conn: ConnId, space: SpaceId) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        if session.taking.is_some() || session.inbox.is_empty() {
+            return;
+        }
+        let mut arrived = std::mem::take(&mut session.inbox);
+        session.inbox_bytes = 0;
+        let commits = arrived.iter_mut().flat_map(|frame| std::mem::take(&mut frame.commits)).collect();
+        session.taking = Some(arrived);
+        let from = session.peer;
+        self.ask(Purpose::Receive(conn, space), Ask::Receive { space, from, commits });
+    }
+
+    /// What arrived was taken. Commits that nobody honest sends end the conversation.
+    pub(super) fn received(
+        &mut self,
+        conn: ConnId,
+        space: SpaceId,
+        position: Position,
+        refused: usize,
+        reason: Option<String>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        let (slot, peer) = (session.slot, session.peer);
+        let arrived = session.taking.take().unwrap_or_default();
+        if refused > 0 {
+            let reason = reason.unwrap_or_else(|| "no reason was given".to_owned());
+            return self.close(conn, CODE_REFUSED, &format!("{refused} commits were refused: {reason}"));
+        }
+        for Arrived { batch, keys, .. } in arrived {
+            if let Some(number) = batch {
+                self.send(conn, Lane::Control, &Message::BatchTaken(BatchTaken { slot, number }));
+            }
+            for key in keys {
+                self.undurable.push_back(Undurable { position, space, key, to: Some(peer) });
+            }
+        }
+        self.check_soon(conn, space);
+        self.take(conn, space);
+        self.pump(conn, space);
+    }
+
+    /// Sets the deadline of what the peer owes, unless one runs already.
+    pub(super) fn watch_begin(&mut self, conn: ConnId, space: SpaceId) {
+        let deadline = self.deadline();
+        if let Some(session) = self.sessions.get_mut(&(conn, space)) {
+            session.deadline.get_or_insert(deadline);
+        }
+    }
+}
