@@ -1,0 +1,253 @@
+//! Commit records: what a signature covered, without the change bytes; and commits in quarantine.
+
+use super::keys::Arrival;
+use super::meta::rest;
+use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
+use crate::id::{ChangeHash, CollectionName, EntityId, Oseq, PeerId, Position, StatementHash};
+use crate::limits::{COMMIT_AT_MAX, COMMIT_LEAVES_MAX, HELD_MISSING_MAX};
+use crate::time::Timestamp;
+
+/// What is stored of a commit under one of its collections.
+///
+/// ```text
+/// 0 and the record, or 1 and: position varint, collection text, oseq varint of the key that has the record
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CommitEntry {
+    /// The record itself.
+    Record(CommitRecord),
+    /// The record is under another collection of the same commit.
+    Reference {
+        /// The place of the commit in the journal.
+        position: Position,
+        /// The other collection.
+        collection: CollectionName,
+        /// The number of the commit there.
+        oseq: Oseq,
+    },
+}
+
+impl CommitEntry {
+    /// Returns the place of the commit in the journal.
+    #[must_use]
+    pub(crate) fn position(&self) -> Position {
+        match self {
+            Self::Record(record) => record.position,
+            Self::Reference { position, .. } => *position,
+        }
+    }
+}
+
+/// A commit without its change bytes, which are under [`super::ChangeKey`].
+///
+/// ```text
+/// position varint
+/// count of statement hashes, each 32 B
+/// count of slots, each: 0 and the 32 B hash of a leaf that is closed here, or
+///   1, collection text, entity 16 B, oseq varint, of varint, seq varint, head 32 B, arrival varint
+/// signature 64 B
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CommitRecord {
+    /// Its place in the journal.
+    pub(crate) position: Position,
+    /// The membership heads that it names.
+    pub(crate) at: Vec<StatementHash>,
+    /// Its leaves, in the order that was signed.
+    pub(crate) slots: Vec<SlotRecord>,
+    /// The signature.
+    pub(crate) signature: [u8; 64],
+}
+
+/// One leaf of a stored commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SlotRecord {
+    /// A leaf whose change is here.
+    Open {
+        /// The collection.
+        collection: CollectionName,
+        /// The entity.
+        entity: EntityId,
+        /// The number of the commit in the collection.
+        oseq: Oseq,
+        /// How many leaves the commit has in the collection.
+        of: u32,
+        /// The actor's sequence number.
+        seq: u64,
+        /// The hash of the change.
+        head: ChangeHash,
+        /// Where the change is.
+        arrival: Arrival,
+    },
+    /// The hash of a leaf that was not sent to this node.
+    Blind([u8; 32]),
+}
+
+impl Encode for CommitEntry {
+    fn encode(&self, out: &mut Writer) {
+        match self {
+            Self::Record(record) => {
+                out.u8(0);
+                record.encode(out);
+            }
+            Self::Reference { position, collection, oseq } => {
+                out.u8(1);
+                position.encode(out);
+                collection.encode(out);
+                oseq.encode(out);
+            }
+        }
+    }
+}
+
+impl Decode for CommitEntry {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
+        match input.u8("commit")? {
+            0 => CommitRecord::decode(input).map(Self::Record),
+            1 => Ok(Self::Reference {
+                position: Position::decode(input)?,
+                collection: CollectionName::decode(input)?,
+                oseq: Oseq::decode(input)?,
+            }),
+            _ => Err(CodecError::Invalid { what: "commit" }),
+        }
+    }
+}
+
+impl Encode for CommitRecord {
+    fn encode(&self, out: &mut Writer) {
+        self.position.encode(out);
+        out.count(self.at.len());
+        self.at.iter().for_each(|at| at.encode(out));
+        out.count(self.slots.len());
+        self.slots.iter().for_each(|slot| slot.encode(out));
+        out.raw(&self.signature);
+    }
+}
+
+impl Decode for CommitRecord {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let position = Position::decode(input)?;
+        let mut at = Vec::new();
+        for _ in 0..input.count("membership heads", COMMIT_AT_MAX)? {
+            at.push(StatementHash::decode(input)?);
+        }
+        let mut slots = Vec::new();
+        for _ in 0..input.count("leaves", COMMIT_LEAVES_MAX)? {
+            slots.push(SlotRecord::decode(input)?);
+        }
+        Ok(Self { position, at, slots, signature: input.array("signature")? })
+    }
+}
+
+impl Encode for SlotRecord {
+    fn encode(&self, out: &mut Writer) {
+        match self {
+            Self::Blind(hash) => {
+                out.u8(0);
+                out.raw(hash);
+            }
+            Self::Open { collection, entity, oseq, of, seq, head, arrival } => {
+                out.u8(1);
+                collection.encode(out);
+                entity.encode(out);
+                oseq.encode(out);
+                out.varint(u64::from(*of));
+                out.varint(*seq);
+                head.encode(out);
+                out.varint(arrival.0);
+            }
+        }
+    }
+}
+
+impl Decode for SlotRecord {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
+        const WHAT: &str = "leaf";
+        match input.u8(WHAT)? {
+            0 => input.array(WHAT).map(Self::Blind),
+            1 => Ok(Self::Open {
+                collection: CollectionName::decode(input)?,
+                entity: EntityId::decode(input)?,
+                oseq: Oseq::decode(input)?,
+                of: u32::try_from(input.varint(WHAT)?).map_err(|_| CodecError::Invalid { what: WHAT })?,
+                seq: input.varint(WHAT)?,
+                head: ChangeHash::decode(input)?,
+                arrival: Arrival(input.varint(WHAT)?),
+            }),
+            _ => Err(CodecError::Invalid { what: WHAT }),
+        }
+    }
+}
+
+/// Why a commit is held back, as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum HeldCause {
+    /// Changes that it depends on are not here.
+    MissingDependency = 0,
+    /// Its author might not write there.
+    NotAllowed = 1,
+    /// Another commit or change has the same number.
+    Equivocation = 2,
+    /// A change did not pass the gate.
+    Malformed = 3,
+    /// It names membership statements that are not here.
+    UnknownPosition = 4,
+}
+
+impl HeldCause {
+    const ALL: [Self; 5] = [
+        Self::MissingDependency,
+        Self::NotAllowed,
+        Self::Equivocation,
+        Self::Malformed,
+        Self::UnknownPosition,
+    ];
+}
+
+/// A commit in quarantine.
+///
+/// ```text
+/// cause u8, arrived signed, peer 32 B that sent it
+/// count of missing changes, each 32 B
+/// encoded commit to the end
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HeldRecord {
+    /// Why it is held.
+    pub(crate) cause: HeldCause,
+    /// When it came, for display.
+    pub(crate) arrived: Timestamp,
+    /// The peer that sent it.
+    pub(crate) from: PeerId,
+    /// Changes that it waits for.
+    pub(crate) missing: Vec<ChangeHash>,
+    /// The encoded commit.
+    pub(crate) commit: Vec<u8>,
+}
+
+impl Encode for HeldRecord {
+    fn encode(&self, out: &mut Writer) {
+        out.u8(self.cause as u8);
+        self.arrived.encode(out);
+        self.from.encode(out);
+        out.count(self.missing.len());
+        self.missing.iter().for_each(|hash| hash.encode(out));
+        out.raw(&self.commit);
+    }
+}
+
+impl Decode for HeldRecord {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
+        const WHAT: &str = "held commit";
+        let cause = usize::from(input.u8(WHAT)?);
+        let cause = *HeldCause::ALL.get(cause).ok_or(CodecError::Invalid { what: WHAT })?;
+        let (arrived, from) = (Timestamp::decode(input)?, PeerId::decode(input)?);
+        let mut missing = Vec::new();
+        for _ in 0..input.count(WHAT, HELD_MISSING_MAX)? {
+            missing.push(ChangeHash::decode(input)?);
+        }
+        Ok(Self { cause, arrived, from, missing, commit: rest(input, WHAT)? })
+    }
+}

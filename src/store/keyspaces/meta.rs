@@ -1,0 +1,32 @@
+//! Facts about the store itself, and values that are plain bytes.
+
+use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
+use crate::limits::VALUE_TOTAL_BYTES_MAX;
+
+/// The name under which this store's incarnation is kept: eight bytes, little endian.
+pub(crate) const META_INCARNATION: &str = "incarnation";
+
+/// A value that is all of its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Raw(pub(crate) Vec<u8>);
+
+impl Encode for Raw {
+    fn encode(&self, out: &mut Writer) {
+        out.raw(&self.0);
+    }
+}
+
+impl Decode for Raw {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
+        rest(input, "bytes").map(Self)
+    }
+}
+
+/// Reads everything that is left.
+pub(super) fn rest(input: &mut Reader<'_>, what: &'static str) -> Result<Vec<u8>, CodecError> {
+    let len = input.rest().len();
+    if len > VALUE_TOTAL_BYTES_MAX {
+        return Err(CodecError::TooLarge { what, len: len as u64, max: VALUE_TOTAL_BYTES_MAX as u64 });
+    }
+    input.raw(what, len).map(<[u8]>::to_vec)
+}

@@ -1,0 +1,242 @@
+//! The typed keyspaces: one class byte, typed keys and typed values over [`Values`].
+//!
+//! ```text
+//! class  keyspace     key after the class byte                        value
+//!     1  meta         name                                            bytes
+//!     2  statement    space, hash                                     signed statement
+//!     3  change       space, collection, entity, arrival              author and change chunk: the truth
+//!     4  snapshot     space, collection, entity                       saved document: a cache
+//!     5  head         space, collection, entity                       heads, clock, flags, counters
+//!     6  row          space, collection, entity                       type version and row bytes
+//!     7  commit       space, collection, origin, oseq                 record, or where the record is
+//!     8  journal      position                                        what was applied, and from whom
+//!     9  vector       space, collection, origin                       which commits are held
+//!    10  root         space, collection                               fingerprint
+//!    11  acked        space, collection, origin, peer                 which commits a peer has on disk
+//!    12  quarantine   space, author, number                           a commit held back, and why
+//! ```
+//!
+//! Numbers in keys are eight bytes, big endian, so that the order of keys is the order of numbers. A collection
+//! in a key is its name and a zero byte, which no name contains, so no key is the beginning of another's fields.
+
+use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
+use crate::store::Values;
+use crate::store::kv::{KvBatch, KvError};
+
+mod commit;
+mod entity;
+mod journal;
+mod keys;
+mod meta;
+mod vector;
+
+pub(crate) use commit::{CommitEntry, CommitRecord, HeldCause, HeldRecord, SlotRecord};
+pub(crate) use entity::{Change, Head, RowRecord, Snapshot, SnapshotMark};
+pub(crate) use journal::{JournalEntry, JournalPart};
+pub(crate) use keys::{
+    AckedKey, Arrival, ChangeKey, CommitId, HeadKey, HeldKey, JournalKey, MetaKey, Prefix, RootKey,
+};
+pub(crate) use keys::{RowKey, SnapshotKey, StatementKey, VectorKey};
+pub(crate) use meta::{META_INCARNATION, Raw};
+pub(crate) use vector::SeenRecord;
+
+/// A typed key of one keyspace.
+pub(crate) trait Key: Sized {
+    /// The first byte of every key of the keyspace.
+    const CLASS: u8;
+    /// The name of the keyspace, for messages.
+    const NAME: &'static str;
+    /// What is stored under such a key.
+    type Value: Encode + Decode;
+
+    /// Appends the fields of the key, without the class byte.
+    fn write(&self, out: &mut Writer);
+
+    /// Reads the fields of a key, without the class byte.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError`] when the bytes are not such a key.
+    fn read(input: &mut Reader<'_>) -> Result<Self, CodecError>;
+
+    /// Returns the whole key.
+    fn to_key(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.u8(Self::CLASS);
+        self.write(&mut out);
+        out.into_bytes()
+    }
+}
+
+/// Typed puts and removals that happen together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Batch {
+    kv: KvBatch,
+    ops: usize,
+}
+
+impl Batch {
+    /// Makes an empty batch.
+    #[must_use]
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts a value.
+    pub(crate) fn put<K: Key>(&mut self, key: &K, value: &K::Value) {
+        self.kv.put(key.to_key(), value.to_bytes());
+        self.ops += 1;
+    }
+
+    /// Removes a value.
+    pub(crate) fn remove<K: Key>(&mut self, key: &K) {
+        self.kv.remove(key.to_key());
+        self.ops += 1;
+    }
+
+    /// Tells whether the batch does nothing.
+    #[must_use]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ops == 0
+    }
+}
+
+/// Typed reading and writing. Cheap to clone; every clone sees the same store.
+#[derive(Clone, Debug)]
+pub(crate) struct Keyspaces {
+    values: Values,
+}
+
+impl Keyspaces {
+    /// Lays the keyspaces over checked values.
+    #[must_use]
+    pub(crate) fn new(values: Values) -> Self {
+        Self { values }
+    }
+
+    /// Writes a batch: all of it or nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`KvError`] when the store fails.
+    pub(crate) fn write(&self, batch: Batch) -> Result<(), KvError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.values.write(batch.kv)
+    }
+
+    /// Reads one value.
+    ///
+    /// # Errors
+    ///
+    /// [`KvError::Corrupt`] when the bytes are no such value, and whatever the store fails with.
+    pub(crate) fn get<K: Key>(&self, key: &K) -> Result<Option<K::Value>, KvError> {
+        let Some(bytes) = self.values.get(&key.to_key())? else { return Ok(None) };
+        decode::<K>(&bytes).map(Some)
+    }
+
+    /// Reads at most `limit` values under a prefix, in order of their keys, beginning behind `after`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Keyspaces::get`].
+    pub(crate) fn page<K: Key>(
+        &self,
+        prefix: &Prefix<K>,
+        after: Option<&K>,
+        limit: usize,
+    ) -> Result<Vec<(K, K::Value)>, KvError> {
+        let first = after.map_or_else(|| prefix.first(), |after| next_key(after.to_key()));
+        self.between(&first, &prefix.end(), limit)
+    }
+
+    /// Reads at most `limit` values with keys from `first` to `last`, both included, in order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Keyspaces::get`].
+    pub(crate) fn range<K: Key>(
+        &self,
+        first: &K,
+        last: &K,
+        limit: usize,
+    ) -> Result<Vec<(K, K::Value)>, KvError> {
+        self.between(&first.to_key(), &next_key(last.to_key()), limit)
+    }
+
+    /// Reads all values under a prefix, a page at a time, and hands each to `each`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Keyspaces::get`], and whatever `each` fails with.
+    pub(crate) fn each<K: Key, E: From<KvError>>(
+        &self,
+        prefix: &Prefix<K>,
+        mut each: impl FnMut(K, K::Value) -> Result<(), E>,
+    ) -> Result<(), E> {
+        const PAGE: usize = 256;
+        let (mut first, end) = (prefix.first(), prefix.end());
+        loop {
+            let page = self.between::<K>(&first, &end, PAGE)?;
+            let full = page.len() == PAGE;
+            if let Some((last, _)) = page.last() {
+                first = next_key(last.to_key());
+            }
+            for (key, value) in page {
+                each(key, value)?;
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads the value with the largest key under a prefix.
+    ///
+    /// # Errors
+    ///
+    /// As [`Keyspaces::get`].
+    pub(crate) fn last<K: Key>(&self, prefix: &Prefix<K>) -> Result<Option<(K, K::Value)>, KvError> {
+        let found = self.values.scan_back(&prefix.first(), &prefix.end(), 1)?;
+        found.into_iter().next().map(|(key, value)| entry::<K>(&key, &value)).transpose()
+    }
+
+    /// Returns the values below.
+    #[must_use]
+    pub(crate) fn values(&self) -> &Values {
+        &self.values
+    }
+
+    fn between<K: Key>(&self, first: &[u8], end: &[u8], limit: usize) -> Result<Vec<(K, K::Value)>, KvError> {
+        if first >= end {
+            return Ok(Vec::new());
+        }
+        let found = self.values.scan(first, end, limit)?;
+        found.iter().map(|(key, value)| entry::<K>(key, value)).collect()
+    }
+}
+
+fn entry<K: Key>(key: &[u8], value: &[u8]) -> Result<(K, K::Value), KvError> {
+    let mut input = Reader::new(key);
+    let read = input.u8(K::NAME).and_then(|_| K::read(&mut input));
+    let key = read.and_then(|key| input.finish().map(|()| key)).map_err(|error| corrupt::<K>(&error))?;
+    Ok((key, decode::<K>(value)?))
+}
+
+fn decode<K: Key>(bytes: &[u8]) -> Result<K::Value, KvError> {
+    K::Value::from_bytes(bytes).map_err(|error| corrupt::<K>(&error))
+}
+
+fn corrupt<K: Key>(error: &CodecError) -> KvError {
+    KvError::Corrupt { what: format!("{}: {error}", K::NAME) }
+}
+
+/// The smallest key behind `key`.
+fn next_key(mut key: Vec<u8>) -> Vec<u8> {
+    key.push(0);
+    key
+}
+
+#[cfg(test)]
+mod tests;
