@@ -9,6 +9,7 @@ pub mod id;
 pub mod identity;
 pub mod limits;
 pub mod metrics;
+mod net;
 mod store;
 mod sync;
 pub mod time;

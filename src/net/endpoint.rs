@@ -1,0 +1,300 @@
+//! The endpoint of a node: one UDP socket on which it dials and is dialled.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use quinn::{
+    ClientConfig, ConnectError, EndpointConfig, Incoming, ServerConfig, TokioRuntime, ValidationTokenConfig,
+};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::id::PeerId;
+use crate::identity::Identity;
+use crate::limits::{CONNECTION_WINDOW_BYTES, UNGREETED_WINDOW_BYTES};
+use crate::metrics::{Counter, Metrics};
+
+use super::tls::{Credentials, SERVER_NAME};
+use super::{Connection, NetError, Options, Protocol, Side};
+
+/// An endpoint. Clones are handles of the same one; dropping the last closes it and its connections, without
+/// waiting.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    quic: quinn::Endpoint,
+    credentials: Credentials,
+    accepted: Mutex<mpsc::Receiver<Connection>>,
+    admission: Arc<Admission>,
+    options: Options,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.quic.close(quinn::VarInt::from_u32(0), b"dropped");
+    }
+}
+
+impl Endpoint {
+    /// Listens on `address`; port 0 takes a free one.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError::Bind`] when the address cannot be had.
+    pub(crate) async fn bind(
+        identity: Arc<Identity>,
+        address: SocketAddr,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, NetError> {
+        Self::bind_with(identity, address, metrics, Options::default()).await
+    }
+
+    /// Listens on `address` within the bounds of `options`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Endpoint::bind`].
+    pub(crate) async fn bind_with(
+        identity: Arc<Identity>,
+        address: SocketAddr,
+        metrics: Arc<Metrics>,
+        options: Options,
+    ) -> Result<Self, NetError> {
+        let credentials = Credentials::new(&identity)?;
+        let mut server = ServerConfig::with_crypto(Arc::new(credentials.acceptor()?));
+        let mut tokens = ValidationTokenConfig::default();
+        tokens.sent(0);
+        server
+            .transport_config(Arc::new(options.transport(None)))
+            .validation_token_config(tokens)
+            .max_incoming(options.connections_max)
+            .incoming_buffer_size(u64::from(UNGREETED_WINDOW_BYTES))
+            .incoming_buffer_size_total(u64::from(CONNECTION_WINDOW_BYTES));
+        let failed = |source| NetError::Bind { address, source: Arc::new(source) };
+        let socket = std::net::UdpSocket::bind(address).map_err(failed)?;
+        let runtime = Arc::new(TokioRuntime);
+        let quic =
+            quinn::Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime).map_err(failed)?;
+
+        let admission = Arc::new(Admission {
+            ungreeted: Arc::new(Semaphore::new(options.ungreeted_max)),
+            connections: Arc::new(Semaphore::new(options.connections_max)),
+            admitted: Counter::default(),
+            retried: Counter::default(),
+            refused: Counter::default(),
+            metrics,
+        });
+        let (sender, accepted) = mpsc::channel(options.ungreeted_max);
+        tokio::spawn(accept_all(quic.clone(), admission.clone(), sender, options));
+        Ok(Self {
+            shared: Arc::new(Shared {
+                quic,
+                credentials,
+                accepted: Mutex::new(accepted),
+                admission,
+                options,
+            }),
+        })
+    }
+
+    /// Returns the address that is listened on, with its real port.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError::EndpointClosed`] when the socket is gone.
+    pub(crate) fn local_address(&self) -> Result<SocketAddr, NetError> {
+        self.shared.quic.local_addr().map_err(|_| NetError::EndpointClosed)
+    }
+
+    /// Dials `peer` at `address`.
+    ///
+    /// When it returns, the peer has proved its key, but may not have judged ours yet: only its hello shows
+    /// that it took the connection.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError::WrongKey`] when another device answers, [`NetError::Timeout`] when nobody does, and others
+    /// when the handshake fails.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the dial is given up.
+    pub(crate) async fn connect(
+        &self,
+        peer: PeerId,
+        address: SocketAddr,
+        protocol: Protocol,
+    ) -> Result<Connection, NetError> {
+        let Shared { quic, credentials, admission, options, .. } = &*self.shared;
+        let connections_max = options.connections_max;
+        let place = admission.connections.clone().try_acquire_owned();
+        let place = place.map_err(|_| NetError::TooManyConnections { connections_max })?;
+
+        let verifier = credentials.expect(peer);
+        let crypto = credentials.dialer(verifier.clone(), protocol)?;
+        let mut config = ClientConfig::new(Arc::new(crypto));
+        config.transport_config(Arc::new(options.transport(Some(protocol))));
+        let dial =
+            quic.connect_with(config, address, SERVER_NAME).map_err(|error| not_dialled(error, address))?;
+        let done = timeout(options.hello_deadline, dial).await;
+        let deadline_ms = options.hello_deadline_ms();
+        let done = done.map_err(|_| NetError::Timeout { address, deadline_ms })?;
+        let established = done.map_err(|error| verifier.refusal().unwrap_or_else(|| error.into()))?;
+        let connection = Connection::new(established, Side::Dialer, admission.metrics.clone())?;
+        tokio::spawn(watch_dialled(connection.link(), place, *options));
+        Ok(connection)
+    }
+
+    /// Returns the next inbound connection whose handshake is complete, and nothing once the endpoint is
+    /// closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no connection is lost.
+    pub(crate) async fn accept(&self) -> Option<Connection> {
+        let mut accepted = self.shared.accepted.lock().await;
+        loop {
+            let connection = accepted.recv().await?;
+            if !connection.is_closed() {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Closes all connections and stops listening, and waits a moment until the peers have heard of it.
+    pub(crate) async fn close(&self) {
+        let Shared { quic, options, .. } = &*self.shared;
+        quic.close(quinn::VarInt::from_u32(0), b"closed");
+        if timeout(options.close_wait, quic.wait_idle()).await.is_err() {
+            debug!("peers did not confirm the close in time");
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn admission(&self) -> &Admission {
+        &self.shared.admission
+    }
+
+    #[cfg(test)]
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.shared.admission.metrics
+    }
+}
+
+/// Who may come in.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// A permit for each inbound connection that is not greeted yet.
+    pub(super) ungreeted: Arc<Semaphore>,
+    /// A permit for each connection.
+    pub(super) connections: Arc<Semaphore>,
+    /// Attempts that were let in.
+    pub(super) admitted: Counter,
+    /// Attempts that were told to prove their address first.
+    pub(super) retried: Counter,
+    /// Attempts that were turned away.
+    pub(super) refused: Counter,
+    metrics: Arc<Metrics>,
+}
+
+/// The places of an inbound connection. They are free again when this is dropped.
+#[derive(Debug)]
+struct Places {
+    ungreeted: OwnedSemaphorePermit,
+    connection: OwnedSemaphorePermit,
+}
+
+impl Admission {
+    /// Takes the places for one more inbound connection.
+    fn admit(&self) -> Option<Places> {
+        let ungreeted = self.ungreeted.clone().try_acquire_owned().ok()?;
+        let connection = self.connections.clone().try_acquire_owned().ok()?;
+        self.admitted.add(1);
+        Some(Places { ungreeted, connection })
+    }
+
+    /// Turns an attempt away: it costs nothing to pretend an address, so the first answer is to prove it.
+    fn turn_away(&self, incoming: Incoming) {
+        if incoming.remote_address_validated() {
+            self.refused.add(1);
+            incoming.refuse();
+        } else {
+            self.retried.add(1);
+            // It can be retried, for its address is not validated. Dropping it would refuse it.
+            drop(incoming.retry());
+        }
+    }
+}
+
+/// Takes inbound connections until the endpoint is closed. Handshakes run beside each other.
+async fn accept_all(
+    quic: quinn::Endpoint,
+    admission: Arc<Admission>,
+    queue: mpsc::Sender<Connection>,
+    options: Options,
+) {
+    while let Some(incoming) = quic.accept().await {
+        match admission.admit() {
+            Some(places) => {
+                tokio::spawn(serve(incoming, places, queue.clone(), admission.metrics.clone(), options));
+            }
+            None => admission.turn_away(incoming),
+        }
+    }
+}
+
+/// Sees one inbound connection from its first packet to its end.
+async fn serve(
+    incoming: Incoming,
+    places: Places,
+    queue: mpsc::Sender<Connection>,
+    metrics: Arc<Metrics>,
+    options: Options,
+) {
+    let address = incoming.remote_address();
+    let mut link = None;
+    let greeting = async {
+        let established = incoming.accept()?.await?;
+        let connection = Connection::new(established, Side::Acceptor, metrics)?;
+        let link = link.insert(connection.link());
+        queue.send(connection).await.map_err(|_| NetError::EndpointClosed)?;
+        link.greeted().await
+    };
+    let outcome = timeout(options.hello_deadline, greeting).await;
+    match (outcome, &link) {
+        (Ok(Ok(())), _) => {}
+        (Ok(Err(error)), _) => debug!(%address, %error, "inbound connection failed before its hello"),
+        (Err(_), Some(link)) => link.fail(NetError::NotGreeted { deadline_ms: options.hello_deadline_ms() }),
+        (Err(_), None) => debug!(%address, "handshake given up at its deadline"),
+    }
+    drop(places.ungreeted);
+    if let Some(link) = link {
+        link.closed().await;
+    }
+    drop(places.connection);
+}
+
+/// Sees an outbound connection from its handshake to its end.
+async fn watch_dialled(link: super::connection::Link, place: OwnedSemaphorePermit, options: Options) {
+    if timeout(options.hello_deadline, link.greeted()).await.is_err() {
+        link.fail(NetError::NotGreeted { deadline_ms: options.hello_deadline_ms() });
+    }
+    link.closed().await;
+    drop(place);
+}
+
+fn not_dialled(error: ConnectError, address: SocketAddr) -> NetError {
+    match error {
+        ConnectError::InvalidRemoteAddress(_) => NetError::Unreachable { address },
+        ConnectError::EndpointStopping
+        | ConnectError::CidsExhausted
+        | ConnectError::InvalidServerName(_)
+        | ConnectError::NoDefaultClientConfig
+        | ConnectError::UnsupportedVersion => NetError::EndpointClosed,
+    }
+}
