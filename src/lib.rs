@@ -10,6 +10,7 @@ pub mod identity;
 pub mod limits;
 pub mod metrics;
 mod net;
+mod replica;
 mod store;
 mod sync;
 pub mod time;

@@ -1,0 +1,40 @@
+//! The engine's questions, each answered by one call.
+
+use super::{Replica, ReplicaError};
+use crate::exchange::{Answer, Ask};
+use crate::time::Now;
+
+impl Replica {
+    /// Answers a question. What happened on the way is told by [`Replica::drain`], before the answer counts.
+    ///
+    /// Every failure becomes [`Answer::Failed`], so that each question has exactly one answer.
+    pub(crate) fn answer(&mut self, now: Now, ask: Ask) -> Answer {
+        self.try_answer(now, ask).unwrap_or_else(|error| {
+            tracing::debug!(%error, "a question could not be answered");
+            Answer::Failed(error.to_string())
+        })
+    }
+
+    fn try_answer(&mut self, now: Now, ask: Ask) -> Result<Answer, ReplicaError> {
+        match ask {
+            Ask::State { space } => Ok(Answer::State(self.state(&space))),
+            Ask::Receive { space, from, commits } => self.receive(now, space, from, commits),
+            Ask::Feed { space, to, have, bytes_max } => self.feed(space, to, &have, bytes_max),
+            Ask::Heads { space, collection, after, count_max } => {
+                self.heads(space, &collection, after, count_max)
+            }
+            Ask::Clocks { space, collection, entities } => self.clocks(space, &collection, entities),
+            Ask::Lacking { space, collection, to, clocks } => self.lacking(space, &collection, to, clocks),
+            Ask::Sketch { space, to, key, cells } => self.sketch(space, to, &key, cells),
+            Ask::Compare { space, with, key, cells } => self.compare(space, with, &key, cells),
+            Ask::Resolve { space, with, key, symbols } => self.resolve(space, with, &key, &symbols),
+            Ask::Adopt { space, vectors } => self.adopt_vectors(space, &vectors),
+            Ask::StatementShorts { space } => self.statement_shorts(space),
+            Ask::Statements { space, known } => self.statements(space, &known),
+            Ask::Learn { space, from, statements } => self.learn(space, from, statements),
+            Ask::Acked { space, peer, vectors } => self.acked(space, peer, &vectors),
+            Ask::Redeem { joiner, exporter, request } => self.redeem(now, joiner, &exporter, &request),
+            Ask::Joined { from, reply } => self.joined(from, &reply),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Applies a group of commits: each whole or not at all, one batch of changes for each entity.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::draft::{Applied, Draft, Touched};
+use super::receive::{Hold, Incoming, Tally};
+use super::{Replica, ReplicaError};
+use crate::access::Slot;
+use crate::doc::{Conflict, Document, GateError, Header};
+use crate::id::{ActorId, ChangeHash, CollectionName, EntityId};
+use crate::limits::HELD_MISSING_MAX;
+use crate::store::keyspaces::{Head, HeadKey, HeldCause};
+
+type Place = (CollectionName, EntityId);
+
+/// An entity that a group changes.
+struct Work {
+    before: Option<Head>,
+    /// The stored document.
+    base: Document,
+    /// The document with the changes of all commits that still stand.
+    document: Document,
+    /// The commits with a change of it, by index.
+    commits: Vec<usize>,
+}
+
+/// Commits with their entities, and the verdict on those that cannot be applied.
+struct Group {
+    incoming: Vec<Incoming>,
+    works: BTreeMap<Place, Work>,
+    /// Which commit brings a change.
+    brings: BTreeMap<ChangeHash, usize>,
+    dead: BTreeMap<usize, Hold>,
+}
+
+impl Replica {
+    /// Applies commits on top of what a draft holds already, writes all of it, and returns the applied hashes.
+    pub(super) fn apply(
+        &mut self,
+        mut draft: Draft,
+        incoming: Vec<Incoming>,
+        tally: &mut Tally,
+    ) -> Result<Vec<ChangeHash>, ReplicaError> {
+        let mut group = self.group(&draft, in_causal_order(incoming))?;
+        self.admit(&mut group);
+        let Group { incoming, works, brings, dead } = group;
+        for (place, work) in works {
+            if !work.commits.iter().any(|index| !dead.contains_key(index)) {
+                continue;
+            }
+            let conflicts = new_conflicts(&work, &incoming, &dead, &place);
+            let mut touched = Touched::new(work.before, work.document);
+            touched.conflicts = conflicts;
+            touched.settle();
+            draft.entities.insert(place, touched);
+        }
+        let mut applied = BTreeSet::new();
+        for (index, commit) in incoming.iter().enumerate() {
+            if let Some(hold) = dead.get(&index) {
+                self.hold(&mut draft, commit, hold.clone(), tally)?;
+                continue;
+            }
+            self.stage(
+                &mut draft,
+                &Applied {
+                    commit: &commit.commit,
+                    bytes: std::sync::Arc::clone(&commit.bytes),
+                    headers: &commit.headers,
+                    existing: commit.existing.as_ref(),
+                    from: Some(commit.source.from),
+                    held: commit.source.held,
+                },
+            )?;
+            applied.insert(index);
+        }
+        self.finish(draft)?;
+        tally.applied += applied.len();
+        Ok(brings.into_iter().filter(|(_, index)| applied.contains(index)).map(|(hash, _)| hash).collect())
+    }
+
+    /// Loads the entities that commits change.
+    fn group(&mut self, draft: &Draft, incoming: Vec<Incoming>) -> Result<Group, ReplicaError> {
+        let mut group =
+            Group { incoming, works: BTreeMap::new(), brings: BTreeMap::new(), dead: BTreeMap::new() };
+        let mut seqs: BTreeMap<(Place, ActorId, u64), ChangeHash> = BTreeMap::new();
+        let mut scratch = draft.scratch();
+        for (index, commit) in group.incoming.iter().enumerate() {
+            let (origin, parts) = (commit.commit.origin, commit.commit.parts());
+            if self.has_room(&scratch, origin, &parts) {
+                for (collection, oseq) in &parts {
+                    self.stage_seen(&mut scratch, collection, origin, *oseq)?;
+                }
+            } else {
+                // To be held takes room in the vector too, so `hold` refuses this one.
+                group.dead.insert(index, HeldCause::Malformed.into());
+            }
+            for (place, header, _) in changes(commit) {
+                let work = match group.works.get_mut(&place) {
+                    Some(work) => work,
+                    None => {
+                        let work = self.work(draft, &place)?;
+                        group.works.entry(place.clone()).or_insert(work)
+                    }
+                };
+                work.commits.push(index);
+                group.brings.insert(header.hash, index);
+                let known = work.before.as_ref().map_or(0, |head| head.seq(&header.actor));
+                let first = *seqs.entry((place, header.actor, header.seq)).or_insert(header.hash);
+                if work.base.has(&header.hash) || header.seq <= known || first != header.hash {
+                    group.dead.insert(index, HeldCause::Equivocation.into());
+                }
+            }
+        }
+        group.bury_dependents();
+        Ok(group)
+    }
+
+    fn work(&mut self, draft: &Draft, (collection, entity): &Place) -> Result<Work, ReplicaError> {
+        let key = HeadKey { space: draft.space, collection: collection.clone(), entity: *entity };
+        let before = self.store.get(&key)?;
+        let base = match &before {
+            Some(head) => self.document(&key, head)?,
+            None => Document::new(),
+        };
+        Ok(Work { before, document: base.clone(), base, commits: Vec::new() })
+    }
+
+    /// Admits the changes of every entity, and again without those of commits that cannot be applied, until the
+    /// rest stands. Each round ends at least one commit.
+    fn admit(&self, group: &mut Group) {
+        let mut due: BTreeSet<Place> = group.works.keys().cloned().collect();
+        while !due.is_empty() {
+            let mut refused = BTreeMap::new();
+            for place in &due {
+                refused.extend(self.admit_entity(group, place));
+            }
+            let standing: BTreeSet<usize> = group.standing().collect();
+            for (index, hold) in refused {
+                group.dead.entry(index).or_insert(hold);
+            }
+            group.bury_dependents();
+            let fell = standing.into_iter().filter(|index| group.dead.contains_key(index));
+            let fell: BTreeSet<usize> = fell.collect();
+            due = group
+                .works
+                .iter()
+                .filter(|(_, work)| work.commits.iter().any(|index| fell.contains(index)))
+                .map(|(place, _)| place.clone())
+                .collect();
+        }
+    }
+
+    /// Admits the changes of one entity to a copy of its document, and returns which commits it refuses.
+    fn admit_entity(&self, group: &mut Group, place: &Place) -> BTreeMap<usize, Hold> {
+        let Group { incoming, works, brings, dead } = group;
+        let Some(work) = works.get_mut(place) else { return BTreeMap::new() };
+        let mut batch: Vec<(Header, &[u8])> = Vec::new();
+        for index in work.commits.iter().filter(|index| !dead.contains_key(index)) {
+            let Some(commit) = incoming.get(*index) else { continue };
+            let of_entity = changes(commit).filter(|(of, ..)| of == place);
+            batch.extend(of_entity.map(|(_, header, change)| (header.clone(), change)));
+        }
+        work.document = work.base.clone();
+        if batch.is_empty() {
+            return BTreeMap::new();
+        }
+        self.metrics.document_applies.add(1);
+        let kind = self.kinds.get(&place.0).map(AsRef::as_ref);
+        let admitted = work.document.admit(&batch, kind);
+        let mut holds = BTreeMap::new();
+        for (hash, error) in admitted.refused {
+            let Some(index) = brings.get(&hash) else { continue };
+            let hold = match error {
+                GateError::Missing { mut missing } => {
+                    missing.truncate(HELD_MISSING_MAX);
+                    Hold { cause: HeldCause::MissingDependency, missing }
+                }
+                error @ (GateError::Malformed { .. }
+                | GateError::TooLarge { .. }
+                | GateError::Causality
+                | GateError::Operation { .. }
+                | GateError::Unusable { .. }) => {
+                    tracing::debug!(entity = %place.1.short(), %error, "change refused");
+                    HeldCause::Malformed.into()
+                }
+            };
+            holds.insert(*index, hold);
+        }
+        holds
+    }
+}
+
+impl Group {
+    fn standing(&self) -> impl Iterator<Item = usize> {
+        (0..self.incoming.len()).filter(|index| !self.dead.contains_key(index))
+    }
+
+    /// Holds every commit that depends on a change of a commit that cannot be applied.
+    ///
+    /// One pass does: the commits are in causal order.
+    fn bury_dependents(&mut self) {
+        for index in 0..self.incoming.len() {
+            let Some(commit) = self.incoming.get(index).filter(|_| !self.dead.contains_key(&index)) else {
+                continue;
+            };
+            let deps = commit.headers.iter().flatten().flat_map(|header| &header.deps);
+            let lost = deps.filter(|hash| self.brings.get(hash).is_some_and(|by| self.dead.contains_key(by)));
+            let missing: Vec<ChangeHash> = lost.take(HELD_MISSING_MAX).copied().collect();
+            if !missing.is_empty() {
+                self.dead.insert(index, Hold { cause: HeldCause::MissingDependency, missing });
+            }
+        }
+    }
+}
+
+/// The changes of a commit that are to be applied.
+fn changes(commit: &Incoming) -> impl Iterator<Item = (Place, &Header, &[u8])> {
+    commit.commit.slots.iter().zip(&commit.headers).filter_map(|(slot, header)| match (slot, header) {
+        (Slot::Open { leaf, change }, Some(header)) => {
+            Some(((leaf.collection.clone(), leaf.entity), header, change.as_slice()))
+        }
+        (Slot::Open { .. }, None) | (Slot::Blind(_), _) => None,
+    })
+}
+
+/// Sorts commits so that each follows those of the group that it depends on, and else as they came.
+fn in_causal_order(incoming: Vec<Incoming>) -> Vec<Incoming> {
+    let mut brings = BTreeMap::new();
+    for (index, commit) in incoming.iter().enumerate() {
+        brings.extend(commit.headers.iter().flatten().map(|header| (header.hash, index)));
+    }
+    let mut waits = vec![0_usize; incoming.len()];
+    let mut followers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for ((index, commit), waits) in incoming.iter().enumerate().zip(&mut waits) {
+        let deps = commit.headers.iter().flatten().flat_map(|header| &header.deps);
+        let before: BTreeSet<usize> = deps.filter_map(|hash| brings.get(hash)).copied().collect();
+        for dep in before.into_iter().filter(|dep| *dep != index) {
+            *waits += 1;
+            followers.entry(dep).or_default().push(index);
+        }
+    }
+    let mut ready: BTreeSet<usize> =
+        waits.iter().enumerate().filter(|(_, waits)| **waits == 0).map(|(index, _)| index).collect();
+    let mut order = Vec::with_capacity(incoming.len());
+    while let Some(index) = ready.pop_first() {
+        order.push(index);
+        for follower in followers.remove(&index).unwrap_or_default() {
+            if let Some(waits) = waits.get_mut(follower) {
+                *waits -= 1;
+                if *waits == 0 {
+                    ready.insert(follower);
+                }
+            }
+        }
+    }
+    // Commits that depend on each other in a circle can never stand; they keep their place at the end.
+    let placed: BTreeSet<usize> = order.iter().copied().collect();
+    order.extend((0..incoming.len()).filter(|index| !placed.contains(index)));
+    let mut slots: Vec<Option<Incoming>> = incoming.into_iter().map(Some).collect();
+    order.into_iter().filter_map(|index| slots.get_mut(index).and_then(Option::take)).collect()
+}
+
+/// Fields that have concurrent values with a group and had not before, or had fewer.
+///
+/// Changes that each follow the heads before them are concurrent to nothing, so the documents are not read then.
+fn new_conflicts(
+    work: &Work,
+    incoming: &[Incoming],
+    dead: &BTreeMap<usize, Hold>,
+    place: &Place,
+) -> Vec<Conflict> {
+    let mut heads = work.base.heads();
+    let standing = work.commits.iter().filter(|index| !dead.contains_key(index));
+    let commits = standing.filter_map(|index| incoming.get(*index));
+    let linear = commits.flat_map(changes).filter(|(of, ..)| of == place).all(|(_, header, _)| {
+        let mut deps = header.deps.clone();
+        deps.sort_unstable();
+        let follows = deps == heads;
+        heads = vec![header.hash];
+        follows
+    });
+    if linear {
+        return Vec::new();
+    }
+    let before: BTreeMap<Vec<String>, usize> =
+        work.base.conflicts().into_iter().map(|known| (known.path, known.values.len())).collect();
+    let now = work.document.conflicts().into_iter();
+    now.filter(|conflict| before.get(&conflict.path).is_none_or(|known| *known < conflict.values.len()))
+        .collect()
+}

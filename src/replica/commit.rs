@@ -1,0 +1,173 @@
+//! Commits made here: authorised, edited on copies, signed, and written whole or not at all.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::draft::{Applied, Draft, Touched};
+use super::{Committed, Intent, Replica, ReplicaError, Write};
+use crate::access::{Action, Commit, Leaf, Membership, Slot};
+use crate::doc::{Document, Made, gate};
+use crate::exchange::CommitKey;
+use crate::id::{ActorId, CollectionName, EntityId, Origin, Oseq, Seen, SpaceId};
+use crate::limits::{COLLECTIONS_PER_SPACE_MAX, COMMIT_BYTES_MAX, COMMIT_LEAVES_MAX};
+use crate::store::keyspaces::{Head, HeadKey};
+use crate::time::Now;
+
+impl Replica {
+    /// Makes a commit: all or nothing, *written* on return. [`Replica::sync`] makes it *synced*.
+    ///
+    /// Writes that change nothing are left out; when none is left, nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplicaError::Access`] with the rule when this device may not write a collection;
+    /// [`ReplicaError::AlreadyExists`], [`ReplicaError::NotFound`] and [`ReplicaError::Deleted`] when an intent
+    /// does not hold; [`ReplicaError::Twice`], [`ReplicaError::TooMany`] and [`ReplicaError::TooLarge`] when the
+    /// commit breaks a rule of its own; whatever the documents and the store fail with. Nothing was changed then.
+    pub(crate) fn commit(
+        &mut self,
+        now: Now,
+        space: SpaceId,
+        writes: Vec<Write>,
+    ) -> Result<Committed, ReplicaError> {
+        let membership = self.check_writes(&space, &writes)?;
+        self.renew_if_due()?;
+        let origin = self.origin();
+        let mut draft = Draft::new(space, self.position);
+        let mut made = Vec::new();
+        for write in writes {
+            let place = (write.collection.clone(), write.entity);
+            if let Some(change) = self.edit(now, &mut draft, origin, write)? {
+                made.push((place, change));
+            }
+        }
+        if made.is_empty() {
+            return Ok(Committed { key: None, position: self.position });
+        }
+        let commit = self.sign(&membership, space, origin, made)?;
+        let bytes = commit.encode();
+        if bytes.len() > COMMIT_BYTES_MAX {
+            let bytes = bytes.len();
+            return Err(ReplicaError::TooLarge { what: "commit", bytes, bytes_max: COMMIT_BYTES_MAX });
+        }
+        let mut headers = Vec::new();
+        for slot in &commit.slots {
+            headers.push(match slot {
+                // Automerge made the change: the gate of every other device must let it pass.
+                Slot::Open { change, .. } => {
+                    Some(gate::prescan(change).map_err(crate::doc::DocError::Refused)?)
+                }
+                Slot::Blind(_) => None,
+            });
+        }
+        let key = CommitKey { origin, parts: commit.parts() };
+        let (bytes, headers) = (Arc::from(bytes), headers.as_slice());
+        let applied = Applied { commit: &commit, bytes, headers, existing: None, from: None, held: None };
+        self.stage(&mut draft, &applied)?;
+        self.finish(draft)?;
+        self.metrics.commits_local.add(1);
+        Ok(Committed { key: Some(key), position: self.position })
+    }
+
+    /// What can be refused before a document is loaded.
+    fn check_writes(&self, space: &SpaceId, writes: &[Write]) -> Result<Arc<Membership>, ReplicaError> {
+        let known = self.spaces.get(space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        if writes.len() > COMMIT_LEAVES_MAX {
+            let (count, max) = (writes.len(), COMMIT_LEAVES_MAX);
+            return Err(ReplicaError::TooMany { what: "writes in a commit", count, max });
+        }
+        let membership = Arc::clone(&known.membership);
+        let mut collections = BTreeSet::new();
+        let mut entities = BTreeSet::new();
+        for write in writes {
+            if !entities.insert((&write.collection, write.entity)) {
+                return Err(ReplicaError::Twice { entity: write.entity });
+            }
+            if collections.insert(&write.collection) {
+                membership.may_at(&self.peer, Action::Write, &write.collection, membership.heads())?;
+            }
+        }
+        let new = collections.iter().filter(|name| !known.collections.contains_key(**name)).count();
+        let (count, max) = (known.collections.len() + new, COLLECTIONS_PER_SPACE_MAX);
+        if new > 0 && count > max {
+            return Err(ReplicaError::TooMany { what: "collections in a space", count, max });
+        }
+        Ok(membership)
+    }
+
+    /// Makes one change on a copy of the document.
+    fn edit(
+        &mut self,
+        now: Now,
+        draft: &mut Draft,
+        origin: Origin,
+        write: Write,
+    ) -> Result<Option<Made>, ReplicaError> {
+        let Write { collection, entity, intent, edit } = write;
+        let key = HeadKey { space: draft.space, collection: collection.clone(), entity };
+        let before = self.store.get(&key)?;
+        check_intent(intent, entity, before.as_ref())?;
+        let mut document = match &before {
+            Some(head) => self.document(&key, head)?,
+            None => Document::new(),
+        };
+        let actor = ActorId::derive(&draft.space, &entity, &origin);
+        let Some(made) = edit(&mut document, &actor, now.wall)? else { return Ok(None) };
+        let mut touched = Touched::new(before, document);
+        touched.settle();
+        if let Some(kind) = self.kinds.get(&collection)
+            && !touched.head.deleted
+        {
+            kind.row(&touched.document)?;
+        }
+        draft.entities.insert((collection, entity), touched);
+        Ok(Some(made))
+    }
+
+    /// Numbers the leaves and signs them.
+    fn sign(
+        &self,
+        membership: &Membership,
+        space: SpaceId,
+        origin: Origin,
+        made: Vec<((CollectionName, EntityId), Made)>,
+    ) -> Result<Commit, ReplicaError> {
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let next = |collection: &CollectionName| {
+            let seen = known.collections.get(collection).and_then(|state| state.vector.seen(&origin));
+            Oseq(seen.map_or(0, Seen::highest) + 1)
+        };
+        let count = |collection: &CollectionName| made.iter().filter(|((c, _), _)| c == collection).count();
+        let mut counts: Vec<(CollectionName, u32, Oseq)> = Vec::new();
+        for ((collection, _), _) in &made {
+            if counts.iter().all(|(known, ..)| known != collection) {
+                counts.push((collection.clone(), count(collection) as u32, next(collection)));
+            }
+        }
+        let mut slots = Vec::with_capacity(made.len());
+        for ((collection, entity), Made { hash, seq, bytes }) in made {
+            let (of, oseq) = counts
+                .iter()
+                .find(|(known, ..)| *known == collection)
+                .map(|(_, of, oseq)| (*of, *oseq))
+                .expect("every collection was counted above");
+            slots.push((Leaf { collection, entity, oseq, of, seq, head: hash }, bytes));
+        }
+        slots.sort_unstable_by(|(a, _), (b, _)| (&a.collection, a.entity).cmp(&(&b.collection, b.entity)));
+        Ok(Commit::sign(&self.identity, space, origin, membership.heads().to_vec(), slots)?)
+    }
+}
+
+fn check_intent(intent: Intent, entity: EntityId, head: Option<&Head>) -> Result<(), ReplicaError> {
+    match (intent, head) {
+        (Intent::Create, None) => Ok(()),
+        (Intent::Create, Some(head)) if head.deleted => Err(ReplicaError::Deleted { entity }),
+        (Intent::Create, Some(_)) => Err(ReplicaError::AlreadyExists { entity }),
+        (Intent::Change | Intent::Delete | Intent::Restore, None) => {
+            Err(ReplicaError::NotFound { what: "entity" })
+        }
+        (Intent::Change, Some(head)) if head.deleted => Err(ReplicaError::Deleted { entity }),
+        // Deleting what is deleted and restoring what is not change nothing, and the edit says so.
+        (Intent::Change | Intent::Delete | Intent::Restore, Some(_)) => Ok(()),
+    }
+}

@@ -1,0 +1,357 @@
+//! What is about to be written: documents, heads, rows, records and journal entries, staged together.
+//!
+//! Nothing here changes the replica. [`Replica::finish`] writes the batch and only then takes the rest over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::held::{HeldChanges, HeldId};
+use super::{Replica, ReplicaError, RowChange, Told, load};
+use crate::access::{Commit, Slot};
+use crate::doc::{Conflict, Document, Header};
+use crate::exchange::{CommitKey, Packed, Stored};
+use crate::id::{CollectionName, EntityId, Fingerprint, Origin, Oseq, PeerId, Position, SpaceId, Vector};
+use crate::limits::{COLLECTIONS_PER_SPACE_MAX, VECTOR_ORIGINS_MAX};
+use crate::store::keyspaces::{Batch, Change, CommitEntry, CommitId, CommitRecord, Head, HeadKey};
+use crate::store::keyspaces::{
+    JournalEntry, JournalKey, JournalPart, RootKey, RowKey, RowRecord, SlotRecord,
+};
+use crate::store::keyspaces::{SeenRecord, VectorKey};
+
+/// A set of writes to one space that happen together.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) space: SpaceId,
+    pub(super) batch: Batch,
+    pub(super) entities: BTreeMap<(CollectionName, EntityId), Touched>,
+    /// Of each origin that got a commit: its part of the vector, alone.
+    seen: BTreeMap<(CollectionName, Origin), Vector>,
+    pub(super) held: HeldChanges,
+    told: Vec<Told>,
+    /// The last position that was given out.
+    pub(super) position: Position,
+}
+
+/// An entity with a document that differs from the stored one.
+#[derive(Debug)]
+pub(super) struct Touched {
+    /// The head that is stored; `None` when the entity is unknown.
+    pub(super) before: Option<Head>,
+    pub(super) head: Head,
+    pub(super) document: Document,
+    /// What becomes of the row, until the first commit that tells it.
+    change: Option<RowChange>,
+    pub(super) conflicts: Vec<Conflict>,
+}
+
+/// A commit whose changes the documents of the draft already have.
+#[derive(Debug)]
+pub(super) struct Applied<'a> {
+    pub(super) commit: &'a Commit,
+    /// The encoding.
+    pub(super) bytes: Arc<[u8]>,
+    /// For each slot that is applied now, its header.
+    pub(super) headers: &'a [Option<Header>],
+    /// The record of the same commit, of which other leaves were open.
+    pub(super) existing: Option<&'a (CommitId, CommitRecord)>,
+    /// The peer that sent it.
+    pub(super) from: Option<PeerId>,
+    /// Where it was in quarantine.
+    pub(super) held: Option<HeldId>,
+}
+
+impl Touched {
+    pub(super) fn new(before: Option<Head>, document: Document) -> Self {
+        let head = before.clone().unwrap_or_default();
+        Self { before, head, document, change: None, conflicts: Vec::new() }
+    }
+
+    /// Notes what the row turns into, once the document is final.
+    pub(super) fn settle(&mut self) {
+        let was_deleted = self.before.as_ref().map(|head| head.deleted);
+        self.head.heads = self.document.heads();
+        self.head.clock = self.document.clock();
+        self.head.deleted = self.document.is_deleted();
+        self.change = match (was_deleted, self.head.deleted) {
+            (None, false) => Some(RowChange::Inserted),
+            (Some(false), false) => Some(RowChange::Updated),
+            (Some(true), false) => Some(RowChange::Restored),
+            (Some(false), true) => Some(RowChange::Deleted),
+            (None | Some(true), true) => None,
+        };
+    }
+
+    /// The first commit tells the change of the row, later ones that it was updated.
+    fn take_change(&mut self) -> Option<RowChange> {
+        let change = self.change?;
+        self.change = (change != RowChange::Deleted).then_some(RowChange::Updated);
+        Some(change)
+    }
+}
+
+impl Draft {
+    pub(super) fn new(space: SpaceId, position: Position) -> Self {
+        Self {
+            space,
+            batch: Batch::new(),
+            entities: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            held: HeldChanges::default(),
+            told: Vec::new(),
+            position,
+        }
+    }
+
+    /// A draft that knows what this one has staged of the vectors, to try more.
+    pub(super) fn scratch(&self) -> Self {
+        let mut scratch = Self::new(self.space, self.position);
+        scratch.seen.clone_from(&self.seen);
+        scratch
+    }
+
+    /// Stages the change chunks of a commit, and returns its leaves as they are recorded.
+    fn stage_changes(&mut self, applied: &Applied<'_>) -> Vec<SlotRecord> {
+        let mut slots = Vec::with_capacity(applied.commit.slots.len());
+        for (index, slot) in applied.commit.slots.iter().enumerate() {
+            let known = applied.existing.and_then(|(_, record)| record.slots.get(index));
+            let header = applied.headers.get(index).and_then(Option::as_ref);
+            if let (Some(open @ SlotRecord::Open { .. }), None) = (known, header) {
+                slots.push(open.clone());
+                continue;
+            }
+            let (leaf, change) = match slot {
+                Slot::Blind(hash) => {
+                    slots.push(SlotRecord::Blind(*hash));
+                    continue;
+                }
+                Slot::Open { leaf, change } => (leaf, change),
+            };
+            let place = (leaf.collection.clone(), leaf.entity);
+            let touched =
+                self.entities.get_mut(&place).expect("every entity of an applied commit was loaded");
+            let arrival = touched.head.next_arrival;
+            touched.head.next_arrival = arrival.next();
+            touched.head.tail_bytes += change.len() as u64;
+            if let Some(header) = header {
+                touched.head.activity = touched.head.activity.max(header.time);
+            }
+            let key = HeadKey { space: self.space, collection: leaf.collection.clone(), entity: leaf.entity };
+            let origin = applied.commit.origin;
+            let chunk = Change { origin, oseq: leaf.oseq, seq: leaf.seq, chunk: change.clone() };
+            self.batch.put(&load::change_key(&key, arrival), &chunk);
+            slots.push(SlotRecord::Open {
+                collection: leaf.collection.clone(),
+                entity: leaf.entity,
+                oseq: leaf.oseq,
+                of: leaf.of,
+                seq: leaf.seq,
+                head: leaf.head,
+                arrival,
+            });
+        }
+        slots
+    }
+
+    /// Stages the record of a commit, and references to it from its other collections.
+    fn stage_record(&mut self, applied: &Applied<'_>, slots: Vec<SlotRecord>) {
+        let (space, origin) = (self.space, applied.commit.origin);
+        let parts = applied.commit.parts();
+        let (primary, position) = match applied.existing {
+            Some((primary, record)) => (primary.clone(), record.position),
+            None => {
+                let (collection, oseq) = parts.first().cloned().expect("a commit has an open leaf");
+                (CommitId { space, collection, origin, oseq }, self.position)
+            }
+        };
+        let (at, signature) = (applied.commit.at.clone(), applied.commit.signature.0);
+        let record = CommitRecord { position, at, slots, signature };
+        self.batch.put(&primary, &CommitEntry::Record(record));
+        for (collection, oseq) in parts {
+            let id = CommitId { space, collection, origin, oseq };
+            if id != primary && (applied.existing.is_none() || fresh(applied, &id.collection)) {
+                let (collection, oseq) = (primary.collection.clone(), primary.oseq);
+                self.batch.put(&id, &CommitEntry::Reference { position: self.position, collection, oseq });
+            }
+        }
+    }
+}
+
+impl Replica {
+    /// Stages a commit: changes, record, journal entry, vector, and what is told of it.
+    pub(super) fn stage(&self, draft: &mut Draft, applied: &Applied<'_>) -> Result<(), ReplicaError> {
+        draft.position = Position(draft.position.0 + 1);
+        let slots = draft.stage_changes(applied);
+        draft.stage_record(applied, slots);
+        let (space, origin) = (draft.space, applied.commit.origin);
+        let mut parts: Vec<JournalPart> = Vec::new();
+        let mut rows = Vec::new();
+        for (slot, header) in applied.commit.slots.iter().zip(applied.headers) {
+            let (Slot::Open { leaf, .. }, Some(_)) = (slot, header) else { continue };
+            if parts.last().is_none_or(|part| part.collection != leaf.collection) {
+                self.stage_seen(draft, &leaf.collection, origin, leaf.oseq)?;
+                let collection = leaf.collection.clone();
+                parts.push(JournalPart { collection, oseq: leaf.oseq, entities: Vec::new() });
+            }
+            if let Some(part) = parts.last_mut() {
+                part.entities.push(leaf.entity);
+            }
+            let place = (leaf.collection.clone(), leaf.entity);
+            if let Some(touched) = draft.entities.get_mut(&place) {
+                touched.head.position = draft.position;
+                if let Some(change) = touched.take_change() {
+                    rows.push((place.0, place.1, change));
+                }
+            }
+        }
+        let entry = JournalEntry { space, origin, from: applied.from, parts };
+        draft.batch.put(&JournalKey { position: draft.position }, &entry);
+        if let Some(id) = applied.held
+            && let Some(state) = self.spaces.get(&space)
+        {
+            state.held.stage_remove(space, id, &mut draft.held, &mut draft.batch);
+        }
+        let key = CommitKey { origin, parts: applied.commit.parts() };
+        let commit = Packed { key, bytes: Arc::clone(&applied.bytes) };
+        let stored = Stored { position: draft.position, commit };
+        draft.told.push(Told::Stored { space, from: applied.from, stored });
+        if !rows.is_empty() {
+            let (from, position) = (applied.from, draft.position);
+            draft.told.push(Told::Changed { space, from, position, entities: rows });
+        }
+        Ok(())
+    }
+
+    /// Stages that a commit is held, applied or not.
+    pub(super) fn stage_seen(
+        &self,
+        draft: &mut Draft,
+        collection: &CollectionName,
+        origin: Origin,
+        oseq: Oseq,
+    ) -> Result<(), ReplicaError> {
+        let known = self.spaces.get(&draft.space).and_then(|space| space.collections.get(collection));
+        let place = (collection.clone(), origin);
+        if !draft.seen.contains_key(&place) {
+            let seen = known.and_then(|state| state.vector.seen(&origin)).cloned();
+            let alone = seen.map(|seen| BTreeMap::from([(origin, seen)])).unwrap_or_default();
+            draft.seen.insert(place.clone(), Vector::from_origins(alone)?);
+        }
+        let alone = draft.seen.get_mut(&place).expect("inserted above");
+        alone.insert(origin, oseq)?;
+        let seen = alone.seen(&origin).cloned().unwrap_or_default();
+        let key = VectorKey { space: draft.space, collection: place.0, origin };
+        draft.batch.put(&key, &SeenRecord(seen));
+        Ok(())
+    }
+
+    /// Tells whether the vectors have room for a commit, with all that is staged.
+    pub(super) fn has_room(&self, draft: &Draft, origin: Origin, parts: &[(CollectionName, Oseq)]) -> bool {
+        let Some(space) = self.spaces.get(&draft.space) else { return false };
+        let is_new = |collection: &&CollectionName| !space.collections.contains_key(*collection);
+        let staged = draft.seen.keys().map(|(collection, _)| collection);
+        let new: BTreeSet<&CollectionName> =
+            parts.iter().map(|(collection, _)| collection).chain(staged).filter(is_new).collect();
+        if space.collections.len() + new.len() > COLLECTIONS_PER_SPACE_MAX {
+            return false;
+        }
+        parts.iter().all(|(collection, oseq)| {
+            let vector = space.collections.get(collection).map(|state| &state.vector);
+            let staged = draft.seen.get(&(collection.clone(), origin));
+            let seen = staged.or(vector).and_then(|vector| vector.seen(&origin)).cloned();
+            let known = seen.is_some();
+            let alone = seen.map(|seen| BTreeMap::from([(origin, seen)])).unwrap_or_default();
+            let fits = Vector::from_origins(alone).and_then(|mut alone| alone.insert(origin, *oseq)).is_ok();
+            let of_collection = draft.seen.keys().filter(|(known, _)| known == collection);
+            let new = of_collection.filter(|(_, by)| vector.is_none_or(|vector| vector.seen(by).is_none()));
+            fits && (known || vector.map_or(0, Vector::len) + new.count() < VECTOR_ORIGINS_MAX)
+        })
+    }
+
+    /// Stages heads, rows and roots, writes everything, and only then takes it over into memory.
+    pub(super) fn finish(&mut self, mut draft: Draft) -> Result<(), ReplicaError> {
+        let roots = self.stage_entities(&mut draft)?;
+        self.store.write(std::mem::take(&mut draft.batch))?;
+        self.position = draft.position;
+        let Some(space) = self.spaces.get_mut(&draft.space) else { return Ok(()) };
+        for ((collection, _), alone) in &draft.seen {
+            space.collections.entry(collection.clone()).or_default().vector.merge(alone)?;
+        }
+        for (collection, root) in roots {
+            space.collections.entry(collection).or_default().root = root;
+        }
+        space.held.apply(draft.held);
+        self.told.extend(draft.told);
+        for ((collection, entity), touched) in draft.entities {
+            for conflict in touched.conflicts {
+                let (space, collection) = (draft.space, collection.clone());
+                self.told.push_back(Told::Conflict { space, collection, entity, conflict });
+            }
+            let key = HeadKey { space: draft.space, collection, entity };
+            self.note_snapshot_due(&key, &touched.head);
+            self.cache.put(key, touched.document);
+        }
+        Ok(())
+    }
+
+    fn stage_entities(
+        &self,
+        draft: &mut Draft,
+    ) -> Result<BTreeMap<CollectionName, Fingerprint>, ReplicaError> {
+        let space = draft.space;
+        let mut roots = BTreeMap::new();
+        for ((collection, entity), touched) in &mut draft.entities {
+            let known = self.spaces.get(&space).and_then(|space| space.collections.get(collection));
+            let root: &mut Fingerprint = roots
+                .entry(collection.clone())
+                .or_insert_with(|| known.map_or(Fingerprint::EMPTY, |state| state.root));
+            if let Some(before) = &touched.before {
+                root.remove(Fingerprint::of_entity(&space, entity, &before.heads));
+            }
+            root.add(Fingerprint::of_entity(&space, entity, &touched.head.heads));
+            let key = RowKey { space, collection: collection.clone(), entity: *entity };
+            touched.head.row_version = None;
+            match self.row_of(collection, touched)? {
+                Some(row) => {
+                    touched.head.row_version = Some(row.version);
+                    draft.batch.put(&key, &row);
+                }
+                None => draft.batch.remove(&key),
+            }
+            let key = HeadKey { space, collection: collection.clone(), entity: *entity };
+            draft.batch.put(&key, &touched.head);
+        }
+        for (collection, root) in &roots {
+            draft.batch.put(&RootKey { space, collection: collection.clone() }, root);
+        }
+        Ok(roots)
+    }
+
+    /// The row of an entity: none when it is deleted, or of a type that is not registered or does not fit.
+    fn row_of(
+        &self,
+        collection: &CollectionName,
+        touched: &Touched,
+    ) -> Result<Option<RowRecord>, ReplicaError> {
+        let Some(kind) = self.kinds.get(collection) else { return Ok(None) };
+        if touched.head.deleted {
+            return Ok(None);
+        }
+        match kind.row(&touched.document) {
+            Ok(bytes) => Ok(Some(RowRecord { version: kind.version(), bytes })),
+            Err(error) => {
+                // Commits made here were checked before; another node's may be of a type that differs.
+                tracing::warn!(%collection, %error, "an entity has no row");
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Tells whether a commit's leaves of a collection are applied now.
+fn fresh(applied: &Applied<'_>, collection: &CollectionName) -> bool {
+    let slots = applied.commit.slots.iter().zip(applied.headers);
+    slots.into_iter().any(|(slot, header)| match slot {
+        Slot::Open { leaf, .. } => header.is_some() && leaf.collection == *collection,
+        Slot::Blind(_) => false,
+    })
+}

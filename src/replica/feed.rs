@@ -1,0 +1,226 @@
+//! Commits for a peer: those that its vectors lack, or that its clocks lack; blinded for it.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use super::{Replica, ReplicaError, load};
+use crate::access::{Action, Membership};
+use crate::exchange::{Answer, CommitKey, EntityClock, Packed, Vectors};
+use crate::id::{ActorId, CollectionName, Missing, Origin, Oseq, PeerId, Position, SpaceId, Vector};
+use crate::limits::LACKING_BYTES_MAX;
+use crate::store::keyspaces::{Arrival, CommitEntry, CommitId, CommitRecord, HeadKey, Keyspaces};
+use crate::store::kv::KvError;
+
+/// Records that all runs together read ahead.
+const READ_AHEAD: usize = 256;
+/// Records that one run reads ahead at least.
+const READ_AHEAD_MIN: usize = 4;
+
+/// The commits of one origin in one collection that a peer lacks, in order of number.
+struct Run {
+    next: CommitId,
+    last: Oseq,
+    page: usize,
+    ready: VecDeque<(CommitId, CommitEntry)>,
+}
+
+impl Run {
+    fn new(space: SpaceId, collection: &CollectionName, missing: Missing, page: usize) -> Self {
+        let Missing { origin, first, last } = missing;
+        let next = CommitId { space, collection: collection.clone(), origin, oseq: first };
+        Self { next, last, page, ready: VecDeque::new() }
+    }
+
+    /// Returns the position of the next commit; `None` at the end. Held commits have no record and are skipped.
+    fn position(&mut self, store: &Keyspaces) -> Result<Option<Position>, KvError> {
+        if self.ready.is_empty() && self.next.oseq <= self.last {
+            let last = CommitId { oseq: self.last, ..self.next.clone() };
+            let page = store.range(&self.next, &last, self.page)?;
+            let full = page.len() == self.page;
+            let behind = page.last().filter(|_| full).map_or(self.last, |(id, _)| id.oseq);
+            self.next.oseq = Oseq(behind.0.saturating_add(1));
+            self.ready.extend(page);
+        }
+        Ok(self.ready.front().map(|(_, entry)| entry.position()))
+    }
+}
+
+impl Replica {
+    /// The work is in proportion to the answer and the number of runs, never to what the space holds.
+    pub(super) fn feed(
+        &self,
+        space: SpaceId,
+        to: PeerId,
+        have: &Vectors,
+        bytes_max: usize,
+    ) -> Result<Answer, ReplicaError> {
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let nothing = Vector::new();
+        let mut missing = Vec::new();
+        for (collection, state) in &known.collections {
+            if known.membership.may(&to, Action::Read, collection) {
+                let lacks = have.get(collection).unwrap_or(&nothing).lacks_of(&state.vector);
+                missing.extend(lacks.into_iter().map(|missing| (collection, missing)));
+            }
+        }
+        let page = (READ_AHEAD / missing.len().max(1)).max(READ_AHEAD_MIN);
+        let mut runs: Vec<Run> = missing
+            .into_iter()
+            .map(|(collection, missing)| Run::new(space, collection, missing, page))
+            .collect();
+        let mut next = BinaryHeap::new();
+        for (index, run) in runs.iter_mut().enumerate() {
+            next.extend(run.position(&self.store)?.map(|position| Reverse((position, index))));
+        }
+        let mut packer = Packer::new(self, space, to, &known.membership);
+        while packer.bytes < bytes_max {
+            let Some(Reverse((_, index))) = next.pop() else { break };
+            let Some(run) = runs.get_mut(index) else { continue };
+            if let Some((id, entry)) = run.ready.pop_front() {
+                packer.add(id, entry)?;
+            }
+            next.extend(run.position(&self.store)?.map(|position| Reverse((position, index))));
+        }
+        self.skip_packed(&mut runs, &mut next, &packer)?;
+        Ok(Answer::Commits { commits: packer.commits, complete: next.is_empty() })
+    }
+
+    /// Takes away what is packed already, under another collection of the same commit.
+    fn skip_packed(
+        &self,
+        runs: &mut [Run],
+        next: &mut BinaryHeap<Reverse<(Position, usize)>>,
+        packer: &Packer<'_>,
+    ) -> Result<(), ReplicaError> {
+        while let Some(Reverse((_, index))) = next.peek().copied() {
+            let Some(run) = runs.get_mut(index) else { return Ok(()) };
+            if !run.ready.front().is_some_and(|(id, entry)| packer.packed.contains(&primary_of(id, entry))) {
+                return Ok(());
+            }
+            next.pop();
+            run.ready.pop_front();
+            next.extend(run.position(&self.store)?.map(|position| Reverse((position, index))));
+        }
+        Ok(())
+    }
+
+    pub(super) fn lacking(
+        &self,
+        space: SpaceId,
+        collection: &CollectionName,
+        to: PeerId,
+        clocks: Vec<EntityClock>,
+    ) -> Result<Answer, ReplicaError> {
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        if !known.membership.may(&to, Action::Read, collection) {
+            return Ok(Answer::Commits { commits: Vec::new(), complete: true });
+        }
+        let mut wanted: BTreeSet<(Origin, Oseq)> = BTreeSet::new();
+        for EntityClock { entity, clock } in clocks {
+            let key = HeadKey { space, collection: collection.clone(), entity };
+            let Some(head) = self.store.get(&key)? else { continue };
+            let theirs: BTreeMap<_, _> = clock.into_iter().collect();
+            let has = |actor: &ActorId, seq: u64| theirs.get(actor).is_some_and(|known| seq <= *known);
+            if head.clock.iter().all(|(actor, seq)| has(actor, *seq)) {
+                continue;
+            }
+            for change in load::changes(&self.store, &key, Arrival(0), head.next_arrival)? {
+                let actor = ActorId::derive(&space, &entity, &change.origin);
+                if !has(&actor, change.seq) {
+                    wanted.insert((change.origin, change.oseq));
+                }
+            }
+        }
+        let mut found = BTreeMap::new();
+        for (origin, oseq) in wanted {
+            let id = CommitId { space, collection: collection.clone(), origin, oseq };
+            let Some(entry) = self.store.get(&id)? else { continue };
+            found.insert(entry.position(), (id, entry));
+        }
+        let mut packer = Packer::new(self, space, to, &known.membership);
+        let mut complete = true;
+        for (id, entry) in found.into_values() {
+            if packer.bytes >= LACKING_BYTES_MAX {
+                complete = false;
+                break;
+            }
+            packer.add(id, entry)?;
+        }
+        Ok(Answer::Commits { commits: packer.commits, complete })
+    }
+}
+
+/// Rebuilds commits for one peer, each once.
+struct Packer<'a> {
+    store: &'a Keyspaces,
+    space: SpaceId,
+    to: PeerId,
+    membership: &'a Membership,
+    /// Which collections the peer may read.
+    readable: BTreeMap<CollectionName, bool>,
+    packed: BTreeSet<CommitId>,
+    commits: Vec<Packed>,
+    bytes: usize,
+}
+
+impl<'a> Packer<'a> {
+    fn new(replica: &'a Replica, space: SpaceId, to: PeerId, membership: &'a Membership) -> Self {
+        Self {
+            store: &replica.store,
+            space,
+            to,
+            membership,
+            readable: BTreeMap::new(),
+            packed: BTreeSet::new(),
+            commits: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    fn add(&mut self, id: CommitId, entry: CommitEntry) -> Result<(), ReplicaError> {
+        let origin = id.origin;
+        let (primary, record) = load::resolve(self.store, id, entry)?;
+        if self.packed.insert(primary)
+            && let Some(packed) = self.pack(origin, &record)?
+        {
+            self.bytes += packed.bytes.len();
+            self.commits.push(packed);
+        }
+        Ok(())
+    }
+
+    fn pack(&mut self, origin: Origin, record: &CommitRecord) -> Result<Option<Packed>, ReplicaError> {
+        for collection in collections(record) {
+            if !self.readable.contains_key(collection) {
+                let may = self.membership.may(&self.to, Action::Read, collection);
+                self.readable.insert(collection.clone(), may);
+            }
+        }
+        let readable = |collection: &CollectionName| self.readable.get(collection).copied().unwrap_or(false);
+        let commit = load::commit(self.store, self.space, origin, record, &readable)?;
+        let open = collections(record).all(readable);
+        let Some(commit) = (if open { Some(commit) } else { commit.blinded(&readable) }) else {
+            return Ok(None);
+        };
+        let key = CommitKey { origin, parts: commit.parts() };
+        Ok(Some(Packed { key, bytes: Arc::from(commit.encode()) }))
+    }
+}
+
+/// The key that has the record of a commit.
+fn primary_of(id: &CommitId, entry: &CommitEntry) -> CommitId {
+    match entry {
+        CommitEntry::Record(_) => id.clone(),
+        CommitEntry::Reference { collection, oseq, .. } => {
+            CommitId { collection: collection.clone(), oseq: *oseq, ..id.clone() }
+        }
+    }
+}
+
+fn collections(record: &CommitRecord) -> impl Iterator<Item = &CollectionName> {
+    record.slots.iter().filter_map(|slot| match slot {
+        crate::store::keyspaces::SlotRecord::Open { collection, .. } => Some(collection),
+        crate::store::keyspaces::SlotRecord::Blind(_) => None,
+    })
+}

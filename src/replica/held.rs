@@ -1,0 +1,194 @@
+//! The quarantine of one space in memory: what is held, for whom, and what it waits for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ReplicaError;
+use crate::access::Commit;
+use crate::id::{ChangeHash, CommitHash, PeerId, SpaceId};
+use crate::limits::{HELD_OVERHEAD_BYTES, QUARANTINE_AUTHOR_BYTES_MAX, QUARANTINE_SPACE_BYTES_MAX};
+use crate::store::keyspaces::{Batch, HeldCause, HeldKey, HeldRecord, Keyspaces, Prefix};
+
+/// Who made a held commit, and its number among those of that author.
+pub(super) type HeldId = (PeerId, u64);
+
+/// An index over the quarantine keyspace of one space.
+///
+/// Every entry is in `by_hash`, in `waiting` under each of its missing changes, and counted in `cost`.
+#[derive(Debug, Default)]
+pub(super) struct Quarantine {
+    entries: BTreeMap<HeldId, Entry>,
+    by_hash: BTreeMap<CommitHash, HeldId>,
+    waiting: BTreeMap<ChangeHash, BTreeSet<HeldId>>,
+    cost: BTreeMap<PeerId, usize>,
+    total: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    cause: HeldCause,
+    hash: CommitHash,
+    missing: Vec<ChangeHash>,
+    cost: usize,
+}
+
+/// Changes of a quarantine that wait for the batch to be written. Nothing is both added and removed.
+#[derive(Debug, Default)]
+pub(super) struct HeldChanges {
+    added: BTreeMap<HeldId, Entry>,
+    removed: BTreeMap<HeldId, usize>,
+}
+
+impl Quarantine {
+    pub(super) fn load(store: &Keyspaces, space: &SpaceId) -> Result<Self, ReplicaError> {
+        let mut held = Self::default();
+        store.each(&Prefix::<HeldKey>::space(space), |key, record| {
+            // A record that does not decode cannot be tried again; it stays for people to look at.
+            if let Ok(commit) = Commit::decode(*space, &record.commit) {
+                held.insert((key.author, key.number), Entry::new(&record, commit.hash()));
+            }
+            Ok::<(), ReplicaError>(())
+        })?;
+        Ok(held)
+    }
+
+    /// Stages a commit for the quarantine, making room among those of the same author.
+    ///
+    /// Returns false, and stages nothing, when there is no room that this author may take.
+    pub(super) fn stage_put(
+        &self,
+        space: SpaceId,
+        author: PeerId,
+        hash: CommitHash,
+        record: &HeldRecord,
+        changes: &mut HeldChanges,
+        batch: &mut Batch,
+    ) -> bool {
+        let entry = Entry::new(record, hash);
+        let (mut mine, mut total) = changes.costs(self, &author);
+        let mut victims = Vec::new();
+        let kept = self.of_author(&author).filter(|(id, _)| !changes.removed.contains_key(id));
+        let mut oldest = kept.chain(changes.of_author(&author));
+        while mine + entry.cost > QUARANTINE_AUTHOR_BYTES_MAX
+            || total + entry.cost > QUARANTINE_SPACE_BYTES_MAX
+        {
+            let Some((id, victim)) = oldest.next() else { return false };
+            victims.push(*id);
+            mine -= victim.cost;
+            total -= victim.cost;
+        }
+        drop(oldest);
+        let last = self.of_author(&author).next_back().map(|(id, _)| id.1);
+        let last = last.max(changes.of_author(&author).next_back().map(|(id, _)| id.1));
+        let number = last.map_or(0, |last| last.saturating_add(1));
+        for victim in victims {
+            self.stage_remove(space, victim, changes, batch);
+        }
+        batch.put(&HeldKey { space, author, number }, record);
+        changes.added.insert((author, number), entry);
+        true
+    }
+
+    /// Stages the end of a commit's time in quarantine.
+    pub(super) fn stage_remove(
+        &self,
+        space: SpaceId,
+        id: HeldId,
+        changes: &mut HeldChanges,
+        batch: &mut Batch,
+    ) {
+        batch.remove(&HeldKey { space, author: id.0, number: id.1 });
+        if changes.added.remove(&id).is_none()
+            && let Some(entry) = self.entries.get(&id)
+        {
+            changes.removed.insert(id, entry.cost);
+        }
+    }
+
+    /// Applies staged changes, after they were written.
+    pub(super) fn apply(&mut self, changes: HeldChanges) {
+        changes.removed.keys().for_each(|id| self.remove(id));
+        changes.added.into_iter().for_each(|(id, entry)| self.insert(id, entry));
+    }
+
+    pub(super) fn holds(&self, hash: &CommitHash) -> bool {
+        self.by_hash.contains_key(hash)
+    }
+
+    /// Returns those that wait for any of `arrived`.
+    pub(super) fn waiting_for<'a>(&self, arrived: impl Iterator<Item = &'a ChangeHash>) -> BTreeSet<HeldId> {
+        arrived.filter_map(|hash| self.waiting.get(hash)).flatten().copied().collect()
+    }
+
+    /// Returns those that are held for one of `causes`.
+    pub(super) fn held_for(&self, causes: &[HeldCause]) -> BTreeSet<HeldId> {
+        let held = self.entries.iter().filter(|(_, entry)| causes.contains(&entry.cause));
+        held.map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn of_author(&self, author: &PeerId) -> impl DoubleEndedIterator<Item = (&HeldId, &Entry)> {
+        self.entries.range((*author, 0)..=(*author, u64::MAX))
+    }
+
+    fn insert(&mut self, id: HeldId, entry: Entry) {
+        self.remove(&id);
+        self.by_hash.insert(entry.hash, id);
+        for hash in &entry.missing {
+            self.waiting.entry(*hash).or_default().insert(id);
+        }
+        *self.cost.entry(id.0).or_default() += entry.cost;
+        self.total += entry.cost;
+        self.entries.insert(id, entry);
+    }
+
+    fn remove(&mut self, id: &HeldId) {
+        let Some(entry) = self.entries.remove(id) else { return };
+        self.by_hash.remove(&entry.hash);
+        for hash in &entry.missing {
+            if let Some(ids) = self.waiting.get_mut(hash) {
+                ids.remove(id);
+                if ids.is_empty() {
+                    self.waiting.remove(hash);
+                }
+            }
+        }
+        self.total -= entry.cost;
+        if let Some(cost) = self.cost.get_mut(&id.0) {
+            *cost -= entry.cost;
+            if *cost == 0 {
+                self.cost.remove(&id.0);
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn new(record: &HeldRecord, hash: CommitHash) -> Self {
+        let cost = record.commit.len() + HELD_OVERHEAD_BYTES;
+        Self { cause: record.cause, hash, missing: record.missing.clone(), cost }
+    }
+}
+
+impl HeldChanges {
+    /// What an author and what all have in quarantine, with these changes.
+    fn costs(&self, held: &Quarantine, author: &PeerId) -> (usize, usize) {
+        let mut mine = held.cost.get(author).copied().unwrap_or(0);
+        let mut total = held.total;
+        for ((by, _), entry) in &self.added {
+            total += entry.cost;
+            mine += if by == author { entry.cost } else { 0 };
+        }
+        for ((by, _), cost) in &self.removed {
+            total -= cost;
+            mine -= if by == author { *cost } else { 0 };
+        }
+        (mine, total)
+    }
+
+    fn of_author(&self, author: &PeerId) -> impl DoubleEndedIterator<Item = (&HeldId, &Entry)> {
+        self.added.range((*author, 0)..=(*author, u64::MAX))
+    }
+}

@@ -1,0 +1,319 @@
+//! Spaces and their members: founding, inviting, joining, removing, and statements that peers send.
+
+use std::net::SocketAddr;
+
+use super::{Replica, ReplicaError, Space, Told};
+use crate::access::{AccessError, Invite, InviteKind, JoinReply, JoinRequest, Log, Refusal, Role, Statement};
+use crate::exchange::Answer;
+use crate::id::{CollectionName, MemberId, PeerId, SpaceId};
+use crate::identity::Identity;
+use crate::limits::{JOINS_MAX, SPACES_PER_NODE_MAX};
+use crate::store::keyspaces::{Batch, HeldCause, Raw, StatementKey};
+use crate::time::Now;
+
+impl Replica {
+    /// Founds a space whose first member, an owner, has this device.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplicaError::TooMany`] when there are too many spaces, [`ReplicaError::Access`] when a name is too long.
+    pub(crate) fn create_space(
+        &mut self,
+        _now: Now,
+        name: &str,
+        member: &str,
+        device: &str,
+    ) -> Result<SpaceId, ReplicaError> {
+        let nonce = self.entropy.bytes();
+        let (log, _) = Log::found(&self.identity, name, member, device, nonce)?;
+        let space = log.space();
+        self.add_space(log)?;
+        Ok(space)
+    }
+
+    /// Invites a new member. The invite is good once, until `lifetime_ms` from now by this device's clock.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplicaError::Access`] when this device may not invite, [`ReplicaError::Address`] when an address is not
+    /// an IP address and a port.
+    pub(crate) fn invite(
+        &mut self,
+        now: Now,
+        space: SpaceId,
+        role: Role,
+        addresses: Vec<String>,
+        lifetime_ms: u64,
+    ) -> Result<Invite, ReplicaError> {
+        let invite = self.new_invite(now, InviteKind::Member, space, addresses, lifetime_ms)?;
+        self.author(space, |log, by| log.invite(by, role, invite.key(), invite.expiry()))?;
+        Ok(invite)
+    }
+
+    /// Invites another device of this device's own member, as [`Replica::invite`] does a new member.
+    ///
+    /// # Errors
+    ///
+    /// As [`Replica::invite`].
+    pub(crate) fn invite_device(
+        &mut self,
+        now: Now,
+        space: SpaceId,
+        addresses: Vec<String>,
+        lifetime_ms: u64,
+    ) -> Result<Invite, ReplicaError> {
+        let invite = self.new_invite(now, InviteKind::Device, space, addresses, lifetime_ms)?;
+        self.author(space, |log, by| log.invite_device(by, invite.key(), invite.expiry()))?;
+        Ok(invite)
+    }
+
+    fn new_invite(
+        &mut self,
+        now: Now,
+        kind: InviteKind,
+        space: SpaceId,
+        addresses: Vec<String>,
+        lifetime_ms: u64,
+    ) -> Result<Invite, ReplicaError> {
+        let mut parsed = Vec::with_capacity(addresses.len());
+        for text in addresses {
+            parsed.push(text.parse::<SocketAddr>().map_err(|_| ReplicaError::Address { text })?);
+        }
+        let (secret, expiry) = (self.entropy.bytes(), now.wall.plus_ms(lifetime_ms));
+        Ok(Invite::new(kind, space, self.peer, parsed, secret, expiry)?)
+    }
+
+    /// Makes the request with which this device redeems an invite, good on the connection that `exporter` comes
+    /// from. The invite is remembered until the answer comes as `Ask::Joined`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplicaError::Access`] when a name is too long, [`ReplicaError::TooMany`] when too many joins are under
+    /// way.
+    pub(crate) fn join_request(
+        &mut self,
+        invite: &Invite,
+        member: &str,
+        device: &str,
+        exporter: &[u8; 32],
+    ) -> Result<Vec<u8>, ReplicaError> {
+        let request = invite.request(&self.identity, member, device, exporter)?;
+        let place = (invite.inviter(), invite.space());
+        if self.joining.len() >= JOINS_MAX && !self.joining.contains_key(&place) {
+            let (count, max) = (self.joining.len() + 1, JOINS_MAX);
+            return Err(ReplicaError::TooMany { what: "joins under way", count, max });
+        }
+        self.joining.insert(place, invite.clone());
+        Ok(request)
+    }
+
+    /// Removes a member with all its devices, for good.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplicaError::Access`] with the rule when this device may not.
+    pub(crate) fn remove_member(
+        &mut self,
+        _now: Now,
+        space: SpaceId,
+        member: MemberId,
+    ) -> Result<(), ReplicaError> {
+        self.author(space, |log, by| log.remove_member(by, member))
+    }
+
+    /// Removes a device, for good.
+    ///
+    /// # Errors
+    ///
+    /// As [`Replica::remove_member`].
+    pub(crate) fn remove_device(
+        &mut self,
+        _now: Now,
+        space: SpaceId,
+        device: PeerId,
+    ) -> Result<(), ReplicaError> {
+        self.author(space, |log, by| log.remove_device(by, device))
+    }
+
+    /// Gives a member another role.
+    ///
+    /// # Errors
+    ///
+    /// As [`Replica::remove_member`].
+    pub(crate) fn set_role(
+        &mut self,
+        _now: Now,
+        space: SpaceId,
+        member: MemberId,
+        role: Role,
+    ) -> Result<(), ReplicaError> {
+        self.author(space, |log, by| log.set_role(by, member, role))
+    }
+
+    /// Sets the least roles that read and write a collection.
+    ///
+    /// # Errors
+    ///
+    /// As [`Replica::remove_member`].
+    pub(crate) fn set_rule(
+        &mut self,
+        _now: Now,
+        space: SpaceId,
+        collection: &CollectionName,
+        read: Role,
+        write: Role,
+    ) -> Result<(), ReplicaError> {
+        self.author(space, |log, by| log.set_rule(by, collection, read, write))
+    }
+
+    pub(super) fn statement_shorts(&self, space: SpaceId) -> Result<Answer, ReplicaError> {
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let mut shorts: Vec<[u8; 8]> = known.log.statements().map(short).collect();
+        shorts.sort_unstable();
+        Ok(Answer::StatementShorts(shorts))
+    }
+
+    pub(super) fn statements(&self, space: SpaceId, known: &[[u8; 8]]) -> Result<Answer, ReplicaError> {
+        let here = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let unknown = |statement: &&Statement| known.binary_search(&short(statement)).is_err();
+        let wanted = here.log.statements().filter(unknown);
+        Ok(Answer::Statements(wanted.map(|statement| statement.bytes().to_vec()).collect()))
+    }
+
+    /// Takes a peer's statements. One that is no statement of this space is left out, and counted as refused.
+    pub(super) fn learn(
+        &mut self,
+        space: SpaceId,
+        from: PeerId,
+        statements: Vec<Vec<u8>>,
+    ) -> Result<Answer, ReplicaError> {
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let mut log = known.log.clone();
+        let mut new = Vec::new();
+        for bytes in statements {
+            let taken = Statement::decode(&bytes).and_then(|statement| {
+                let taken = log.insert(statement.clone())?;
+                Ok::<_, AccessError>(taken.then_some(statement))
+            });
+            match taken {
+                Ok(statement) => new.extend(statement),
+                Err(error) => {
+                    tracing::debug!(peer = %from.short(), %error, "statement refused");
+                    self.metrics.refused.add(1);
+                }
+            }
+        }
+        let count = new.len();
+        if count > 0 {
+            self.adopt(log, &new)?;
+        }
+        Ok(Answer::Learned(count))
+    }
+
+    /// Judges a request to join a space of this node. A refusal is an answer too.
+    pub(super) fn redeem(
+        &mut self,
+        now: Now,
+        joiner: PeerId,
+        exporter: &[u8; 32],
+        request: &[u8],
+    ) -> Result<Answer, ReplicaError> {
+        let space = match JoinRequest::decode(request) {
+            Ok(read) => read.space(),
+            Err(error) => return Ok(Answer::Redeemed(JoinReply::refuse(Refusal::from(&error)))),
+        };
+        let Some(known) = self.spaces.get(&space) else {
+            return Ok(Answer::Redeemed(JoinReply::refuse(Refusal::Unknown)));
+        };
+        let mut log = known.log.clone();
+        let redeemed = log.redeem(&self.identity, request, joiner, exporter, now.wall);
+        let enrolled = redeemed.and_then(|statement| Ok((log.insert(statement.clone())?, statement)));
+        match enrolled {
+            Ok((new, statement)) => {
+                let reply = JoinReply::parts(&log).concat();
+                if new {
+                    self.adopt(log, &[statement])?;
+                }
+                Ok(Answer::Redeemed(reply))
+            }
+            Err(error) => {
+                tracing::info!(joiner = %joiner.short(), %error, "invite not redeemed");
+                Ok(Answer::Redeemed(JoinReply::refuse(Refusal::from(&error))))
+            }
+        }
+    }
+
+    /// Takes the inviter's answer to a request of [`Replica::join_request`].
+    pub(super) fn joined(&mut self, from: PeerId, reply: &[u8]) -> Result<Answer, ReplicaError> {
+        let invites = self.joining.iter().filter(|((inviter, _), _)| *inviter == from);
+        let mut last = ReplicaError::NotFound { what: "join under way" };
+        let mut joined = None;
+        for (place, invite) in invites {
+            match invite.accept(&self.peer, reply) {
+                Ok(log) => joined = Some((*place, log)),
+                Err(error) => last = error.into(),
+            }
+        }
+        let Some((place, log)) = joined else { return Err(last) };
+        if self.spaces.contains_key(&log.space()) {
+            let statements = log.statements().map(|statement| statement.bytes().to_vec()).collect();
+            self.learn(log.space(), from, statements)?;
+        } else {
+            self.add_space(log)?;
+        }
+        self.joining.remove(&place);
+        Ok(Answer::Done)
+    }
+
+    /// Makes a statement and takes it at once.
+    fn author(
+        &mut self,
+        space: SpaceId,
+        make: impl FnOnce(&Log, &Identity) -> Result<Statement, AccessError>,
+    ) -> Result<(), ReplicaError> {
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let statement = make(&known.log, &self.identity)?;
+        let mut log = known.log.clone();
+        log.insert(statement.clone())?;
+        self.adopt(log, &[statement])
+    }
+
+    /// Writes statements and takes over the log that they led to. Commits that waited for them are tried again.
+    fn adopt(&mut self, log: Log, new: &[Statement]) -> Result<(), ReplicaError> {
+        let space = log.space();
+        let mut batch = Batch::new();
+        for statement in new {
+            batch.put(&StatementKey { space, hash: statement.hash() }, &Raw(statement.bytes().to_vec()));
+        }
+        self.store.write(batch)?;
+        if let Some(known) = self.spaces.get_mut(&space) {
+            known.membership = log.membership();
+            known.log = log;
+            self.told.push_back(Told::SpaceChanged(known.state()));
+        }
+        self.retry(space, &[HeldCause::UnknownPosition, HeldCause::NotAllowed])
+    }
+
+    fn add_space(&mut self, log: Log) -> Result<(), ReplicaError> {
+        if self.spaces.len() >= SPACES_PER_NODE_MAX {
+            let (count, max) = (self.spaces.len() + 1, SPACES_PER_NODE_MAX);
+            return Err(ReplicaError::TooMany { what: "spaces", count, max });
+        }
+        let space = log.space();
+        let mut batch = Batch::new();
+        for statement in log.statements() {
+            batch.put(&StatementKey { space, hash: statement.hash() }, &Raw(statement.bytes().to_vec()));
+        }
+        self.store.write(batch)?;
+        let added = Space::new(log);
+        self.told.push_back(Told::SpaceChanged(added.state()));
+        self.spaces.insert(space, added);
+        Ok(())
+    }
+}
+
+fn short(statement: &Statement) -> [u8; 8] {
+    let mut short = [0; 8];
+    short.iter_mut().zip(statement.hash().as_bytes()).for_each(|(short, byte)| *short = *byte);
+    short
+}

@@ -1,0 +1,316 @@
+//! The local database: commit, apply, read, quarantine; synchronous, no tokio.
+//!
+//! One thread owns a [`Replica`] and calls it with the time that it is. A [`Reader`] reads beside it. The
+//! replica makes no connection and knows no engine: it answers questions ([`Replica::answer`]) and tells what
+//! happened ([`Replica::drain`]), in the words of [`crate::exchange`].
+//!
+//! Whatever belongs together is written in one batch, and memory follows only after the batch was written: a
+//! commit with its changes, heads, rows, record, journal entry, vectors and roots; a held commit with the vector
+//! that counts it. After [`ReplicaError::Store`] the store must be opened again.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::access::{Invite, Membership};
+use crate::doc::{Conflict, Document, Edit, Kind};
+use crate::exchange::{CommitKey, SpaceState, Stored};
+use crate::id::{CollectionName, EntityId, Incarnation, Origin, PeerId, Position, SpaceId};
+use crate::identity::Identity;
+use crate::limits::SNAPSHOTS_DUE_MAX;
+use crate::metrics::Metrics;
+use crate::store::keyspaces::{Batch, Head, HeadKey, Keyspaces, META_INCARNATION, MetaKey, Raw};
+
+mod answer;
+mod apply;
+mod cache;
+mod commit;
+mod draft;
+mod error;
+mod feed;
+mod held;
+mod kinds;
+mod load;
+mod members;
+mod open;
+mod reader;
+mod receive;
+mod repair;
+mod sketch;
+mod snapshot;
+mod space;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use error::ReplicaError;
+pub(crate) use open::OpenReport;
+#[cfg(test)]
+pub(crate) use reader::Held;
+pub use reader::HeldReason;
+pub(crate) use reader::Reader;
+
+use cache::Cache;
+use space::Space;
+
+/// The local database. One thread owns it.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    store: Keyspaces,
+    identity: Arc<Identity>,
+    peer: PeerId,
+    incarnation: Incarnation,
+    /// The next commit takes a new incarnation first.
+    renew: bool,
+    entropy: Entropy,
+    metrics: Arc<Metrics>,
+    kinds: BTreeMap<CollectionName, Arc<dyn Kind>>,
+    spaces: BTreeMap<SpaceId, Space>,
+    cache: Cache,
+    /// Invites that this device asked to redeem, by inviter. Bounded by `JOINS_MAX`.
+    joining: BTreeMap<(PeerId, SpaceId), Invite>,
+    /// Entities whose snapshot is due. Bounded; what does not fit is found again at its next change.
+    snapshots_due: BTreeSet<HeadKey>,
+    /// The last journal entry that is written.
+    position: Position,
+    /// The last journal entry that is synced, as far as this replica knows.
+    synced: Position,
+    told: VecDeque<Told>,
+    report: OpenReport,
+}
+
+/// One entity's part of a local commit.
+pub(crate) struct Write {
+    /// The collection.
+    pub(crate) collection: CollectionName,
+    /// The entity.
+    pub(crate) entity: EntityId,
+    /// What must hold of the entity.
+    pub(crate) intent: Intent,
+    /// The change.
+    pub(crate) edit: Edit,
+}
+
+impl std::fmt::Debug for Write {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { collection, entity, intent, .. } = self;
+        write!(f, "Write({intent:?} {collection} {})", entity.short())
+    }
+}
+
+/// What must hold of an entity before a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intent {
+    /// It is unknown.
+    Create,
+    /// It is there and not deleted.
+    Change,
+    /// It is there; when it is deleted already, nothing changes.
+    Delete,
+    /// It is there; when it is not deleted, nothing changes.
+    Restore,
+}
+
+/// What a local commit did.
+#[derive(Clone, Debug)]
+pub(crate) struct Committed {
+    /// The numbers of the commit; `None` when nothing changed and nothing was written.
+    pub(crate) key: Option<CommitKey>,
+    /// The journal position behind it.
+    #[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "the simulator alone compares it"))]
+    pub(crate) position: Position,
+}
+
+/// What the replica tells of its own accord, in the order in which it happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub(crate) enum Told {
+    /// A commit was applied. For the engine.
+    Stored {
+        /// The space.
+        space: SpaceId,
+        /// The peer that sent it; `None` when it was made here.
+        from: Option<PeerId>,
+        /// The commit.
+        stored: Stored,
+    },
+    /// A space is here, or its membership changed. For the engine.
+    SpaceChanged(SpaceState),
+    /// Rows that one commit changed. For subscribers.
+    Changed {
+        /// The space.
+        space: SpaceId,
+        /// The peer that sent the commit; `None` when it was made here.
+        from: Option<PeerId>,
+        /// The place of the commit in the journal.
+        #[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "the simulator alone compares it"))]
+        position: Position,
+        /// The rows. Commits that came together may show in a row before they are told.
+        entities: Vec<(CollectionName, EntityId, RowChange)>,
+    },
+    /// A field got concurrent values. For subscribers.
+    Conflict {
+        /// The space.
+        space: SpaceId,
+        /// The collection.
+        collection: CollectionName,
+        /// The entity.
+        entity: EntityId,
+        /// The field and its values.
+        conflict: Conflict,
+    },
+}
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowChange {
+    /// The entity was unknown.
+    Inserted,
+    /// The entity changed.
+    Updated,
+    /// The entity was deleted.
+    Deleted,
+    /// The entity was deleted before and is not any more.
+    Restored,
+}
+
+impl Replica {
+    /// Returns what was told since the last call, in order.
+    pub(crate) fn drain(&mut self) -> Vec<Told> {
+        self.told.drain(..).collect()
+    }
+
+    /// Makes everything that is written *synced*, and returns the journal position that this covers.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplicaError::Store`] when the store fails.
+    pub(crate) fn sync(&mut self) -> Result<Position, ReplicaError> {
+        self.note_watermark()?;
+        self.store.values().sync()?;
+        self.metrics.disk_syncs.add(1);
+        self.metrics.commits_synced.add(self.position.0 - self.synced.0);
+        self.synced = self.position;
+        Ok(self.position)
+    }
+
+    /// Ends politely: syncs and closes the store, so that the next open keeps the incarnation.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplicaError::Store`] when the store fails.
+    pub(crate) fn close(&mut self) -> Result<(), ReplicaError> {
+        self.sync()?;
+        if self.renew {
+            // Whoever opens the store next must not write as this incarnation either.
+            self.renew_if_due()?;
+        }
+        Ok(self.store.values().close()?)
+    }
+
+    /// Returns a reader, which may be used from any thread.
+    #[must_use]
+    pub(crate) fn reader(&self) -> Reader {
+        Reader::new(self.store.clone(), self.peer)
+    }
+
+    /// Returns what opening the store found.
+    #[must_use]
+    pub(crate) fn report(&self) -> &OpenReport {
+        &self.report
+    }
+
+    /// Returns the spaces.
+    #[must_use]
+    pub(crate) fn spaces(&self) -> Vec<SpaceId> {
+        self.spaces.keys().copied().collect()
+    }
+
+    /// Returns who belongs to a space; `None` when the space is not here.
+    #[must_use]
+    pub(crate) fn membership(&self, space: &SpaceId) -> Option<Arc<Membership>> {
+        self.spaces.get(space).map(|known| Arc::clone(&known.membership))
+    }
+
+    /// Returns a space as the engine sees it; `None` when it is not here.
+    #[must_use]
+    pub(crate) fn state(&self, space: &SpaceId) -> Option<SpaceState> {
+        self.spaces.get(space).map(Space::state)
+    }
+
+    /// Returns this device.
+    #[must_use]
+    pub(crate) fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// Returns the bytes that the store takes on disk.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplicaError::Store`] when the files cannot be looked at.
+    pub(crate) fn disk_bytes(&self) -> Result<u64, ReplicaError> {
+        Ok(self.store.values().disk_bytes()?)
+    }
+
+    /// Returns the newest journal position that is written.
+    #[cfg(test)]
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { peer: self.peer, incarnation: self.incarnation }
+    }
+
+    /// Takes a new incarnation when this store turned out to be behind what it once sent.
+    fn renew_if_due(&mut self) -> Result<(), ReplicaError> {
+        if !self.renew {
+            return Ok(());
+        }
+        let incarnation = self.entropy.incarnation();
+        let mut batch = Batch::new();
+        batch.put(&MetaKey(META_INCARNATION.to_owned()), &Raw(incarnation.0.to_le_bytes().to_vec()));
+        self.store.write(batch)?;
+        self.incarnation = incarnation;
+        self.renew = false;
+        Ok(())
+    }
+
+    /// Returns a copy of a document, from the cache or the store.
+    fn document(&mut self, key: &HeadKey, head: &Head) -> Result<Document, ReplicaError> {
+        if let Some(document) = self.cache.get(key) {
+            debug_assert_eq!(document.heads(), head.heads, "the cache is what is stored");
+            return Ok(document.clone());
+        }
+        let document = load::document(&self.store, key, head)?;
+        self.metrics.documents_loaded.add(1);
+        self.cache.put(key.clone(), document.clone());
+        Ok(document)
+    }
+
+    fn note_snapshot_due(&mut self, key: &HeadKey, head: &Head) {
+        if snapshot::is_due(head) && self.snapshots_due.len() < SNAPSHOTS_DUE_MAX {
+            self.snapshots_due.insert(key.clone());
+        }
+    }
+}
+
+/// Random bytes that follow from the seed that the replica was opened with.
+#[derive(Debug)]
+struct Entropy(blake3::OutputReader);
+
+impl Entropy {
+    fn new(seed: &[u8; 32]) -> Self {
+        Self(blake3::Hasher::new_keyed(seed).update(b"driftless/replica-entropy/v1\0").finalize_xof())
+    }
+
+    fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.0.fill(&mut bytes);
+        bytes
+    }
+
+    fn incarnation(&mut self) -> Incarnation {
+        Incarnation(u64::from_le_bytes(self.bytes()))
+    }
+}

@@ -1,0 +1,363 @@
+//! Commits that a peer sent: read, attributed and authorised before any document is loaded.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::draft::Draft;
+use super::held::HeldId;
+use super::{Replica, ReplicaError, load};
+use crate::access::{AccessError, Action, Commit, Leaf, Slot};
+use crate::doc::{Header, gate};
+use crate::exchange::{Answer, CommitKey};
+use crate::id::{ActorId, ChangeHash, CollectionName, CommitHash, Oseq, PeerId, SpaceId};
+use crate::store::keyspaces::{CommitId, CommitRecord, HeadKey, HeldCause, HeldKey, HeldRecord};
+use crate::time::{Now, Timestamp};
+
+/// A commit that may be applied if its documents let it.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) commit: Commit,
+    pub(super) hash: CommitHash,
+    pub(super) bytes: Arc<[u8]>,
+    /// For each slot that is to be applied, its header.
+    pub(super) headers: Vec<Option<Header>>,
+    /// The stored record, when other leaves of the commit were applied before.
+    pub(super) existing: Option<(CommitId, CommitRecord)>,
+    pub(super) source: Source,
+}
+
+/// Where a commit comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source {
+    pub(super) from: PeerId,
+    pub(super) arrived: Timestamp,
+    /// Its place, when it comes out of quarantine.
+    pub(super) held: Option<HeldId>,
+}
+
+/// Why a commit is not applied now.
+#[derive(Clone, Debug)]
+pub(super) struct Hold {
+    pub(super) cause: HeldCause,
+    pub(super) missing: Vec<ChangeHash>,
+}
+
+impl From<HeldCause> for Hold {
+    fn from(cause: HeldCause) -> Self {
+        Self { cause, missing: Vec::new() }
+    }
+}
+
+/// Which slots of a commit are to be applied.
+struct Fresh {
+    /// For each slot.
+    slots: Vec<bool>,
+    /// The record, when some of the commit is here.
+    existing: Option<(CommitId, CommitRecord)>,
+    /// Another commit of the same origin has one of its numbers.
+    equivocates: bool,
+}
+
+/// What inspection found.
+enum Found {
+    Fresh(Box<Incoming>),
+    Duplicate,
+    Held(Box<Incoming>, Hold),
+    Refused(String),
+}
+
+/// What became of the commits of one question.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) applied: usize,
+    pub(super) duplicate: usize,
+    pub(super) held: Vec<CommitKey>,
+    pub(super) refused: usize,
+    pub(super) reason: Option<String>,
+}
+
+impl Tally {
+    pub(super) fn refuse(&mut self, reason: String) {
+        self.refused += 1;
+        self.reason.get_or_insert(reason);
+    }
+}
+
+impl Replica {
+    pub(super) fn receive(
+        &mut self,
+        now: Now,
+        space: SpaceId,
+        from: PeerId,
+        commits: Vec<Vec<u8>>,
+    ) -> Result<Answer, ReplicaError> {
+        if !self.spaces.contains_key(&space) {
+            return Err(ReplicaError::NotFound { what: "space" });
+        }
+        let source = Source { from, arrived: now.wall, held: None };
+        let arrived = commits.into_iter().map(|bytes| (bytes, source)).collect();
+        let mut tally = Tally::default();
+        self.take(space, arrived, &mut tally)?;
+        self.metrics.commits_remote.add(tally.applied as u64);
+        self.metrics.commits_duplicate.add(tally.duplicate as u64);
+        self.metrics.commits_quarantined.add(tally.held.len() as u64);
+        self.metrics.refused.add(tally.refused as u64);
+        let Tally { applied, duplicate, held, refused, reason } = tally;
+        Ok(Answer::Received { applied, duplicate, held, refused, reason, position: self.position })
+    }
+
+    /// Tries commits again that were held for one of `causes`.
+    pub(super) fn retry(&mut self, space: SpaceId, causes: &[HeldCause]) -> Result<(), ReplicaError> {
+        let held = self.spaces.get(&space).map(|known| known.held.held_for(causes)).unwrap_or_default();
+        let arrived = self.read_held(space, &held)?;
+        let mut tally = Tally::default();
+        self.take(space, arrived, &mut tally)?;
+        self.metrics.commits_remote.add(tally.applied as u64);
+        Ok(())
+    }
+
+    /// Takes commits, and then those of the quarantine that waited for them, until nothing moves.
+    fn take(
+        &mut self,
+        space: SpaceId,
+        mut arrived: Vec<(Vec<u8>, Source)>,
+        tally: &mut Tally,
+    ) -> Result<(), ReplicaError> {
+        while !arrived.is_empty() {
+            let applied = self.take_once(space, arrived, tally)?;
+            let known = self.spaces.get(&space);
+            let released = known.map(|known| known.held.waiting_for(applied.iter())).unwrap_or_default();
+            arrived = self.read_held(space, &released)?;
+        }
+        Ok(())
+    }
+
+    fn read_held(
+        &self,
+        space: SpaceId,
+        held: &BTreeSet<HeldId>,
+    ) -> Result<Vec<(Vec<u8>, Source)>, ReplicaError> {
+        let mut read = Vec::with_capacity(held.len());
+        for (author, number) in held {
+            if let Some(record) = self.store.get(&HeldKey { space, author: *author, number: *number })? {
+                let held = Some((*author, *number));
+                read.push((record.commit, Source { from: record.from, arrived: record.arrived, held }));
+            }
+        }
+        Ok(read)
+    }
+
+    /// Takes commits in one batch, and returns the hashes of the changes that were applied.
+    pub(super) fn take_once(
+        &mut self,
+        space: SpaceId,
+        arrived: Vec<(Vec<u8>, Source)>,
+        tally: &mut Tally,
+    ) -> Result<Vec<ChangeHash>, ReplicaError> {
+        let mut draft = Draft::new(space, self.position);
+        let mut fresh = Vec::new();
+        let mut hashes = BTreeSet::new();
+        let mut numbers = BTreeSet::new();
+        for (bytes, source) in arrived {
+            let found = self.inspect(space, bytes, source)?;
+            let (incoming, hold) = match found {
+                Found::Duplicate => {
+                    self.drop_held(&mut draft, source);
+                    tally.duplicate += 1;
+                    continue;
+                }
+                Found::Refused(reason) => {
+                    self.drop_held(&mut draft, source);
+                    tally.refuse(reason);
+                    continue;
+                }
+                Found::Fresh(incoming) => (incoming, None),
+                Found::Held(incoming, hold) => (incoming, Some(hold)),
+            };
+            if !hashes.insert(incoming.hash) {
+                self.drop_held(&mut draft, source);
+                tally.duplicate += 1;
+                continue;
+            }
+            let origin = incoming.commit.origin;
+            let parts = incoming.commit.parts();
+            let taken = parts.iter().any(|part| numbers.contains(&(part.clone(), origin)));
+            match hold {
+                Some(hold) => self.hold(&mut draft, &incoming, hold, tally)?,
+                None if taken => self.hold(&mut draft, &incoming, HeldCause::Equivocation.into(), tally)?,
+                None => {
+                    numbers.extend(parts.into_iter().map(|part| (part, origin)));
+                    fresh.push(*incoming);
+                }
+            }
+        }
+        self.apply(draft, fresh, tally)
+    }
+
+    /// A commit that came out of quarantine and is no longer needed there.
+    fn drop_held(&self, draft: &mut Draft, source: Source) {
+        if let (Some(id), Some(known)) = (source.held, self.spaces.get(&draft.space)) {
+            known.held.stage_remove(draft.space, id, &mut draft.held, &mut draft.batch);
+        }
+    }
+
+    /// Judges a commit without its documents. Only failures of our own store are errors.
+    fn inspect(&mut self, space: SpaceId, bytes: Vec<u8>, source: Source) -> Result<Found, ReplicaError> {
+        let commit = match Commit::decode(space, &bytes) {
+            Ok(commit) => commit,
+            Err(error) => return Ok(Found::Refused(error.to_string())),
+        };
+        let parts = commit.parts();
+        if parts.is_empty() {
+            return Ok(Found::Refused("no leaf of the commit is open".to_owned()));
+        }
+        let hash = commit.hash();
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        if source.held.is_none() && known.held.holds(&hash) {
+            return Ok(Found::Duplicate);
+        }
+        let Fresh { slots: fresh, existing, equivocates } = self.fresh_slots(&commit, hash)?;
+        if !fresh.contains(&true) && !equivocates {
+            return Ok(Found::Duplicate);
+        }
+        if let Err(error) = commit.verify() {
+            return Ok(Found::Refused(error.to_string()));
+        }
+        if commit.origin == self.origin() {
+            // This store went back behind what it once sent. The next commit must not take these numbers.
+            tracing::warn!("a commit of this device is not here; it takes a new incarnation");
+            self.renew = true;
+        }
+        let headers = prescan(&commit, &fresh);
+        let authorised = self.authorise(&commit, &parts);
+        let (headers, hold) = match (headers, authorised) {
+            (Err(what), _) => (Vec::new(), Some((HeldCause::Malformed, what.to_owned()))),
+            (Ok(headers), Err((cause, rule))) => (headers, Some((cause, rule))),
+            (Ok(headers), Ok(())) => (headers, equivocates.then(equivocation)),
+        };
+        let incoming = Box::new(Incoming { commit, hash, bytes: bytes.into(), headers, existing, source });
+        let Some((cause, reason)) = hold else { return Ok(Found::Fresh(incoming)) };
+        let author = incoming.commit.origin.peer;
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        // Nobody answers for a stranger's commit: only one that may yet turn out to be a member's is kept.
+        if cause != HeldCause::UnknownPosition && known.membership.author_of(&author).is_none() {
+            return Ok(Found::Refused(reason));
+        }
+        Ok(Found::Held(incoming, cause.into()))
+    }
+
+    /// Finds which slots of a commit are not here, the record of those that are, and whether another commit has
+    /// one of its numbers.
+    fn fresh_slots(&self, commit: &Commit, hash: CommitHash) -> Result<Fresh, ReplicaError> {
+        let (space, origin) = (commit.space, commit.origin);
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let mut fresh = Fresh { slots: vec![false; commit.slots.len()], existing: None, equivocates: false };
+        let mut recorded = BTreeSet::new();
+        for (collection, oseq) in commit.parts() {
+            let vector = known.collections.get(&collection).map(|state| &state.vector);
+            let id = CommitId { space, collection, origin, oseq };
+            let seen = vector.is_some_and(|vector| vector.contains(&origin, oseq));
+            let collection = id.collection.clone();
+            let Some((primary, record)) = (if seen { load::record(&self.store, id)? } else { None }) else {
+                continue;
+            };
+            if record.signature != commit.signature.0
+                && load::commit(&self.store, space, origin, &record, &|_| false)?.hash() != hash
+            {
+                fresh.equivocates = true;
+                return Ok(fresh);
+            }
+            recorded.insert(collection);
+            fresh.existing = Some((primary, record));
+        }
+        for (slot, fresh) in commit.slots.iter().zip(&mut fresh.slots) {
+            let Slot::Open { leaf, .. } = slot else { continue };
+            // A document that was lost to damage is made again of the commits that others have.
+            *fresh = !recorded.contains(&leaf.collection) || !self.has_change(commit, leaf)?;
+        }
+        Ok(fresh)
+    }
+
+    /// Tells whether an entity has the change of a leaf.
+    fn has_change(&self, commit: &Commit, leaf: &Leaf) -> Result<bool, ReplicaError> {
+        let (collection, entity) = (leaf.collection.clone(), leaf.entity);
+        let head = self.store.get(&HeadKey { space: commit.space, collection, entity })?;
+        let actor = ActorId::derive(&commit.space, &entity, &commit.origin);
+        Ok(head.is_some_and(|head| head.seq(&actor) >= leaf.seq))
+    }
+
+    fn authorise(
+        &self,
+        commit: &Commit,
+        parts: &[(CollectionName, Oseq)],
+    ) -> Result<(), (HeldCause, String)> {
+        let Some(known) = self.spaces.get(&commit.space) else { return Ok(()) };
+        for (collection, _) in parts {
+            let judged = known.membership.may_at(&commit.origin.peer, Action::Write, collection, &commit.at);
+            if let Err(error) = judged {
+                let unknown = matches!(error, AccessError::UnknownPosition { .. });
+                let cause = if unknown { HeldCause::UnknownPosition } else { HeldCause::NotAllowed };
+                return Err((cause, error.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stages a commit for the quarantine. It counts as received, so that nobody sends it again.
+    pub(super) fn hold(
+        &self,
+        draft: &mut Draft,
+        incoming: &Incoming,
+        hold: Hold,
+        tally: &mut Tally,
+    ) -> Result<(), ReplicaError> {
+        let space = draft.space;
+        let Some(known) = self.spaces.get(&space) else { return Ok(()) };
+        let Commit { origin, .. } = incoming.commit;
+        let parts = incoming.commit.parts();
+        let again = incoming.source.held.is_some();
+        self.drop_held(draft, incoming.source);
+        if !self.has_room(draft, origin, &parts) {
+            tally.refuse("the version vector is full".to_owned());
+            return Ok(());
+        }
+        let Source { from, arrived, .. } = incoming.source;
+        let Hold { cause, missing } = hold;
+        let record = HeldRecord { cause, arrived, from, missing, commit: incoming.bytes.to_vec() };
+        let (held, batch) = (&mut draft.held, &mut draft.batch);
+        if !known.held.stage_put(space, origin.peer, incoming.hash, &record, held, batch) {
+            tally.refuse("the quarantine of the space is full".to_owned());
+            return Ok(());
+        }
+        for (collection, oseq) in &parts {
+            self.stage_seen(draft, collection, origin, *oseq)?;
+        }
+        if !again {
+            tracing::debug!(author = %origin.peer.short(), ?cause, "commit held");
+            tally.held.push(CommitKey { origin, parts });
+        }
+        Ok(())
+    }
+}
+
+fn equivocation() -> (HeldCause, String) {
+    (HeldCause::Equivocation, "another commit has its number".to_owned())
+}
+
+/// Reads the headers of the changes in fresh slots, which must be what the leaves say.
+fn prescan(commit: &Commit, fresh: &[bool]) -> Result<Vec<Option<Header>>, &'static str> {
+    let mut headers = Vec::with_capacity(commit.slots.len());
+    for (slot, fresh) in commit.slots.iter().zip(fresh) {
+        let (Slot::Open { leaf, change }, true) = (slot, fresh) else {
+            headers.push(None);
+            continue;
+        };
+        let header = gate::prescan(change).map_err(|_| "a change does not pass the gate")?;
+        let actor = ActorId::derive(&commit.space, &leaf.entity, &commit.origin);
+        if header.hash != leaf.head || header.seq != leaf.seq || header.actor != actor || leaf.oseq.0 == 0 {
+            return Err("a change is not the one that its leaf names");
+        }
+        headers.push(Some(header));
+    }
+    Ok(headers)
+}

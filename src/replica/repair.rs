@@ -1,0 +1,81 @@
+//! What two stores compare when their fingerprints differ: short heads and clocks; and what peers acknowledged.
+
+use std::collections::BTreeMap;
+
+use super::{Replica, ReplicaError};
+use crate::exchange::{Answer, EntityClock, Vectors};
+use crate::id::{CollectionName, EntityId, Fingerprint, PeerId, SpaceId, Vector};
+use crate::limits::HEADS_PAGE_ENTITIES;
+use crate::store::keyspaces::{AckedKey, Batch, HeadKey, Prefix, SeenRecord};
+
+impl Replica {
+    pub(super) fn heads(
+        &self,
+        space: SpaceId,
+        collection: &CollectionName,
+        after: Option<EntityId>,
+        count_max: usize,
+    ) -> Result<Answer, ReplicaError> {
+        let limit = count_max.clamp(1, HEADS_PAGE_ENTITIES);
+        let after = after.map(|entity| HeadKey { space, collection: collection.clone(), entity });
+        let page =
+            self.store.page(&Prefix::<HeadKey>::collection(&space, collection), after.as_ref(), limit)?;
+        let complete = page.len() < limit;
+        let short = |(key, head): (HeadKey, crate::store::keyspaces::Head)| {
+            let whole = Fingerprint::of_entity(&space, &key.entity, &head.heads).to_bytes();
+            let mut short = [0; 8];
+            short.iter_mut().zip(whole).for_each(|(short, whole)| *short = whole);
+            (key.entity, short)
+        };
+        Ok(Answer::Heads { entries: page.into_iter().map(short).collect(), complete })
+    }
+
+    pub(super) fn clocks(
+        &self,
+        space: SpaceId,
+        collection: &CollectionName,
+        entities: Vec<EntityId>,
+    ) -> Result<Answer, ReplicaError> {
+        let mut clocks = Vec::with_capacity(entities.len());
+        for entity in entities {
+            let head = self.store.get(&HeadKey { space, collection: collection.clone(), entity })?;
+            clocks.push(EntityClock { entity, clock: head.map(|head| head.clock).unwrap_or_default() });
+        }
+        Ok(Answer::Clocks(clocks))
+    }
+
+    /// Notes what a member has on its disk, of origins that are known here.
+    pub(super) fn acked(
+        &self,
+        space: SpaceId,
+        peer: PeerId,
+        vectors: &Vectors,
+    ) -> Result<Answer, ReplicaError> {
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        if known.membership.member_of(&peer).is_none() {
+            return Ok(Answer::Done);
+        }
+        let mut batch = Batch::new();
+        for (collection, vector) in vectors {
+            let Some(state) = known.collections.get(collection) else { continue };
+            for (origin, seen) in vector.iter().filter(|(origin, _)| state.vector.seen(origin).is_some()) {
+                let (collection, origin) = (collection.clone(), *origin);
+                let key = AckedKey { space, collection, origin, peer };
+                let noted = self.store.get(&key)?.map(|noted| noted.0);
+                let alone = |seen| Vector::from_origins(BTreeMap::from([(origin, seen)]));
+                let mut merged = alone(seen.clone())?;
+                if let Some(noted) = &noted {
+                    merged.merge(&alone(noted.clone())?)?;
+                }
+                let merged = merged.seen(&origin).cloned();
+                if merged != noted
+                    && let Some(merged) = merged
+                {
+                    batch.put(&key, &SeenRecord(merged));
+                }
+            }
+        }
+        self.store.write(batch)?;
+        Ok(Answer::Done)
+    }
+}

@@ -1,0 +1,158 @@
+//! How two stores differ, told by sketches of what they hold.
+//!
+//! A symbol stands for one entity at its heads. The sketch covers every collection that the other side may read,
+//! so one exchange finds the differences of a whole space.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Replica, ReplicaError};
+use crate::access::Action::Read;
+use crate::exchange::{Answer, Apart, Clocks, EntityClock, Vectors};
+use crate::id::{Cell, CollectionName, PeerId, Sketch, SpaceId, Symbol};
+use crate::limits::{HEADS_PAGE_ENTITIES, SKETCH_CELLS_MAX};
+use crate::store::keyspaces::{Batch, Head, HeadKey, Prefix, SeenRecord, VectorKey};
+
+impl Replica {
+    pub(super) fn sketch(
+        &self,
+        space: SpaceId,
+        to: PeerId,
+        key: &[u8; 32],
+        cells: usize,
+    ) -> Result<Answer, ReplicaError> {
+        Ok(Answer::Sketch(self.sketch_of(&space, &to, key, cells)?.cells().to_vec()))
+    }
+
+    pub(super) fn compare(
+        &self,
+        space: SpaceId,
+        with: PeerId,
+        key: &[u8; 32],
+        cells: Vec<Cell>,
+    ) -> Result<Answer, ReplicaError> {
+        let ours = self.sketch_of(&space, &with, key, cells.len())?;
+        let Some(difference) = ours.difference(&Sketch::from_cells(cells)) else {
+            return Ok(Answer::TooFewCells);
+        };
+        let ours = self.named(&space, &with, key, &difference.ours)?;
+        Ok(Answer::Apart(Apart { ours, theirs: difference.theirs }))
+    }
+
+    pub(super) fn resolve(
+        &self,
+        space: SpaceId,
+        with: PeerId,
+        key: &[u8; 32],
+        symbols: &[Symbol],
+    ) -> Result<Answer, ReplicaError> {
+        Ok(Answer::Apart(Apart { ours: self.named(&space, &with, key, symbols)?, theirs: Vec::new() }))
+    }
+
+    /// Counts as held here what the vectors name: the peer holds the same entities at the same heads.
+    pub(super) fn adopt_vectors(
+        &mut self,
+        space: SpaceId,
+        vectors: &Vectors,
+    ) -> Result<Answer, ReplicaError> {
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let mut collections = known.collections.clone();
+        let mut batch = Batch::new();
+        for (collection, vector) in vectors {
+            let state = collections.entry(collection.clone()).or_default();
+            state.vector.merge(vector)?;
+            for (origin, seen) in state.vector.iter().filter(|(origin, _)| vector.seen(origin).is_some()) {
+                let key = VectorKey { space, collection: collection.clone(), origin: *origin };
+                batch.put(&key, &SeenRecord(seen.clone()));
+            }
+        }
+        self.store.write(batch)?;
+        if let Some(known) = self.spaces.get_mut(&space) {
+            known.collections = collections;
+        }
+        Ok(Answer::Done)
+    }
+
+    fn sketch_of(
+        &self,
+        space: &SpaceId,
+        peer: &PeerId,
+        key: &[u8; 32],
+        cells: usize,
+    ) -> Result<Sketch, ReplicaError> {
+        let mut sketch = Sketch::new(cells);
+        self.each_head(space, peer, &mut |head, record| sketch.add(symbol(key, head, record)))?;
+        Ok(sketch)
+    }
+
+    /// The clocks of the entities for which the symbols stand, in one pass over all heads.
+    fn named(
+        &self,
+        space: &SpaceId,
+        peer: &PeerId,
+        key: &[u8; 32],
+        symbols: &[Symbol],
+    ) -> Result<Clocks, ReplicaError> {
+        let wanted: BTreeSet<&Symbol> = symbols.iter().take(SKETCH_CELLS_MAX).collect();
+        let mut clocks: BTreeMap<CollectionName, Vec<EntityClock>> = BTreeMap::new();
+        if wanted.is_empty() {
+            return Ok(clocks);
+        }
+        self.each_head(space, peer, &mut |head, record| {
+            if wanted.contains(&symbol(key, head, record)) {
+                let clock = EntityClock { entity: head.entity, clock: record.clock.clone() };
+                clocks.entry(head.collection.clone()).or_default().push(clock);
+            }
+        })?;
+        Ok(clocks)
+    }
+
+    /// Calls `each` for every entity of the collections that this node and the peer may read.
+    fn each_head(
+        &self,
+        space: &SpaceId,
+        peer: &PeerId,
+        each: &mut dyn FnMut(&HeadKey, &Head),
+    ) -> Result<(), ReplicaError> {
+        let known = self.spaces.get(space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let me = self.peer();
+        let common = |collection: &&CollectionName| {
+            known.membership.may(peer, Read, collection) && known.membership.may(&me, Read, collection)
+        };
+        for collection in known.collections.keys().filter(common) {
+            let prefix = Prefix::<HeadKey>::collection(space, collection);
+            let mut after: Option<HeadKey> = None;
+            loop {
+                let page = self.store.page(&prefix, after.as_ref(), HEADS_PAGE_ENTITIES)?;
+                page.iter().for_each(|(key, head)| each(key, head));
+                if page.len() < HEADS_PAGE_ENTITIES {
+                    break;
+                }
+                after = page.into_iter().last().map(|(key, _)| key);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn symbol(key: &[u8; 32], head: &HeadKey, record: &Head) -> Symbol {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(&(head.collection.as_str().len() as u64).to_le_bytes());
+    hasher.update(head.collection.as_str().as_bytes());
+    hasher.update(head.entity.as_bytes());
+    record.heads.iter().for_each(|hash| {
+        hasher.update(hash.as_bytes());
+    });
+    let mut first = [0; 8];
+    hasher.finalize_xof().fill(&mut first);
+    Symbol(u64::from_le_bytes(first))
+}
+
+#[cfg(all(test, feature = "sim"))]
+impl Replica {
+    /// Forgets which commits are held, as a damaged store would.
+    pub(crate) fn lose_vectors(&mut self, space: SpaceId) {
+        if let Some(known) = self.spaces.get_mut(&space) {
+            known.collections.values_mut().for_each(|state| state.vector = crate::id::Vector::new());
+        }
+    }
+}

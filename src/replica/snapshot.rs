@@ -1,0 +1,52 @@
+//! Snapshots: saved documents, so that loading an entity does not apply all of its changes.
+
+use super::{Replica, ReplicaError};
+use crate::doc::Document;
+use crate::store::keyspaces::{Arrival, Batch, Head, HeadKey, Snapshot, SnapshotKey, SnapshotMark};
+
+/// Changes behind a snapshot that are not worth another one.
+const TAIL_CHANGES_MIN: u64 = 16;
+
+/// Tells whether an entity has so many changes behind its snapshot, or so large ones, that another is worth it.
+pub(super) fn is_due(head: &Head) -> bool {
+    let covered = head.snapshot.map_or(0, |mark| mark.upto.0);
+    let tail = head.next_arrival.0.saturating_sub(covered);
+    let bytes = head.snapshot.is_some_and(|mark| head.tail_bytes > mark.bytes) && tail > 1;
+    tail > TAIL_CHANGES_MIN.max(covered / 4) || bytes
+}
+
+impl Replica {
+    /// Does one piece of work that nobody waits for: at most one snapshot. Returns whether more is due.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplicaError::Store`] when the store fails or the document cannot be read.
+    pub(crate) fn housekeep(&mut self) -> Result<bool, ReplicaError> {
+        if let Some(key) = self.snapshots_due.pop_first() {
+            self.take_snapshot(&key)?;
+        }
+        Ok(!self.snapshots_due.is_empty())
+    }
+
+    /// Saves a document if that is due. The changes stay: they are the truth.
+    fn take_snapshot(&mut self, key: &HeadKey) -> Result<(), ReplicaError> {
+        let Some(mut head) = self.store.get(key)? else { return Ok(()) };
+        if !is_due(&head) {
+            return Ok(());
+        }
+        let document = self.document(key, &head)?.save();
+        let loads = Document::load(Some(&document), &[]).is_ok_and(|loaded| loaded.heads() == head.heads);
+        if !loads {
+            tracing::error!(entity = %key.entity.short(), "a saved document does not load to its heads");
+            return Ok(());
+        }
+        let (upto, bytes): (Arrival, u64) = (head.next_arrival, document.len() as u64);
+        head.snapshot = Some(SnapshotMark { upto, bytes });
+        head.tail_bytes = 0;
+        let HeadKey { space, collection, entity } = key.clone();
+        let mut batch = Batch::new();
+        batch.put(&SnapshotKey { space, collection, entity }, &Snapshot { upto, document });
+        batch.put(key, &head);
+        Ok(self.store.write(batch)?)
+    }
+}

@@ -1,0 +1,68 @@
+//! One space in memory: its membership, the state of its collections, and its quarantine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ReplicaError;
+use super::held::Quarantine;
+use crate::access::{Log, Membership, Statement};
+use crate::exchange::{CollectionState, SpaceState};
+use crate::id::{CollectionName, Origin, Seen, SpaceId, Vector};
+use crate::store::keyspaces::{Keyspaces, Prefix, RootKey, StatementKey, VectorKey};
+use crate::store::kv::KvError;
+
+/// What the database keeps in memory of a space. Changed only after the same was written.
+#[derive(Debug)]
+pub(super) struct Space {
+    pub(super) log: Log,
+    pub(super) membership: Arc<Membership>,
+    pub(super) collections: BTreeMap<CollectionName, CollectionState>,
+    pub(super) held: Quarantine,
+}
+
+impl Space {
+    /// Wraps the log of a space that holds nothing.
+    pub(super) fn new(log: Log) -> Self {
+        let membership = log.membership();
+        Self { log, membership, collections: BTreeMap::new(), held: Quarantine::default() }
+    }
+
+    /// Reads a space from its statements, vectors, roots and quarantine.
+    pub(super) fn load(store: &Keyspaces, space: SpaceId) -> Result<Self, ReplicaError> {
+        let mut statements = Vec::new();
+        store.each(&Prefix::<StatementKey>::space(&space), |key, bytes| {
+            let statement = Statement::decode(&bytes.0);
+            let damaged = |error| KvError::Corrupt { what: format!("statement {}: {error}", key.hash) };
+            statements.push(statement.map_err(damaged)?);
+            Ok::<(), ReplicaError>(())
+        })?;
+        let mut loaded = Self::new(Log::from_statements(space, statements)?);
+        loaded.load_collections(store, &space)?;
+        loaded.held = Quarantine::load(store, &space)?;
+        Ok(loaded)
+    }
+
+    fn load_collections(&mut self, store: &Keyspaces, space: &SpaceId) -> Result<(), ReplicaError> {
+        let mut origins: BTreeMap<CollectionName, BTreeMap<Origin, Seen>> = BTreeMap::new();
+        store.each(&Prefix::<VectorKey>::space(space), |key, seen| {
+            origins.entry(key.collection).or_default().insert(key.origin, seen.0);
+            Ok::<(), ReplicaError>(())
+        })?;
+        for (collection, origins) in origins {
+            self.collections.entry(collection).or_default().vector = Vector::from_origins(origins)?;
+        }
+        store.each(&Prefix::<RootKey>::space(space), |key, root| {
+            self.collections.entry(key.collection).or_default().root = root;
+            Ok(())
+        })
+    }
+
+    pub(super) fn state(&self) -> SpaceState {
+        SpaceState {
+            space: self.log.space(),
+            membership: Arc::clone(&self.membership),
+            log: self.log.digest(),
+            collections: self.collections.clone(),
+        }
+    }
+}

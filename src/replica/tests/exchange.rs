@@ -1,0 +1,408 @@
+//! Two and more replicas that exchange commits: convergence, atomicity, feeds, blinding, repair, receipts.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::exchange::EntityClock;
+use crate::id::Vector;
+
+/// One act of one device.
+#[derive(Clone, Debug)]
+enum Act {
+    Insert(u8),
+    Retitle(u8, u8),
+    Count(u8),
+    Delete(u8),
+    Restore(u8),
+    Two(u8, u8),
+    /// Sends up to so many bytes of what another device lacks.
+    Send(u8, usize),
+    /// The process dies and the store is opened again.
+    Kill,
+    Reopen,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        3 => (0_u8..4).prop_map(Act::Insert),
+        4 => (0_u8..4, any::<u8>()).prop_map(|(entity, text)| Act::Retitle(entity, text)),
+        2 => (0_u8..4).prop_map(Act::Count),
+        1 => (0_u8..4).prop_map(Act::Delete),
+        1 => (0_u8..4).prop_map(Act::Restore),
+        2 => (0_u8..4, 4_u8..8).prop_map(|(a, b)| Act::Two(a, b)),
+        6 => (0_u8..3, prop_oneof![Just(1_usize), Just(600), Just(FEED_BYTES)])
+            .prop_map(|(to, bytes)| Act::Send(to, bytes)),
+        1 => Just(Act::Kill),
+        1 => Just(Act::Reopen),
+    ]
+}
+
+/// Does an act; intents that do not hold are part of the game.
+fn act_on(devices: &mut [Option<Device>; 3], who: usize, act: Act, space: SpaceId) {
+    let mut device = devices[who].take().expect("every device is in its place");
+    let count = || doc::update(|note: &mut Note| note.count.increment(1));
+    let writes = match act {
+        Act::Insert(entity) => vec![insert(id(entity), "new")],
+        Act::Retitle(entity, text) => vec![retitle(id(entity), &text.to_string())],
+        Act::Count(entity) => {
+            vec![Write { collection: notes(), entity: id(entity), intent: Intent::Change, edit: count() }]
+        }
+        Act::Delete(entity) => vec![delete(id(entity))],
+        Act::Restore(entity) => vec![restore(id(entity))],
+        Act::Two(note, other) => vec![retitle(id(note), "both"), task(id(other), true)],
+        Act::Send(to, bytes_max) => {
+            let to = usize::from(to);
+            if let Some(other) = devices[to].as_mut() {
+                device.teach(space, other);
+                let (commits, _) = device.feed(space, other, bytes_max);
+                // The last first: dependencies may come late, and wait in quarantine.
+                let commits = commits.iter().rev().map(|packed| packed.bytes.to_vec());
+                other.receive(space, &device, commits.collect());
+            }
+            Vec::new()
+        }
+        Act::Kill => {
+            device = device.killed();
+            Vec::new()
+        }
+        Act::Reopen => {
+            device = device.reopened();
+            Vec::new()
+        }
+    };
+    if !writes.is_empty() {
+        let done = device.replica.commit(now(), space, writes);
+        assert!(!matches!(done, Err(ReplicaError::Store(_) | ReplicaError::Access(_))), "{done:?}");
+    }
+    devices[who] = Some(device);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn replicas_converge_whatever_the_order(acts in prop::collection::vec((0_usize..3, act()), 0..40)) {
+        let (mut a, b, space) = pair(Role::Writer);
+        let c = joined(&mut a, 3, space, Role::Writer);
+        let mut devices = [Some(a), Some(b), Some(c)];
+
+        for (who, act) in acts {
+            act_on(&mut devices, who, act, space);
+        }
+
+        let [a, b, c] = devices.map(|device| device.expect("every device is in its place"));
+        let mut devices = [a, b, c];
+        for _ in 0..2 {
+            for (from, to) in [(0, 1), (1, 2), (2, 0), (0, 2), (2, 1), (1, 0)] {
+                let [from, to] = devices.get_disjoint_mut([from, to]).expect("the numbers differ");
+                from.send(space, to);
+            }
+        }
+        let [a, b, c] = &mut devices;
+        for other in [b, c] {
+            prop_assert_eq!(a.roots(space), other.roots(space));
+            prop_assert_eq!(a.vectors(space), other.vectors(space));
+            for collection in [notes(), tasks()] {
+                let rows = |device: &Device| {
+                    device.replica.reader().rows(&space, &collection, None, 100).expect("reads")
+                };
+                prop_assert_eq!(rows(a), rows(other));
+            }
+            prop_assert_eq!(other.replica.reader().quarantine(&space).expect("reads"), vec![]);
+            assert_consistent(other, space);
+        }
+        assert_consistent(a, space);
+    }
+}
+
+#[test]
+fn commit_arrives_whole_and_is_told_once() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    a.commit(space, vec![insert(id(1), "drill"), task(id(2), true)]);
+    let (commits, complete) = a.feed(space, &mut b, FEED_BYTES);
+    let bytes: Vec<Vec<u8>> = commits.iter().map(|packed| packed.bytes.to_vec()).collect();
+
+    let first = b.receive(space, &a, bytes.clone());
+    let told = b.replica.drain();
+    let again = b.receive(space, &a, bytes);
+
+    assert_eq!((first, complete), (applied(1), true));
+    assert_eq!(again, Received { duplicate: 1, ..Received::default() });
+    assert!(b.replica.drain().is_empty(), "a duplicate is not told");
+    assert!(
+        matches!(told.as_slice(), [Told::Stored { from: Some(_), stored, .. }, Told::Changed { entities, .. }]
+        if stored.commit == commits[0] && entities.len() == 2)
+    );
+    assert_eq!((b.metrics().commits_remote, b.metrics().commits_duplicate), (1, 1));
+    assert_eq!(a.feed(space, &mut b, FEED_BYTES).0, []);
+}
+
+#[test]
+fn entity_is_applied_once_for_all_commits_of_a_question() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    a.commit(space, vec![insert(id(1), "0")]);
+    for round in 1..50 {
+        a.commit(space, vec![retitle(id(1), &round.to_string())]);
+    }
+
+    a.send(space, &mut b);
+
+    assert_eq!((b.metrics().document_applies, b.metrics().commits_remote), (1, 50));
+    assert_eq!(title(b.note(space, id(1))), Some("49".to_owned()));
+}
+
+#[test]
+fn any_failed_write_of_a_receipt_leaves_all_of_it_or_nothing() {
+    use crate::store::kv::memory::Fault;
+
+    for fault in [Fault::Full, Fault::Refused, Fault::Done] {
+        let (mut a, mut b, space) = pair(Role::Writer);
+        a.commit(space, vec![insert(id(1), "drill"), task(id(2), true)]);
+        let (commits, _) = a.feed(space, &mut b, FEED_BYTES);
+        b.memory.fail_write(0, fault);
+
+        let from = a.replica.peer();
+        let commits = commits.iter().map(|packed| packed.bytes.to_vec()).collect();
+        let answer = b.replica.answer(now(), Ask::Receive { space, from, commits });
+
+        assert!(matches!(answer, Answer::Failed(_)), "{answer:?}");
+        assert!(b.replica.drain().is_empty());
+        let mut b = b.killed();
+        assert_eq!(b.note(space, id(1)).is_some(), fault == Fault::Done);
+        assert_consistent(&mut b, space);
+        a.send(space, &mut b);
+        assert_eq!(a.roots(space), b.roots(space));
+    }
+}
+
+#[test]
+fn feed_of_a_thousand_entities_reads_what_it_sends() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    for number in 0..1_000_u64 {
+        a.commit(space, vec![insert(EntityId::from_key("n", &number.to_be_bytes()), "n")]);
+    }
+
+    let mut pages = Vec::new();
+    loop {
+        let (commits, complete) = a.feed(space, &mut b, FEED_BYTES);
+        let bytes: usize = commits.iter().map(|packed| packed.bytes.len()).sum();
+        let largest = commits.iter().map(|packed| packed.bytes.len()).max().unwrap_or(0);
+        assert!(bytes < FEED_BYTES + largest, "a feed exceeds its limit by one commit at most");
+        pages.push(commits.len());
+        let received = b.receive(space, &a, commits.iter().map(|packed| packed.bytes.to_vec()).collect());
+        assert_eq!(received, applied(commits.len()), "no page holds what was sent before");
+        if complete {
+            break;
+        }
+    }
+
+    assert_eq!(pages.iter().sum::<usize>(), 1_000);
+    assert_eq!((a.metrics().documents_loaded, b.metrics().documents_loaded), (0, 0));
+    assert_eq!(a.roots(space), b.roots(space));
+}
+
+#[test]
+fn feed_comes_in_journal_order_over_origins_and_collections() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    let mut c = joined(&mut a, 3, space, Role::Writer);
+    a.commit(space, vec![insert(id(1), "0")]);
+    for round in 1..6 {
+        a.send(space, &mut b);
+        b.commit(space, vec![retitle(id(1), &round.to_string())]);
+        b.send(space, &mut a);
+        a.commit(space, vec![retitle(id(1), "a"), task(id(round), true)]);
+    }
+
+    let mut positions = Vec::new();
+    loop {
+        let (commits, complete) = a.feed(space, &mut c, 1);
+        positions.extend(commits.iter().map(|packed| packed.key.clone()));
+        let commits = commits.iter().map(|packed| packed.bytes.to_vec()).collect();
+        assert_eq!(c.receive(space, &a, commits), applied(1), "what a commit depends on came before");
+        if complete {
+            break;
+        }
+    }
+
+    assert_eq!(positions.len(), 11);
+    assert_eq!(a.roots(space), c.roots(space));
+}
+
+#[test]
+fn closed_collection_never_reaches_a_writer_and_commits_still_verify() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    a.replica.set_rule(now(), space, &tasks(), Role::Admin, Role::Admin).expect("an owner sets rules");
+    a.commit(space, vec![insert(id(1), "open"), task(id(2), true)]);
+    a.commit(space, vec![task(id(3), true)]);
+
+    a.teach(space, &mut b);
+    let (commits, _) = a.feed(space, &mut b, FEED_BYTES);
+    let received = b.receive(space, &a, commits.iter().map(|packed| packed.bytes.to_vec()).collect());
+
+    assert_eq!((commits.len(), received), (1, applied(1)));
+    let commit = Commit::decode(space, &commits[0].bytes).expect("decodes");
+    assert_eq!((commit.verify(), commit.parts()), (Ok(()), vec![(notes(), Oseq(1))]));
+    assert_eq!(b.roots(space).keys().collect::<Vec<_>>(), [&notes()]);
+    assert!(!commits[0].bytes.windows(5).any(|bytes| bytes == b"tasks"), "not even the name is told");
+    let clocks = vec![EntityClock { entity: id(2), clock: Vec::new() }];
+    let ask = Ask::Lacking { space, collection: tasks(), to: b.replica.peer(), clocks };
+    assert!(matches!(a.replica.answer(now(), ask), Answer::Commits { commits, .. } if commits.is_empty()));
+}
+
+#[test]
+fn blinded_commit_is_completed_when_its_reader_may_read_more() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    let mut c = joined(&mut a, 3, space, Role::Owner);
+    a.replica.set_rule(now(), space, &tasks(), Role::Admin, Role::Admin).expect("an owner sets rules");
+    a.commit(space, vec![insert(id(1), "open"), task(id(2), true)]);
+    a.send(space, &mut b);
+    assert_eq!(b.replica.reader().rows(&space, &tasks(), None, 9).expect("reads"), []);
+    let member =
+        a.replica.membership(&space).expect("here").member_of(&b.replica.peer()).expect("a member").id;
+    a.replica.set_role(now(), space, member, Role::Admin).expect("an owner sets roles");
+
+    a.send(space, &mut b);
+    b.send(space, &mut c);
+
+    assert_eq!((a.roots(space), a.vectors(space)), (b.roots(space), b.vectors(space)));
+    assert_eq!((a.roots(space), a.vectors(space)), (c.roots(space), c.vectors(space)));
+    assert_consistent(&mut b, space);
+    let mut d = joined(&mut a, 9, space, Role::Owner);
+    a.teach(space, &mut b);
+    let commits = b.feed(space, &mut d, FEED_BYTES).0;
+    assert_eq!(commits.len(), 1, "the completed commit is fed once");
+}
+
+#[test]
+fn concurrent_values_are_told_and_readable_on_both_sides() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    a.commit(space, vec![insert(id(1), "base")]);
+    a.send(space, &mut b);
+    a.commit(space, vec![retitle(id(1), "left")]);
+    b.commit(space, vec![retitle(id(1), "right")]);
+    a.replica.drain();
+
+    b.send(space, &mut a);
+    a.send(space, &mut b);
+
+    let told = a.replica.drain();
+    let conflicts: Vec<_> = told
+        .iter()
+        .filter_map(|told| match told {
+            Told::Conflict { conflict, .. } => Some(conflict.path.clone()),
+            Told::Stored { .. } | Told::SpaceChanged(_) | Told::Changed { .. } => None,
+        })
+        .collect();
+    assert_eq!(conflicts, [["title".to_owned()]]);
+    for device in [&a, &b] {
+        let conflicts = device.replica.reader().conflicts(&space, &notes(), &id(1)).expect("reads");
+        assert_eq!((conflicts.len(), conflicts[0].values.len()), (1, 2));
+    }
+    assert_eq!(a.note(space, id(1)), b.note(space, id(1)));
+}
+
+#[test]
+fn deletion_wins_over_a_concurrent_edit_until_it_is_restored() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    a.commit(space, vec![insert(id(1), "base")]);
+    a.send(space, &mut b);
+    a.commit(space, vec![delete(id(1))]);
+    b.commit(space, vec![retitle(id(1), "edited")]);
+
+    b.send(space, &mut a);
+    a.send(space, &mut b);
+    let deleted = (a.note(space, id(1)), b.note(space, id(1)));
+    b.commit(space, vec![restore(id(1))]);
+    b.send(space, &mut a);
+
+    assert_eq!(deleted, (None, None));
+    assert_eq!(title(a.note(space, id(1))), Some("edited".to_owned()));
+    assert_eq!(a.roots(space), b.roots(space));
+}
+
+#[test]
+fn entities_are_repaired_by_heads_and_clocks_without_vectors() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    a.commit(space, vec![insert(id(1), "same"), insert(id(2), "0")]);
+    a.send(space, &mut b);
+    a.commit(space, vec![retitle(id(2), "1"), insert(id(3), "new")]);
+    a.commit(space, vec![retitle(id(2), "2")]);
+
+    let differing: Vec<EntityId> = {
+        let (ours, theirs) = (heads(&mut a, space), heads(&mut b, space));
+        ours.into_iter().filter(|entry| !theirs.contains(entry)).map(|(entity, _)| entity).collect()
+    };
+    let ask = Ask::Clocks { space, collection: notes(), entities: differing.clone() };
+    let Answer::Clocks(clocks) = b.replica.answer(now(), ask) else { panic!("clocks were asked for") };
+    let ask = Ask::Lacking { space, collection: notes(), to: b.replica.peer(), clocks };
+    let Answer::Commits { commits, complete } = a.replica.answer(now(), ask) else { panic!("commits") };
+    let received = b.receive(space, &a, commits.iter().map(|packed| packed.bytes.to_vec()).collect());
+
+    assert_eq!((differing, complete), (vec![id(2), id(3)], true));
+    assert_eq!((commits.len(), received), (2, applied(2)));
+    assert_eq!(a.roots(space), b.roots(space));
+}
+
+#[test]
+fn receipts_name_the_peers_that_confirmed_and_pending_the_rest() {
+    let (mut a, b, space) = pair(Role::Writer);
+    let first = a.commit(space, vec![insert(id(1), "one"), task(id(2), true)]);
+    let second = a.commit(space, vec![insert(id(3), "two")]);
+    let mut vector = Vector::new();
+    vector.insert(first.origin, Oseq(1)).expect("few origins");
+    let vectors = Vectors::from([(notes(), vector)]);
+    let peer = b.replica.peer();
+    let before = a.replica.reader().pending(&space, 9).expect("reads");
+
+    a.replica.answer(now(), Ask::Acked { space, peer, vectors: vectors.clone() });
+    a.replica.answer(now(), Ask::Acked { space, peer: Device::new(9).replica.peer(), vectors });
+    let reader = a.reopened().replica.reader();
+
+    assert_eq!(before.iter().map(|pending| pending.entities.len()).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(reader.stored_by(&space, &first).expect("reads"), [peer]);
+    assert_eq!(reader.stored_by(&space, &second).expect("reads"), []);
+    let after = reader.pending(&space, 9).expect("reads");
+    assert_eq!(after.iter().map(|pending| &pending.key).filter(|key| **key == second).count(), 1);
+}
+
+#[test]
+fn damaged_entity_is_an_error_and_not_a_wrong_row() {
+    let mut a = Device::new(1);
+    let space = founded(&mut a);
+    a.commit(space, vec![insert(id(1), "one")]);
+    let mut a = a.reopened();
+    assert!(a.memory.flip_bit(1, &[1, 3], &[1, 4]).or_else(|| a.memory.flip_bit(1, &[3], &[4])).is_some());
+
+    let failed = a.replica.commit(now(), space, vec![retitle(id(1), "two")]);
+
+    assert!(
+        matches!(failed, Err(ReplicaError::Store(crate::store::kv::KvError::Corrupt { .. }))),
+        "{failed:?}"
+    );
+}
+
+#[test]
+fn questions_about_an_unknown_space_fail() {
+    let mut a = Device::new(1);
+    let space = SpaceId::new([9; 32]);
+    let to = a.replica.peer();
+
+    let answer = a.replica.answer(now(), Ask::Feed { space, to, have: Vectors::new(), bytes_max: 1 });
+
+    assert!(matches!(answer, Answer::Failed(reason) if reason == "no such space"));
+    assert!(matches!(a.replica.answer(now(), Ask::State { space }), Answer::State(None)));
+}
+
+fn heads(device: &mut Device, space: SpaceId) -> Vec<(EntityId, [u8; 8])> {
+    let mut all = Vec::new();
+    let mut after = None;
+    loop {
+        let ask = Ask::Heads { space, collection: notes(), after, count_max: 2 };
+        let Answer::Heads { entries, complete } = device.replica.answer(now(), ask) else { panic!("heads") };
+        after = entries.last().map(|(entity, _)| *entity);
+        all.extend(entries);
+        if complete {
+            return all;
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Spaces and members: joining, refusals, rules, statements that come later.
+
+use super::*;
+use crate::access::AccessError;
+
+#[test]
+fn joiner_holds_the_space_and_both_tell_it() {
+    let mut a = Device::new(1);
+    let space = founded(&mut a);
+    let mut b = Device::new(2);
+    let invite = invite(&mut a, space, Role::Writer);
+    a.replica.drain();
+
+    let request = b.replica.join_request(&invite, "Bob", "phone", &[7; 32]).expect("names are short");
+    let ask = Ask::Redeem { joiner: b.replica.peer(), exporter: [7; 32], request };
+    let Answer::Redeemed(reply) = a.replica.answer(now(), ask) else { panic!("redeemed") };
+    let from = a.replica.peer();
+    let answer = b.replica.answer(now(), Ask::Joined { from, reply: reply.clone() });
+    let again = b.replica.answer(now(), Ask::Joined { from, reply });
+
+    assert!(matches!(answer, Answer::Done), "{answer:?}");
+    assert!(matches!(again, Answer::Failed(reason) if reason == "no such join under way"));
+    assert!(matches!(a.replica.drain().as_slice(), [Told::SpaceChanged(state)]
+        if state.membership.role(&b.replica.peer()) == Some(Role::Writer)));
+    assert!(matches!(b.replica.drain().as_slice(), [Told::SpaceChanged(state)] if state.space == space));
+    let logs = [&a, &b].map(|device| device.replica.state(&space).map(|state| state.log));
+    assert_eq!(logs[0], logs[1]);
+    assert_eq!(b.reopened().replica.spaces(), [space]);
+}
+
+#[test]
+fn request_with_another_connections_keys_is_refused() {
+    let (mut a, _, space) = pair(Role::Writer);
+    let mut c = Device::new(3);
+    let invite = invite(&mut a, space, Role::Writer);
+    a.replica.drain();
+    let request = c.replica.join_request(&invite, "Cy", "phone", &[7; 32]).expect("names are short");
+
+    let ask = Ask::Redeem { joiner: c.replica.peer(), exporter: [8; 32], request };
+    let Answer::Redeemed(reply) = a.replica.answer(now(), ask) else { panic!("answered") };
+    let answer = c.replica.answer(now(), Ask::Joined { from: a.replica.peer(), reply });
+
+    assert!(matches!(answer, Answer::Failed(_)), "{answer:?}");
+    assert!(a.replica.drain().is_empty());
+    assert_eq!((c.replica.spaces(), c.replica.drain().len()), (vec![], 0));
+}
+
+#[test]
+fn reader_is_told_the_rule_when_it_writes() {
+    let (_, mut b, space) = pair(Role::Reader);
+
+    let refused = b.replica.commit(now(), space, vec![insert(id(1), "no")]);
+
+    assert!(matches!(refused, Err(ReplicaError::Access(AccessError::Denied { .. }))), "{refused:?}");
+    assert_eq!((b.note(space, id(1)), b.replica.drain().len()), (None, 0));
+}
+
+#[test]
+fn removed_device_shows_in_the_space_it_is_told_of() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    a.replica.remove_device(now(), space, b.replica.peer()).expect("an owner removes");
+
+    a.teach(space, &mut b);
+
+    assert!(matches!(b.replica.drain().as_slice(), [Told::SpaceChanged(state)]
+        if state.membership.member_of(&b.replica.peer()).is_none()));
+    let refused = b.replica.commit(now(), space, vec![insert(id(1), "no")]);
+    assert!(matches!(refused, Err(ReplicaError::Access(_))), "{refused:?}");
+    let member = a.replica.membership(&space).expect("here").members().last().expect("two members").id;
+    a.replica.remove_member(now(), space, member).expect("an owner removes");
+}
+
+#[test]
+fn statements_of_another_space_are_refused_and_known_ones_are_not_sent() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    let other = founded(&mut b);
+    let Answer::Statements(foreign) =
+        b.replica.answer(now(), Ask::Statements { space: other, known: vec![] })
+    else {
+        panic!("statements")
+    };
+
+    let from = b.replica.peer();
+    let learned = a.replica.answer(now(), Ask::Learn { space, from, statements: foreign });
+    let Answer::StatementShorts(known) = a.replica.answer(now(), Ask::StatementShorts { space }) else {
+        panic!("shorts")
+    };
+    let unknown = b.replica.answer(now(), Ask::Statements { space, known });
+
+    assert!(matches!(learned, Answer::Learned(0)));
+    assert_eq!(a.metrics().refused, 1);
+    assert!(matches!(unknown, Answer::Statements(statements) if statements.is_empty()));
+    assert!(a.replica.drain().is_empty());
+}
+
+#[test]
+fn address_that_is_none_makes_no_invite() {
+    let mut a = Device::new(1);
+    let space = founded(&mut a);
+
+    let refused = a.replica.invite(now(), space, Role::Reader, vec!["nowhere".to_owned()], 1_000);
+
+    assert!(matches!(refused, Err(ReplicaError::Address { text }) if text == "nowhere"));
+    let invite =
+        a.replica.invite_device(now(), space, vec!["127.0.0.1:4433".to_owned()], 1_000).expect("invites");
+    assert_eq!(invite.addresses().len(), 1);
+}
+
+#[test]
+fn joins_under_way_are_bounded() {
+    let mut b = Device::new(2);
+    for number in 0..=crate::limits::JOINS_MAX {
+        let mut a = Device::new(1);
+        let space = a.replica.create_space(now(), &number.to_string(), "Ann", "laptop").expect("founds");
+        let invite = invite(&mut a, space, Role::Writer);
+        let spread = Invite::new(
+            invite.kind(),
+            SpaceId::new([number as u8; 32]),
+            invite.inviter(),
+            vec![],
+            [1; 16],
+            invite.expiry(),
+        );
+        let asked = b.replica.join_request(&spread.expect("an invite"), "Bob", "phone", &[7; 32]);
+        let full = matches!(asked, Err(ReplicaError::TooMany { what: "joins under way", .. }));
+        assert_eq!(full, number == crate::limits::JOINS_MAX);
+    }
+}
