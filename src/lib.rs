@@ -4,6 +4,7 @@
 pub mod access;
 mod codec;
 pub mod doc;
+mod driver;
 mod exchange;
 pub mod id;
 pub mod identity;

@@ -1,0 +1,96 @@
+//! Joining a space: one request and one reply on a connection of their own.
+//!
+//! What they say belongs to the membership log; nothing here looks into it.
+
+use crate::exchange::{Answer, Ask};
+use crate::id::PeerId;
+use crate::limits::{HELLO_DEADLINE_MS, REQUEST_DEADLINE_MS};
+use crate::net::{Connection, Endpoint, Lane, Protocol};
+use crate::wire::Join;
+
+use super::clock::within;
+use super::connection::dial;
+use super::error::DriverError;
+use super::storage::{Storage, Until};
+
+/// What the joining side brings.
+pub(crate) struct Joiner {
+    pub(crate) invite: crate::access::Invite,
+    pub(crate) inviter: PeerId,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) member: String,
+    pub(crate) device: String,
+}
+
+/// Asks the inviter to be let in; the membership is on disk on return.
+///
+/// Dropping the future before that may leave the invite used and the space not here: it takes another invite.
+///
+/// # Errors
+///
+/// [`DriverError::Unreachable`] when no address answers, [`DriverError::Refused`] when the inviter says no,
+/// and what the store says.
+pub(crate) async fn join(endpoint: &Endpoint, storage: &Storage, joiner: Joiner) -> Result<(), DriverError> {
+    let peer = joiner.inviter;
+    let connection = dial(endpoint, peer, &joiner.addresses, Protocol::Join)
+        .await
+        .map_err(|reason| DriverError::Unreachable { peer, reason })?;
+    let result = ask(&connection, storage, joiner).await;
+    connection.close(0, "done");
+    result
+}
+
+async fn ask(connection: &Connection, storage: &Storage, joiner: Joiner) -> Result<(), DriverError> {
+    let peer = joiner.inviter;
+    let unreachable = |reason: String| DriverError::Unreachable { peer, reason };
+    let exporter = connection.exporter();
+    let Joiner { invite, member, device, .. } = joiner;
+    let request = storage
+        .call(Until::Read, move |turn| turn.replica.join_request(&invite, &member, &device, &exporter))
+        .await?;
+    connection
+        .send(Lane::Control, &Join::Request.frame(&request))
+        .await
+        .map_err(|error| unreachable(error.to_string()))?;
+    let (_, bytes) = within(REQUEST_DEADLINE_MS, connection.receive())
+        .await
+        .ok_or_else(|| unreachable(format!("no answer within {REQUEST_DEADLINE_MS} ms")))?
+        .map_err(|error| unreachable(error.to_string()))?;
+    let reply = Join::Reply
+        .body(&bytes)
+        .map_err(|error| DriverError::Refused { reason: error.to_string() })?
+        .to_vec();
+    let joined = Ask::Joined { from: peer, reply };
+    let answer = storage.call(Until::Synced, move |turn| Ok(turn.replica.answer(turn.now, joined)));
+    if let Answer::Failed(reason) = answer.await? {
+        return Err(DriverError::Refused { reason });
+    }
+    Ok(())
+}
+
+/// Answers one device that asks to be let in. The connection is the device's only one of this kind, and ends
+/// here.
+pub(crate) async fn serve(connection: Connection, storage: Storage) {
+    let reason = match within(REQUEST_DEADLINE_MS, answer(&connection, &storage)).await {
+        Some(Ok(())) => {
+            // The joiner closes when it has read the reply; closing first could overtake it.
+            let _closed_or_late = within(HELLO_DEADLINE_MS, connection.receive()).await;
+            "done".to_owned()
+        }
+        Some(Err(reason)) => reason,
+        None => format!("no request within {REQUEST_DEADLINE_MS} ms"),
+    };
+    tracing::debug!(peer = %connection.peer().short(), %reason, "join connection ends");
+    connection.close(0, &reason);
+}
+
+async fn answer(connection: &Connection, storage: &Storage) -> Result<(), String> {
+    let (_, bytes) = connection.receive().await.map_err(|error| error.to_string())?;
+    let request = Join::Request.body(&bytes).map_err(|error| error.to_string())?.to_vec();
+    let redeem = Ask::Redeem { joiner: connection.peer(), exporter: connection.exporter(), request };
+    let redeemed = storage.call(Until::Synced, move |turn| Ok(turn.replica.answer(turn.now, redeem))).await;
+    let Answer::Redeemed(reply) = redeemed.map_err(|error| error.to_string())? else {
+        return Err("the request could not be judged".to_owned());
+    };
+    connection.send(Lane::Control, &Join::Reply.frame(&reply)).await.map_err(|error| error.to_string())
+}

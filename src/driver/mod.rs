@@ -1,0 +1,442 @@
+//! The driver: joins the engine, the replica and the network under tokio. It decides nothing.
+//!
+//! ```text
+//!             orders                      events, answers
+//!    api ───────────────▶ engine's task ◀───────────────── storage thread ◀── calls ── api
+//!                          │   ▲   └───────── questions ──────▶ (owns the replica)
+//!                 frames   ▼   │ frames
+//!                       writers, readers (one set a connection)
+//! ```
+
+mod book;
+mod clock;
+mod connection;
+mod engine;
+mod error;
+mod feed;
+#[cfg(test)]
+mod hostile;
+mod join;
+mod key;
+mod maintenance;
+mod storage;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, info, warn};
+use zeroize::Zeroizing;
+
+use crate::id::{EntityId, PeerId, SpaceId};
+use crate::identity::Identity;
+use crate::limits::{ORDERS_MAX, PEERS_MAX, PORT_RETRY_MS, PORT_TRIES_MAX, REQUEST_DEADLINE_MS, TOLD_MAX};
+use crate::metrics::Metrics;
+use crate::net::Endpoint;
+use crate::replica::{Reader, Replica};
+use crate::store::{StoreOptions, Values};
+use crate::sync::{Command, Engine, Notice, Options as EngineOptions};
+
+use book::Book;
+use engine::Order;
+use storage::Storage;
+
+use clock::{entropy, within};
+pub(crate) use error::DriverError;
+pub(crate) use feed::{ChangedRow, Feed, Happening, Peers};
+pub(crate) use join::Joiner;
+pub(crate) use key::KeyError;
+pub(crate) use maintenance::{compact, set_aside};
+pub(crate) use storage::{Turn, Until, origins};
+// The engine's and the exchange's words that the API passes on: it may not import those floors.
+pub(crate) use crate::exchange::{Answer, Ask, CommitKey, SpaceState};
+pub(crate) use crate::store::kv::KvError as StoreError;
+pub(crate) use crate::sync::Notice as EngineNotice;
+pub(crate) use crate::sync::PeerState;
+
+/// Where the store is, in a node's directory.
+const STORE_DIR: &str = "store";
+
+/// How a node is to be opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) dir: PathBuf,
+    /// Where to listen. Port 0 is the port of the last time if it is free, else any.
+    pub(crate) listen: SocketAddr,
+    pub(crate) backoff_ms: Vec<u64>,
+    pub(crate) attempts_max: Option<u32>,
+}
+
+/// What a sync found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SyncOutcome {
+    /// Peers that hold the same, counted once for each space.
+    pub(crate) equal: usize,
+    /// Peers that are connected and do not.
+    pub(crate) behind: usize,
+}
+
+/// A running node without its types.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    dir: PathBuf,
+    peer: PeerId,
+    /// `None` when closed, so that nothing keeps the port.
+    endpoint: Mutex<Option<Endpoint>>,
+    storage: Storage,
+    orders: mpsc::Sender<Order>,
+    feed: Feed,
+    metrics: Arc<Metrics>,
+    /// `None` when closed, so that nothing keeps the store open.
+    reader: Mutex<Option<Reader>>,
+    book: Mutex<Book>,
+    next_ticket: AtomicU64,
+}
+
+impl Driver {
+    /// Opens the directory and the socket, and starts the tasks. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError`] of the store, the key, the book or the socket.
+    pub(crate) async fn start(options: Options) -> Result<Self, DriverError> {
+        let clock = clock::Clock::start();
+        let feed = Feed::new();
+        let metrics = Arc::new(Metrics::default());
+        let (told, telling) = mpsc::channel(TOLD_MAX);
+        let setup = storage::Setup { clock, feed: feed.clone(), metrics: Arc::clone(&metrics), told };
+        let dir = options.dir.clone();
+        let (storage, reader, (identity, mut book)) =
+            Storage::start(setup, move |now, metrics| open(&dir, now, metrics)).await?;
+        let peer = identity.peer();
+        let bound = bind(&clock, &identity, options.listen, book.port, &metrics).await;
+        let (endpoint, port) = match bound {
+            Ok(bound) => bound,
+            Err(error) => {
+                // Nothing may hold the directory once the caller has heard that it is not open.
+                if let Err(error) = storage.close().await {
+                    warn!(%error, "the store did not close cleanly");
+                }
+                return Err(error);
+            }
+        };
+        if book.port != Some(port) {
+            book.port = Some(port);
+            book.write(&options.dir)?;
+        }
+        let (orders, ordered) = mpsc::channel(ORDERS_MAX);
+        let engine_options =
+            EngineOptions { backoff_ms: options.backoff_ms, attempts_max: options.attempts_max };
+        tokio::spawn(engine::run(engine::Setup {
+            engine: Engine::new(peer, engine_options, Arc::clone(&metrics)),
+            clock,
+            endpoint: endpoint.clone(),
+            storage: storage.clone(),
+            feed: feed.clone(),
+            told: telling,
+            orders: ordered,
+        }));
+        info!(peer = %peer.short(), port, "node open");
+        let known = book.peers.clone();
+        let driver = Self {
+            dir: options.dir,
+            peer,
+            endpoint: Mutex::new(Some(endpoint)),
+            storage,
+            orders,
+            feed,
+            metrics,
+            reader: Mutex::new(Some(reader)),
+            book: Mutex::new(book),
+            next_ticket: AtomicU64::new(1),
+        };
+        for (peer, addresses) in known {
+            driver.command(Command::AddPeer { peer, addresses }).await?;
+        }
+        Ok(driver)
+    }
+
+    /// Performs `call` on the storage thread. See [`Storage::call`].
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        until: Until,
+        call: impl FnOnce(&mut Turn<'_>) -> Result<T, crate::replica::ReplicaError> + Send + 'static,
+    ) -> Result<T, DriverError> {
+        self.storage.call(until, call).await
+    }
+
+    /// Joins a space by an invite, then keeps a connection to the inviter.
+    ///
+    /// # Errors
+    ///
+    /// See [`join::join`].
+    pub(crate) async fn join(&self, joiner: Joiner) -> Result<(), DriverError> {
+        let endpoint = self.endpoint()?;
+        let (peer, addresses) = (joiner.inviter, joiner.addresses.clone());
+        // The book comes first: a crash behind the join would leave the space here and nobody to reach.
+        let before = self.note_peer(peer, addresses.clone()).await?;
+        if let Err(error) = join::join(&endpoint, &self.storage, joiner).await {
+            self.note(|book| {
+                book.peers.remove(&peer);
+                book.peers.extend(before.map(|addresses| (peer, addresses)));
+                Ok(())
+            })
+            .await?;
+            return Err(error);
+        }
+        self.command(Command::AddPeer { peer, addresses }).await
+    }
+
+    /// Keeps a connection to a peer, also after the node is opened again.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Io`] when the book cannot be written, [`DriverError::Closed`].
+    pub(crate) async fn add_peer(&self, peer: PeerId, addresses: Vec<String>) -> Result<(), DriverError> {
+        self.note_peer(peer, addresses.clone()).await?;
+        self.command(Command::AddPeer { peer, addresses }).await
+    }
+
+    /// Writes a peer into the book, and returns the addresses that were there.
+    async fn note_peer(
+        &self,
+        peer: PeerId,
+        addresses: Vec<String>,
+    ) -> Result<Option<Vec<String>>, DriverError> {
+        let mut before = None;
+        self.note(|book| {
+            if book.peers.len() >= PEERS_MAX && !book.peers.contains_key(&peer) {
+                return Err(DriverError::TooManyPeers { max: PEERS_MAX });
+            }
+            before = book.peers.insert(peer, addresses);
+            Ok(())
+        })
+        .await?;
+        Ok(before)
+    }
+
+    /// Lets a peer go.
+    ///
+    /// # Errors
+    ///
+    /// As [`Driver::add_peer`].
+    pub(crate) async fn remove_peer(&self, peer: PeerId) -> Result<(), DriverError> {
+        self.note(|book| {
+            book.peers.remove(&peer);
+            Ok(())
+        })
+        .await?;
+        self.command(Command::RemovePeer { peer }).await?;
+        self.feed.forget(&peer);
+        Ok(())
+    }
+
+    /// Changes the book and writes it, on a thread that may wait for the disk.
+    async fn note(
+        &self,
+        change: impl FnOnce(&mut Book) -> Result<(), DriverError>,
+    ) -> Result<(), DriverError> {
+        self.reader()?;
+        let book = {
+            let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut book)?;
+            book.clone()
+        };
+        let dir = self.dir.clone();
+        tokio::task::spawn_blocking(move || book.write(&dir)).await.map_err(|_| DriverError::Closed)?
+    }
+
+    /// Gives the engine a command.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Closed`].
+    pub(crate) async fn command(&self, command: Command) -> Result<(), DriverError> {
+        self.orders.send(Order::Command(command)).await.map_err(|_| DriverError::Closed)
+    }
+
+    /// Takes the node off the network: connections end and none is made, until [`Driver::resume`].
+    pub(crate) async fn pause(&self) -> Result<(), DriverError> {
+        self.command(Command::Pause).await
+    }
+
+    /// Takes the node back onto the network.
+    pub(crate) async fn resume(&self) -> Result<(), DriverError> {
+        self.command(Command::Resume).await
+    }
+
+    /// Dials at once, whatever the backoff says.
+    pub(crate) async fn wake(&self) -> Result<(), DriverError> {
+        self.command(Command::Wake).await
+    }
+
+    /// Dials and syncs at once.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Closed`]; [`DriverError::TimedOut`] when the sync did not end in time.
+    pub(crate) async fn sync_now(&self, space: Option<SpaceId>) -> Result<SyncOutcome, DriverError> {
+        let mut notices = self.feed.notices();
+        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+        self.command(Command::SyncNow { space, ticket }).await?;
+        let answered = async {
+            loop {
+                match notices.recv().await {
+                    Ok(Some(Notice::Synced { ticket: other, peers, behind })) if other == ticket => {
+                        break Ok(SyncOutcome { equal: peers, behind });
+                    }
+                    Ok(Some(_)) => {}
+                    // The answer may have been among what was missed: ask again.
+                    Err(RecvError::Lagged(_)) => self.command(Command::SyncNow { space, ticket }).await?,
+                    Ok(None) | Err(RecvError::Closed) => break Err(DriverError::Closed),
+                }
+            }
+        };
+        // The engine gives up first, and says how far it came.
+        let ms = REQUEST_DEADLINE_MS * 2;
+        within(ms, answered).await.unwrap_or(Err(DriverError::TimedOut { what: "the sync", ms }))
+    }
+
+    /// Returns the reader.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Closed`].
+    pub(crate) fn reader(&self) -> Result<Reader, DriverError> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(DriverError::Closed)
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, DriverError> {
+        self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(DriverError::Closed)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(crate) fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// Returns the peers that are dialled, with their addresses.
+    pub(crate) fn dialled(&self) -> std::collections::BTreeMap<PeerId, Vec<String>> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner).peers.clone()
+    }
+
+    /// Returns where peers reach this node, best first.
+    ///
+    /// # Errors
+    ///
+    /// What the endpoint says.
+    pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>, DriverError> {
+        let local = self.endpoint()?.local_address()?;
+        if !local.ip().is_unspecified() {
+            return Ok(vec![local]);
+        }
+        let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), local.port());
+        let outward = outward_address().map(|ip| SocketAddr::new(ip, local.port()));
+        Ok(outward.into_iter().filter(|outward| *outward != loopback).chain([loopback]).collect())
+    }
+
+    /// Ends the tasks, syncs and closes the store; the directory is free on return. Closing again does
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// What the store says.
+    pub(crate) async fn close(&self) -> Result<(), DriverError> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.feed.close();
+        let (done, ended) = oneshot::channel();
+        if self.orders.send(Order::Close { done }).await.is_ok() {
+            let _ended_or_gone = ended.await;
+        }
+        self.storage.close().await?;
+        debug!(peer = %self.peer.short(), "node closed");
+        Ok(())
+    }
+}
+
+/// Opens what is in the directory, in the order that locks it first.
+fn open(
+    dir: &Path,
+    now: crate::time::Now,
+    metrics: Arc<Metrics>,
+) -> Result<(Replica, (Arc<Identity>, Book)), DriverError> {
+    std::fs::create_dir_all(dir)
+        .map_err(|error| DriverError::Io { path: dir.to_owned(), reason: error.to_string() })?;
+    let values = Values::open(&dir.join(STORE_DIR), &StoreOptions::default())
+        .map_err(crate::replica::ReplicaError::from)?;
+    let seed = Zeroizing::new(draw::<32>()?);
+    let identity = Arc::new(key::load_or_create(dir, &seed)?);
+    let book = Book::read(dir)?;
+    let replica = Replica::open(values, Arc::clone(&identity), draw::<32>()?, now, metrics)?;
+    Ok((replica, (identity, book)))
+}
+
+/// Binds the socket, on the port of the last time where any port will do.
+///
+/// A node that was closed a moment ago may still hold that port: the system takes it back when the last of
+/// its tasks has gone, so it is worth a few tries.
+async fn bind(
+    clock: &clock::Clock,
+    identity: &Arc<Identity>,
+    listen: SocketAddr,
+    last: Option<u16>,
+    metrics: &Arc<Metrics>,
+) -> Result<(Endpoint, u16), DriverError> {
+    let bind = |address| Endpoint::bind(Arc::clone(identity), address, Arc::clone(metrics));
+    let mut endpoint = None;
+    if let Some(port) = last.filter(|_| listen.port() == 0) {
+        for _ in 0..PORT_TRIES_MAX {
+            match bind(SocketAddr::new(listen.ip(), port)).await {
+                Ok(bound) => {
+                    endpoint = Some(bound);
+                    break;
+                }
+                Err(error) => debug!(%error, port, "the port of the last time is taken"),
+            }
+            let again = clock.now().instant.plus_ms(PORT_RETRY_MS);
+            clock.sleep_until(Some(again)).await;
+        }
+    }
+    let endpoint = match endpoint {
+        Some(endpoint) => endpoint,
+        None => bind(listen).await?,
+    };
+    let port = endpoint.local_address()?.port();
+    Ok((endpoint, port))
+}
+
+/// The address from which this machine would speak to others. Connecting a datagram socket sends nothing.
+fn outward_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // An address that is reserved for documentation, so that only the routing table matters.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_unspecified())
+}
+
+fn draw<const N: usize>() -> Result<[u8; N], DriverError> {
+    entropy().map_err(|reason| DriverError::Entropy { reason })
+}
+
+/// Draws the id of an entity.
+///
+/// # Errors
+///
+/// [`DriverError::Entropy`].
+pub(crate) fn draw_entity() -> Result<EntityId, DriverError> {
+    draw().map(EntityId::new)
+}
