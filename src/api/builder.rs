@@ -1,0 +1,287 @@
+//! Options of a node.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::driver::{Options, Until};
+use crate::limits::{BACKOFF_STEPS_MAX, NAME_BYTES_MAX};
+
+use super::{Error, Node};
+
+/// When the calls that write return.
+///
+/// # Example
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// use driftless::{Durability, Node};
+///
+/// let node = Node::builder(dir.path()).durability(Durability::Written).open().await?;
+/// # node.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// When the change survives the end of this process, however it comes, and a loss of power. Changes that
+    /// wait together are made so by one sync of the disk.
+    #[default]
+    Synced,
+    /// When the change is visible here and on its way to peers. It is synced right after. A process that is
+    /// killed in between, or a loss of power, loses it: the newest first, and never a part of a commit. A
+    /// panic of the app or a handle that is dropped loses nothing.
+    Written,
+}
+
+/// Options of a node, each with a default. Made by [`Node::builder`].
+///
+/// # Example
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// use driftless::Node;
+///
+/// let node = Node::builder(dir.path())
+///     .listen(([127, 0, 0, 1], 0))
+///     .member("Ana")
+///     .device("front desk")
+///     .open()
+///     .await?;
+/// # node.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `open`"]
+pub struct Builder {
+    path: PathBuf,
+    listen: SocketAddr,
+    member: Option<String>,
+    device: Option<String>,
+    backoff_ms: Vec<u64>,
+    attempts_max: Option<u32>,
+    durability: Durability,
+}
+
+impl Builder {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+            member: None,
+            device: None,
+            backoff_ms: vec![2_000, 4_000, 8_000, 16_000, 32_000],
+            attempts_max: None,
+            durability: Durability::default(),
+        }
+    }
+
+    /// Sets the UDP address that peers reach this node at. Default: `0.0.0.0:0`.
+    ///
+    /// Port 0 is the port of the last time when it is free, so that addresses that peers remember stay good,
+    /// and any free one else. With `127.0.0.1` only nodes on this machine can connect.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use driftless::Node;
+    ///
+    /// let node = Node::builder(dir.path()).listen(([127, 0, 0, 1], 0)).open().await?;
+    /// assert!(node.addresses()?.iter().all(|address| address.ip().is_loopback()));
+    /// # node.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn listen(mut self, address: impl Into<SocketAddr>) -> Self {
+        self.listen = address.into();
+        self
+    }
+
+    /// Sets the name of the person, for spaces that are created or joined from here on. Default: `"member "`
+    /// and the first digits of the device's key. At most 128 bytes.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use driftless::Node;
+    ///
+    /// let node = Node::builder(dir.path()).member("Ana").open().await?;
+    /// let shop = node.create_space("Corner Repairs").await?;
+    /// assert_eq!(shop.members()[0].name, "Ana");
+    /// # node.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn member(mut self, name: impl Into<String>) -> Self {
+        self.member = Some(name.into());
+        self
+    }
+
+    /// Sets the name of this device, for spaces that are created or joined from here on. Default: `"device "`
+    /// and the first digits of its key. At most 128 bytes.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use driftless::Node;
+    ///
+    /// let node = Node::builder(dir.path()).device("front desk").open().await?;
+    /// let shop = node.create_space("Corner Repairs").await?;
+    /// assert_eq!(shop.members()[0].devices[0].name, "front desk");
+    /// # node.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn device(mut self, name: impl Into<String>) -> Self {
+        self.device = Some(name.into());
+        self
+    }
+
+    /// Sets the waits between attempts to reach a peer, in milliseconds; the last one repeats. Default: 2, 4,
+    /// 8, 16 and 32 seconds.
+    ///
+    /// Shorter waits find a peer sooner and cost packets while it is away. At most 32 steps; none of them 0.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use driftless::Node;
+    ///
+    /// let node = Node::builder(dir.path()).backoff_ms([500, 1_000, 60_000]).open().await?;
+    /// # node.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn backoff_ms(mut self, waits: impl Into<Vec<u64>>) -> Self {
+        self.backoff_ms = waits.into();
+        self
+    }
+
+    /// Sets after how many failed attempts in a row a peer is given up, until the app calls
+    /// [`Node::wake`], [`Node::sync_now`] or [`Node::add_peer`]. Default: never.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use driftless::Node;
+    ///
+    /// let node = Node::builder(dir.path()).attempts_max(10).open().await?;
+    /// # node.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn attempts_max(mut self, attempts: u32) -> Self {
+        self.attempts_max = Some(attempts);
+        self
+    }
+
+    /// Sets when the calls that write return. Default: [`Durability::Synced`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use driftless::{Durability, Node};
+    ///
+    /// let node = Node::builder(dir.path()).durability(Durability::Synced).open().await?;
+    /// # node.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Opens the node: makes the directory and the device's key when they are not there, recovers the store,
+    /// binds the socket, and begins to reach the peers that it knows.
+    ///
+    /// Call it within a tokio runtime; the node lives on that runtime. A store of 100,000 entities opens in
+    /// about a second.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Locked`] when another node has the directory open, [`Error::Key`], [`Error::Corrupt`],
+    /// [`Error::Format`], [`Error::Io`], [`Error::Listen`], and [`Error::Invalid`] for an option out of
+    /// bounds.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the directory locked for the moment that closing it again takes.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use driftless::{Error, Node};
+    ///
+    /// let node = Node::builder(dir.path()).member("Ana").open().await?;
+    ///
+    /// let twice = Node::builder(dir.path()).open().await;
+    /// assert!(matches!(twice, Err(Error::Locked { .. })));
+    /// # node.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn open(self) -> Result<Node, Error> {
+        for (what, name) in [("member name", &self.member), ("device name", &self.device)] {
+            if let Some(name) = name {
+                check_name(what, name)?;
+            }
+        }
+        let steps = self.backoff_ms.len();
+        if steps == 0 || steps > BACKOFF_STEPS_MAX || self.backoff_ms.contains(&0) {
+            let reason = format!("it has {steps} steps; it takes 1 to {BACKOFF_STEPS_MAX}, none of them 0");
+            return Err(Error::Invalid { what: "backoff", reason });
+        }
+        let until = match self.durability {
+            Durability::Synced => Until::Synced,
+            Durability::Written => Until::Written,
+        };
+        let options = Options {
+            dir: self.path,
+            listen: self.listen,
+            backoff_ms: self.backoff_ms,
+            attempts_max: self.attempts_max,
+        };
+        Node::start(options, self.member, self.device, until).await
+    }
+}
+
+/// Checks a name that people read.
+pub(super) fn check_name(what: &'static str, name: &str) -> Result<(), Error> {
+    if name.trim().is_empty() {
+        return Err(Error::Invalid { what, reason: "it is empty".to_owned() });
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err(Error::TooLarge { what, count: name.len() as u64, max: NAME_BYTES_MAX as u64 });
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Error::Invalid { what, reason: "it has control characters".to_owned() });
+    }
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! What happens in a space, whatever the types of its entities.
+
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+
+use crate::driver::Happening;
+use crate::id::{EntityId, PeerId, SpaceId};
+use crate::replica::RowChange;
+
+use super::Space;
+use super::conflict::{FieldConflict, named};
+
+/// What happened to an entity.
+///
+/// # Example
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/shop.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (_dir, node, shop, tickets, id) = shop().await?;
+/// use driftless::{ChangeKind, SpaceEvent};
+///
+/// let mut events = shop.events();
+/// tickets.delete(id).await?;
+///
+/// let Some(SpaceEvent::Changed { entities, .. }) = events.next().await else { panic!("the deletion") };
+/// assert_eq!(entities[0].kind, ChangeKind::Deleted);
+/// # node.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ChangeKind {
+    /// It is new here.
+    Inserted,
+    /// Its value changed.
+    Updated,
+    /// It was deleted.
+    Deleted,
+    /// It was deleted, and is back.
+    Restored,
+}
+
+impl From<RowChange> for ChangeKind {
+    fn from(change: RowChange) -> Self {
+        match change {
+            RowChange::Inserted => Self::Inserted,
+            RowChange::Updated => Self::Updated,
+            RowChange::Deleted => Self::Deleted,
+            RowChange::Restored => Self::Restored,
+        }
+    }
+}
+
+/// One entity that a commit changed.
+///
+/// # Example
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/shop.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (_dir, node, shop, tickets, id) = shop().await?;
+/// use driftless::SpaceEvent;
+///
+/// let mut events = shop.events();
+/// tickets.update(id, |ticket| ticket.done = true).await?;
+///
+/// let Some(SpaceEvent::Changed { entities, .. }) = events.next().await else { panic!("the update") };
+/// assert_eq!((entities[0].collection.as_str(), entities[0].id), ("tickets", id));
+/// # node.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EntityChange {
+    /// The collection.
+    pub collection: String,
+    /// The entity.
+    pub id: EntityId,
+    /// What happened to it.
+    pub kind: ChangeKind,
+}
+
+/// Something that happened in a space.
+///
+/// # Example
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/shop.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (_dir, node, shop, tickets, id) = shop().await?;
+/// use driftless::SpaceEvent;
+///
+/// let mut events = shop.events();
+/// # tickets.update(id, |ticket| ticket.done = true).await?;
+/// match events.next().await {
+///     Some(SpaceEvent::Changed { entities, .. }) => println!("{} entities changed", entities.len()),
+///     Some(SpaceEvent::Conflict { conflict, .. }) => println!("look at {}", conflict.field()),
+///     _ => {}
+/// }
+/// # node.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum SpaceEvent {
+    /// One commit changed these entities, of collections whose types were opened with
+    /// [`Space::collection`].
+    Changed {
+        /// The peer that delivered it; absent when it was made here.
+        from: Option<PeerId>,
+        /// The entities.
+        entities: Vec<EntityChange>,
+    },
+    /// A field got concurrent values.
+    Conflict {
+        /// The collection.
+        collection: String,
+        /// The entity.
+        id: EntityId,
+        /// The field and its values.
+        conflict: FieldConflict,
+    },
+    /// Members, roles or rules changed.
+    Members,
+    /// The reader was too slow, and this many events of the node are lost: read again what matters.
+    Lagged {
+        /// How many.
+        events: u64,
+    },
+}
+
+/// The events of a space, from the moment that they were asked for. Made by [`Space::events`].
+///
+/// # Example
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/shop.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (_dir, node, shop, tickets, id) = shop().await?;
+/// let mut events = shop.events();
+/// tickets.update(id, |ticket| ticket.done = true).await?;
+/// # node.close().await?;
+///
+/// while let Some(event) = events.next().await {
+///     println!("{event:?}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Events {
+    space: Space,
+    happenings: broadcast::Receiver<Happening>,
+}
+
+impl Events {
+    pub(super) fn new(space: Space, happenings: broadcast::Receiver<Happening>) -> Self {
+        Self { space, happenings }
+    }
+
+    /// Waits for the next event; `None` when the node was closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no event.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/shop.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (_dir, node, shop, tickets, id) = shop().await?;
+    /// use driftless::SpaceEvent;
+    ///
+    /// let mut events = shop.events();
+    /// tickets.update(id, |ticket| ticket.done = true).await?;
+    /// let Some(SpaceEvent::Changed { from, entities }) = events.next().await else { panic!("the update") };
+    /// assert_eq!((from, entities.len()), (None, 1));
+    /// # node.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn next(&mut self) -> Option<SpaceEvent> {
+        loop {
+            let happening = match self.happenings.recv().await {
+                Ok(happening) => happening,
+                Err(broadcast::error::RecvError::Lagged(events)) => {
+                    return Some(SpaceEvent::Lagged { events });
+                }
+                Err(broadcast::error::RecvError::Closed) => return None,
+            };
+            match happening {
+                Happening::Closed => return None,
+                Happening::Changed { space, from, rows } if space == self.id() => {
+                    let entities = rows.iter().map(|row| EntityChange {
+                        collection: row.collection.as_str().to_owned(),
+                        id: row.entity,
+                        kind: row.change.into(),
+                    });
+                    return Some(SpaceEvent::Changed { from, entities: entities.collect() });
+                }
+                Happening::Conflict { space, collection, entity, conflict, origins }
+                    if space == self.id() =>
+                {
+                    let membership = self.space.membership();
+                    let conflict = Arc::unwrap_or_clone(conflict);
+                    let conflict = named(conflict, &space, &entity, &membership, &origins);
+                    let collection = collection.as_str().to_owned();
+                    return Some(SpaceEvent::Conflict { collection, id: entity, conflict });
+                }
+                Happening::Members { space } if space == self.id() => return Some(SpaceEvent::Members),
+                Happening::Changed { .. } | Happening::Conflict { .. } | Happening::Members { .. } => {}
+            }
+        }
+    }
+
+    fn id(&self) -> SpaceId {
+        self.space.id()
+    }
+}

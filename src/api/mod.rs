@@ -1,0 +1,31 @@
+//! The public API: nodes, spaces, collections, receipts, errors.
+
+mod builder;
+mod changes;
+mod collection;
+mod conflict;
+mod error;
+mod events;
+mod maintenance;
+mod node;
+mod peers;
+mod person;
+mod receipt;
+mod space;
+mod status;
+mod tx;
+
+pub use builder::{Builder, Durability};
+pub use changes::{Change, Changes, Update};
+pub use collection::{Collection, Page};
+pub use conflict::{FieldConflict, FieldValue};
+pub use error::{Error, ErrorKind};
+pub use events::{ChangeKind, EntityChange, Events, SpaceEvent};
+pub use maintenance::{Compacted, Opening, compact, set_aside};
+pub use node::Node;
+pub use peers::{ConnectionState, Peer, PeerWatch, Synced};
+pub use person::Author;
+pub use receipt::Receipt;
+pub use space::Space;
+pub use status::{CollectionStatus, PeerSync, Quarantined, SpaceStatus, SyncStatus};
+pub use tx::Tx;
