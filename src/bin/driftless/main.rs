@@ -1,0 +1,57 @@
+//! The program `driftless`: a demonstration, and a look into a node's directory.
+
+mod command;
+mod demo;
+mod shop;
+mod table;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use command::Command;
+
+const HELP: &str = "\
+driftless: a local-first application database whose replicas never drift apart
+
+Usage: driftless [COMMAND]
+
+Commands:
+  demo                     three devices run a repair shop, part, and agree again (default)
+  status <dir>             what a node's directory holds; the node must be closed
+  init <dir> <name>        found a space in a directory
+  run <dir> [address]      serve a directory to its peers until interrupted
+  invite <dir> [role]      print an invite, and serve the directory until a device has joined
+  join <dir> <invite>      join a space, and fetch what it holds
+  help                     this text
+
+Roles: reader, writer (default), admin, owner.
+Nodes listen on 0.0.0.0 and the port of the last time, or where DRIFTLESS_LISTEN says, as in 127.0.0.1:4433.
+";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let command = match Command::parse(std::env::args().skip(1)) {
+        Ok(command) => command,
+        Err(reason) => return fail(&format!("{reason}\n\n{HELP}"), 2),
+    };
+    let mut out = std::io::stdout();
+    let done = match command {
+        Command::Help => out.write_all(HELP.as_bytes()).map_err(Into::into),
+        Command::Demo => demo::run(&mut out).await,
+        Command::Status { dir } => command::status(&mut out, &dir).await,
+        Command::Init { dir, name } => command::init(&mut out, &dir, &name).await,
+        Command::Run { dir, listen } => command::run(&mut out, &dir, listen).await,
+        Command::Invite { dir, role } => command::invite(&mut out, &dir, role).await,
+        Command::Join { dir, invite } => command::join(&mut out, &dir, &invite).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("driftless: {error}\n"), 1),
+    }
+}
+
+fn fail(text: &str, code: u8) -> ExitCode {
+    // With nowhere to say it, the exit code has to do.
+    let _unsaid = std::io::stderr().write_all(text.as_bytes());
+    ExitCode::from(code)
+}
