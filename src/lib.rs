@@ -59,6 +59,8 @@ pub mod limits;
 pub mod metrics;
 mod net;
 mod replica;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod store;
 mod sync;
 pub mod time;

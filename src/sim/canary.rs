@@ -1,0 +1,80 @@
+//! Planted bugs. A simulator that catches none of them proves nothing.
+
+/// A bug that the simulation plants between the parts that it joins. Each must be caught.
+///
+/// # Example
+///
+/// ```
+/// # use driftless::sim::{self, Canary, Notes, Options};
+/// let canary = Some(Canary::TellTwice);
+/// let options = Options { commits: 4, faults: 0, duration_ms: 5_000, canary, ..Options::default() };
+/// let outcome = sim::run(7, &options, Box::new(Notes::new()));
+/// assert!(!outcome.violations.is_empty());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Canary {
+    /// The network loses every acknowledgement.
+    LoseAcks,
+    /// The storage calls written commits synced.
+    AckBeforeSync,
+    /// The network loses frames with commits, now and then.
+    LoseFrames,
+    /// Subscribers hear of every change twice.
+    TellTwice,
+    /// The storage takes commits without keeping them, now and then.
+    SwallowCommits,
+    /// The storage forgets the membership statements that it is sent.
+    LoseStatements,
+    /// Peers are told what is written as if it were on disk.
+    StateUnsynced,
+    /// Some commits are never fed to those who lack them.
+    FeedOmits,
+    /// The disk does nothing when it is told to sync.
+    IgnoreFsync,
+    /// A device that crashed goes on under the incarnation that it had.
+    ReuseIncarnation,
+    /// Peers are fed collections that they may not read.
+    FeedUnblinded,
+    /// Nothing is ever told to be on disk.
+    DropDurable,
+    /// The network damages frames, now and then.
+    DamageFrames,
+    /// Timers stop.
+    StopTimers,
+    /// Commits over several collections are taken in part.
+    HalfCommits,
+    /// What `sync_now` found is never reported.
+    ForgetTickets,
+    /// Deletions are acknowledged and not made.
+    ForgetDeletes,
+    /// Acknowledgements are booked to another device.
+    WrongReceipts,
+    /// The network delivers frames twice, now and then.
+    RepeatFrames,
+}
+
+impl Canary {
+    /// All of them.
+    pub const ALL: [Self; 19] = [
+        Self::LoseAcks,
+        Self::AckBeforeSync,
+        Self::LoseFrames,
+        Self::TellTwice,
+        Self::SwallowCommits,
+        Self::LoseStatements,
+        Self::StateUnsynced,
+        Self::FeedOmits,
+        Self::IgnoreFsync,
+        Self::ReuseIncarnation,
+        Self::FeedUnblinded,
+        Self::DropDurable,
+        Self::DamageFrames,
+        Self::StopTimers,
+        Self::HalfCommits,
+        Self::ForgetTickets,
+        Self::ForgetDeletes,
+        Self::WrongReceipts,
+        Self::RepeatFrames,
+    ];
+}

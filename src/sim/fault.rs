@@ -1,0 +1,160 @@
+//! The kinds of trouble that a simulation makes, and how often it made each.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A kind of trouble.
+///
+/// # Example
+///
+/// ```
+/// # use driftless::sim::{self, Fault, Notes, Options};
+/// # let options = Options { commits: 4, faults: 1, duration_ms: 5_000, ..Options::default() };
+/// let outcome = sim::run(7, &options, Box::new(Notes::new()));
+/// for fault in Fault::ALL {
+///     println!("{fault:?} happened {} times", outcome.faults.of(fault));
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A frame overtook one that was sent before it on another stream.
+    Reordered,
+    /// A connection was lost without a word.
+    ConnectionLost,
+    /// One attempt to connect reached the peer twice.
+    DuplicateAttempt,
+    /// The devices fell into two parts that could not reach each other.
+    Partition,
+    /// A device could not reach another one that could reach it.
+    OneWayCut,
+    /// A link became slow.
+    SlowLink,
+    /// A device moved to another address.
+    AddressChange,
+    /// The power went between two writes.
+    Crash,
+    /// The power went at a write.
+    CrashAtWrite,
+    /// A crash lost batches that were written and not synced.
+    TailLost,
+    /// A crash lost some of the unsynced batches and kept others.
+    BatchesTorn,
+    /// The process was killed.
+    Kill,
+    /// The app was closed and opened again.
+    Reopen,
+    /// The disk was full.
+    DiskFull,
+    /// The disk refused a write or a sync.
+    DiskError,
+    /// A bit on the disk flipped.
+    BitFlip,
+    /// The disk became slow.
+    SlowDisk,
+    /// A device slept, and woke.
+    Sleep,
+    /// A clock was set, to anywhere from 1970 to 2100.
+    ClockSet,
+    /// A device went back to an older copy of its store.
+    Restore,
+    /// A device joined while the others worked.
+    LateJoin,
+}
+
+impl Fault {
+    /// All kinds.
+    pub const ALL: [Self; 21] = [
+        Self::Reordered,
+        Self::ConnectionLost,
+        Self::DuplicateAttempt,
+        Self::Partition,
+        Self::OneWayCut,
+        Self::SlowLink,
+        Self::AddressChange,
+        Self::Crash,
+        Self::CrashAtWrite,
+        Self::TailLost,
+        Self::BatchesTorn,
+        Self::Kill,
+        Self::Reopen,
+        Self::DiskFull,
+        Self::DiskError,
+        Self::BitFlip,
+        Self::SlowDisk,
+        Self::Sleep,
+        Self::ClockSet,
+        Self::Restore,
+        Self::LateJoin,
+    ];
+}
+
+/// How often each kind of trouble happened.
+///
+/// # Example
+///
+/// ```
+/// # use driftless::sim::{self, Fault, Notes, Options};
+/// # let options = Options { commits: 4, faults: 1, duration_ms: 5_000, ..Options::default() };
+/// let outcome = sim::run(7, &options, Box::new(Notes::new()));
+/// println!("{}", outcome.faults);
+/// assert!(outcome.faults.missing().len() < Fault::ALL.len());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultCounts {
+    counts: BTreeMap<Fault, u64>,
+}
+
+impl FaultCounts {
+    /// Returns how often it happened.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::sim::{self, Fault, Notes, Options};
+    /// # let options = Options { commits: 4, faults: 1, duration_ms: 5_000, ..Options::default() };
+    /// let faults = sim::run(7, &options, Box::new(Notes::new())).faults;
+    /// let kinds = Fault::ALL.into_iter().filter(|fault| faults.of(*fault) > 0).count();
+    /// assert!(kinds > 0);
+    /// ```
+    #[must_use]
+    pub fn of(&self, fault: Fault) -> u64 {
+        self.counts.get(&fault).copied().unwrap_or(0)
+    }
+
+    /// Returns the kinds that never happened. A run that has any proves less than it seems to.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::sim::{self, Notes, Options};
+    /// # let options = Options { commits: 4, faults: 1, duration_ms: 5_000, ..Options::default() };
+    /// let faults = sim::run(7, &options, Box::new(Notes::new())).faults;
+    /// for fault in faults.missing() {
+    ///     println!("{fault:?} never happened");
+    ///     assert_eq!(faults.of(fault), 0);
+    /// }
+    /// ```
+    #[must_use]
+    pub fn missing(&self) -> Vec<Fault> {
+        Fault::ALL.into_iter().filter(|fault| self.of(*fault) == 0).collect()
+    }
+
+    pub(super) fn add(&mut self, fault: Fault, count: u64) {
+        *self.counts.entry(fault).or_default() += count;
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        other.counts.iter().for_each(|(fault, count)| self.add(*fault, *count));
+    }
+}
+
+impl fmt::Display for FaultCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for fault in Fault::ALL {
+            let name = format!("{fault:?}");
+            writeln!(f, "  {name:<18} {}", self.of(fault))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! What must hold when the trouble is over and everybody says that it is in sync.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::whole::Whole;
+use super::{Oracle, first_missing};
+use crate::access::Action;
+use crate::doc::Kind;
+use crate::exchange::{Answer, Ask, CommitKey, SpaceState, Vectors};
+use crate::id::{CollectionName, EntityId, SpaceId};
+use crate::replica::{Reader, Replica};
+use crate::sim::device::rows;
+use crate::sim::violation::Rule;
+use crate::sim::{Device, Settled, Workload};
+use crate::time::Now;
+
+/// A device at the end of a run.
+pub(in crate::sim) struct Final<'a> {
+    pub(in crate::sim) number: usize,
+    pub(in crate::sim) now: Now,
+    pub(in crate::sim) replica: &'a mut Replica,
+    pub(in crate::sim) reader: &'a Reader,
+}
+
+/// What was read of a device.
+struct Read {
+    number: usize,
+    state: SpaceState,
+    readable: BTreeSet<CollectionName>,
+    whole: Whole,
+}
+
+impl Oracle {
+    /// Checks everything. The first device is the one that may read all.
+    pub(in crate::sim) fn check_settled(
+        &mut self,
+        at_ms: u64,
+        space: SpaceId,
+        devices: &mut [Final<'_>],
+        kinds: &[Arc<dyn Kind>],
+        workload: &dyn Workload,
+    ) {
+        let mut reads = Vec::new();
+        for device in devices.iter_mut() {
+            match read(space, device) {
+                Ok(read) => reads.push(read),
+                Err(reason) => self.violate(Rule::Store, at_ms, device.number, reason),
+            }
+        }
+        let Some(first) = reads.first() else { return };
+        let settled = self.settle(first);
+        for read in &reads {
+            self.check_agreement(at_ms, first, read);
+            self.check_promises(at_ms, read);
+        }
+        for (device, read) in devices.iter().zip(&reads) {
+            self.check_rows(at_ms, space, device, read, kinds);
+            self.check_whole_at_end(at_ms, space, device, read);
+            self.check_receipts(at_ms, space, device);
+            let view = Device::new(device.number, space, device.reader);
+            if let Err(text) = workload.check(&view, &settled) {
+                self.violate(Rule::App, at_ms, device.number, text);
+            }
+        }
+    }
+
+    /// What came of all steps, as the device sees it that may read all.
+    fn settle(&self, read: &Read) -> Settled {
+        let vectors = vectors(read);
+        let mut settled = Settled { deps: read.whole.deps.clone(), ..Settled::default() };
+        for made in &self.commits {
+            let held = held_parts(&vectors, &made.key);
+            if !held.is_empty() {
+                settled.survived.insert(made.step);
+            }
+            let leaves = made.leaves.iter().filter(|leaf| held.contains(&leaf.collection));
+            settled.changes.extend(leaves.map(|leaf| ((leaf.entity, made.step), leaf.head)));
+        }
+        settled.survived.extend(&self.pretended);
+        settled
+    }
+
+    fn check_agreement(&mut self, at_ms: u64, first: &Read, read: &Read) {
+        if first.state.log != read.state.log {
+            self.violate(Rule::Convergent, at_ms, read.number, "another membership log".to_owned());
+        }
+        for collection in &read.readable {
+            let of = |read: &Read| read.state.collections.get(collection).cloned().unwrap_or_default();
+            let (ours, theirs) = (of(read), of(first));
+            if ours.root != theirs.root {
+                let text = format!("{collection}: another root than device {}", first.number);
+                self.violate(Rule::Convergent, at_ms, read.number, text);
+            }
+            if ours.vector != theirs.vector {
+                let text = format!("{collection}: another vector than device {}", first.number);
+                self.violate(Rule::Convergent, at_ms, read.number, text);
+            }
+        }
+    }
+
+    /// What any device promised to keep has come to all that may read it.
+    fn check_promises(&mut self, at_ms: u64, read: &Read) {
+        let held = vectors(read);
+        let mut lost = Vec::new();
+        for (device, promised) in &self.durable {
+            let wanted = promised.iter().filter(|(collection, _)| read.readable.contains(*collection));
+            let wanted = wanted.map(|(collection, vector)| (collection.clone(), vector.clone())).collect();
+            lost.extend(first_missing(&held, &wanted).map(|text| format!("device {device} promised {text}")));
+        }
+        lost.into_iter().for_each(|text| self.violate(Rule::Durable, at_ms, read.number, text));
+    }
+
+    /// Rows, roots and subscribers say what the commits say.
+    fn check_rows(
+        &mut self,
+        at_ms: u64,
+        space: SpaceId,
+        device: &Final<'_>,
+        read: &Read,
+        kinds: &[Arc<dyn Kind>],
+    ) {
+        for kind in kinds {
+            let collection = kind.collection();
+            let stored = match rows(device.reader, &space, collection) {
+                Ok(stored) => stored.into_iter().collect::<BTreeMap<EntityId, Vec<u8>>>(),
+                Err(error) => {
+                    self.violate(Rule::Store, at_ms, device.number, error.to_string());
+                    continue;
+                }
+            };
+            let mut rebuilt = BTreeMap::new();
+            let documents = read.whole.documents.iter().filter(|((of, _), _)| of == collection);
+            for ((_, entity), document) in documents.filter(|(_, document)| !document.is_deleted()) {
+                match kind.row(document) {
+                    Ok(row) => drop(rebuilt.insert(*entity, row)),
+                    Err(error) => self.violate(Rule::Rows, at_ms, device.number, error.to_string()),
+                }
+            }
+            let all: BTreeSet<&EntityId> = stored.keys().chain(rebuilt.keys()).collect();
+            if let Some(entity) = all.into_iter().find(|entity| stored.get(entity) != rebuilt.get(entity)) {
+                let text = format!("the row of {} in {collection} is not its document's", entity.short());
+                self.violate(Rule::Rows, at_ms, device.number, text);
+            }
+            let root = read.state.collections.get(collection).map(|state| state.root).unwrap_or_default();
+            if root != read.whole.root(&space, collection) {
+                let text = format!("the root of {collection} is not the sum of its entities");
+                self.violate(Rule::Rows, at_ms, device.number, text);
+            }
+            let ids: BTreeSet<EntityId> = stored.into_keys().collect();
+            self.check_observer(at_ms, device.number, collection, &ids);
+        }
+    }
+
+    fn check_whole_at_end(&mut self, at_ms: u64, space: SpaceId, device: &Final<'_>, read: &Read) {
+        match device.reader.quarantine(&space) {
+            Ok(held) if held.is_empty() => {}
+            Ok(held) => {
+                let text = format!("{} commits of honest devices are in quarantine: {held:?}", held.len());
+                self.violate(Rule::NotRejected, at_ms, device.number, text);
+            }
+            Err(error) => self.violate(Rule::Store, at_ms, device.number, error.to_string()),
+        }
+        let vectors = vectors(read);
+        let mut lacking = Vec::new();
+        for made in &self.commits {
+            let held = held_parts(&vectors, &made.key);
+            // A part that came by way of one who may not read the other can outlive it.
+            let mut due = made.leaves.iter().filter(|leaf| match self.ruled {
+                true => held.contains(&leaf.collection),
+                false => !held.is_empty(),
+            });
+            if due.any(|leaf| super::is_applied(device.reader, &space, leaf) == Some(false)) {
+                lacking.push(made.step);
+            }
+        }
+        for step in lacking {
+            self.violate(
+                Rule::Atomic,
+                at_ms,
+                device.number,
+                format!("step {step} counts as held and is not there"),
+            );
+        }
+    }
+
+    /// No device believes of a peer what that peer never had on its disk.
+    fn check_receipts(&mut self, at_ms: u64, space: SpaceId, device: &Final<'_>) {
+        let mut lies = Vec::new();
+        for made in self.commits.iter().filter(|made| made.device == device.number) {
+            let Ok(peers) = device.reader.stored_by(&space, &made.key) else { continue };
+            for other in peers.iter().filter_map(|peer| self.peers.get(peer)) {
+                let had = self.ever.get(other).is_some_and(|ever| {
+                    made.key.parts.iter().any(|(collection, oseq)| {
+                        ever.get(collection).is_some_and(|vector| vector.contains(&made.key.origin, *oseq))
+                    })
+                });
+                if !had {
+                    lies.push(format!("step {} was never on the disk of device {other}", made.step));
+                }
+            }
+        }
+        lies.into_iter().for_each(|text| self.violate(Rule::Honest, at_ms, device.number, text));
+    }
+}
+
+fn read(space: SpaceId, device: &mut Final<'_>) -> Result<Read, String> {
+    let now = device.now;
+    let answer = device.replica.answer(now, Ask::State { space });
+    let Answer::State(Some(state)) = answer else {
+        return Err(format!("the state was answered with {answer:?}"));
+    };
+    let me = device.replica.peer();
+    let readable = state.collections.keys().filter(|name| state.membership.may(&me, Action::Read, name));
+    let readable = readable.cloned().collect();
+    let whole = Whole::read(now, device.replica, space)?;
+    Ok(Read { number: device.number, state, readable, whole })
+}
+
+/// The collections of a commit whose parts are held.
+fn held_parts<'a>(vectors: &Vectors, key: &'a CommitKey) -> BTreeSet<&'a CollectionName> {
+    let held = key.parts.iter().filter(|(collection, oseq)| {
+        vectors.get(collection).is_some_and(|vector| vector.contains(&key.origin, *oseq))
+    });
+    held.map(|(collection, _)| collection).collect()
+}
+
+fn vectors(read: &Read) -> Vectors {
+    read.state.collections.iter().map(|(name, state)| (name.clone(), state.vector.clone())).collect()
+}

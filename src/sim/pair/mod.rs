@@ -1,0 +1,360 @@
+//! Two devices over a wire that counts: which frames, how many bytes of them are commits, how many times the talk
+//! had to turn.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::doc::{Counter, Entity, Hydrate, KindOf, Reconcile, insert, update};
+use crate::exchange::{Answer, Ask, SpaceState, Vectors};
+use crate::id::{CollectionName, EntityId, PeerId, SpaceId};
+use crate::identity::Identity;
+use crate::metrics::{Metrics, MetricsSnapshot};
+use crate::replica::{Intent, Replica, Told, Write};
+use crate::store::Values;
+use crate::store::kv::memory::Memory;
+use crate::sync::{Action, ConnId, Engine, Event, Notice, Options, Side};
+use crate::time::{Instant, Now, Timestamp};
+use crate::wire::Message;
+
+mod tests;
+
+const EXPORTER: [u8; 32] = [9; 32];
+
+/// An entity of twelve fields.
+#[derive(Clone, Debug, PartialEq, Reconcile, Hydrate, serde::Serialize, serde::Deserialize)]
+struct Ticket {
+    title: String,
+    customer: String,
+    phone: String,
+    device: String,
+    serial: String,
+    status: String,
+    technician: String,
+    shelf: String,
+    price_cents: i64,
+    paid: bool,
+    received_ms: i64,
+    minutes: Counter,
+}
+
+impl Entity for Ticket {
+    const COLLECTION: &'static str = "tickets";
+    const VERSION: u32 = 1;
+}
+
+impl Ticket {
+    fn new(number: u64) -> Self {
+        Self {
+            title: format!("Repair number {number}"),
+            customer: format!("Customer {}", number % 97),
+            phone: format!("+49 30 {}", 1_000_000 + number),
+            device: "City bike".to_owned(),
+            serial: format!("SN-{number:08}"),
+            status: "open".to_owned(),
+            technician: "Ana".to_owned(),
+            shelf: format!("S{}", number % 40),
+            price_cents: 4_900 + number as i64,
+            paid: false,
+            received_ms: 1_700_000_000_000 + number as i64,
+            minutes: Counter::default(),
+        }
+    }
+}
+
+fn tickets() -> CollectionName {
+    CollectionName::new(Ticket::COLLECTION).expect("a name")
+}
+
+fn entity(number: u64) -> EntityId {
+    EntityId::from_key("ticket", &number.to_be_bytes())
+}
+
+/// One device.
+struct Party {
+    replica: Replica,
+    engine: Engine,
+    metrics: Arc<Metrics>,
+    /// The longest chain of frames, each sent because of the one before, that this device has heard the end of.
+    depth: usize,
+    outbox: VecDeque<Frame>,
+    in_sync: bool,
+    refused: Vec<String>,
+}
+
+/// A frame on its way.
+struct Frame {
+    conn: ConnId,
+    bytes: Vec<u8>,
+    depth: usize,
+}
+
+/// What was said since a connection began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Talk {
+    frames: usize,
+    bytes: usize,
+    /// Bytes of commits among them, before any compression.
+    commit_bytes: usize,
+    commits: usize,
+    /// The longest chain of frames until the last commit was delivered; two make a round trip.
+    commit_depth: usize,
+}
+
+/// Two devices that share one space.
+struct Pair {
+    parties: [Party; 2],
+    space: SpaceId,
+    now_ms: u64,
+    conn: Option<ConnId>,
+    conns: u64,
+    talk: Talk,
+    /// Frames after which the connection breaks, losing what is on its way.
+    cut_after: Option<usize>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let mut parties = [1, 2].map(Party::new);
+        let [a, b] = &mut parties;
+        let now = at(0);
+        let space = a.replica.create_space(now, "Corner Repairs", "Ana", "desk").expect("founds");
+        let role = crate::access::Role::Writer;
+        let invite = a.replica.invite(now, space, role, Vec::new(), 60_000).expect("an owner may invite");
+        let request = b.replica.join_request(&invite, "Ben", "bench", &EXPORTER).expect("short names");
+        let ask = Ask::Redeem { joiner: b.peer(), exporter: EXPORTER, request };
+        let Answer::Redeemed(reply) = a.replica.answer(now, ask) else { panic!("redeemed") };
+        let from = a.peer();
+        assert!(matches!(b.replica.answer(now, Ask::Joined { from, reply }), Answer::Done), "joined");
+        let mut pair =
+            Self { parties, space, now_ms: 0, conn: None, conns: 0, talk: Talk::default(), cut_after: None };
+        pair.forward();
+        pair
+    }
+
+    /// Two that hold the same `count` tickets, the first of them made by the first device, and have agreed on it.
+    fn agreed(count: u64) -> Self {
+        let mut pair = Self::new();
+        pair.insert(0, 0..count);
+        pair.meet();
+        assert!(pair.is_agreed(), "the first sync ends in agreement");
+        pair.part();
+        pair
+    }
+
+    fn insert(&mut self, party: usize, numbers: std::ops::Range<u64>) {
+        for number in numbers {
+            self.commit(party, vec![write(number, Intent::Create, insert(Ticket::new(number)))]);
+        }
+    }
+
+    fn edit(&mut self, party: usize, number: u64) {
+        let edit = update(move |ticket: &mut Ticket| ticket.status = format!("edited by {party}"));
+        self.commit(party, vec![write(number, Intent::Change, edit)]);
+    }
+
+    fn commit(&mut self, party: usize, writes: Vec<Write>) {
+        let (space, now) = (self.space, at(self.now_ms));
+        self.parties[party].replica.commit(now, space, writes).expect("a writer may write");
+        self.forward();
+        self.settle();
+    }
+
+    /// Connects the two and lets them talk until nothing is said and nothing is due within a second.
+    fn meet(&mut self) -> Talk {
+        self.connect();
+        self.talk_out(1_000);
+        self.talk
+    }
+
+    fn connect(&mut self) {
+        self.conns += 1;
+        let conn = ConnId(self.conns);
+        self.conn = Some(conn);
+        self.talk = Talk::default();
+        let peers = [self.parties[1].peer(), self.parties[0].peer()];
+        for (party, side) in [(1, Side::Acceptor), (0, Side::Dialer)] {
+            self.parties[party].depth = 0;
+            let peer = peers[party];
+            self.event(party, Event::Connected { conn, peer, side, dial: None, exporter: EXPORTER });
+        }
+    }
+
+    fn part(&mut self) {
+        let Some(conn) = self.conn.take() else { return };
+        for party in 0..2 {
+            self.parties[party].outbox.clear();
+            self.event(party, Event::Disconnected { conn, reason: "cut".to_owned() });
+        }
+    }
+
+    /// Carries frames, and lets time pass where nothing else happens, for at most so long.
+    fn talk_out(&mut self, ms: u64) {
+        let end = self.now_ms + ms;
+        loop {
+            self.settle();
+            let due = self.parties.iter().filter_map(|party| party.engine.poll_timeout()).min();
+            let Some(due) = due.filter(|due| due.ms() <= end) else { break };
+            self.now_ms = self.now_ms.max(due.ms());
+            for party in 0..2 {
+                self.parties[party].engine.handle_timeout(at(self.now_ms));
+                self.drain(party);
+            }
+        }
+    }
+
+    /// Carries frames until there are none.
+    fn settle(&mut self) {
+        while let Some(from) = (0..2).find(|party| !self.parties[*party].outbox.is_empty()) {
+            let Some(Frame { conn, bytes, depth }) = self.parties[from].outbox.pop_front() else { break };
+            if self.conn != Some(conn) {
+                continue;
+            }
+            if self.cut_after == Some(0) {
+                self.part();
+                continue;
+            }
+            self.cut_after = self.cut_after.map(|left| left - 1);
+            let to = 1 - from;
+            self.count(&bytes, depth);
+            self.parties[to].depth = self.parties[to].depth.max(depth);
+            self.event(to, Event::Frame { conn, bytes });
+        }
+    }
+
+    fn count(&mut self, bytes: &[u8], depth: usize) {
+        self.talk.frames += 1;
+        self.talk.bytes += bytes.len();
+        let commits = match Message::from_frame(bytes) {
+            Ok(Some(Message::Live(live))) => vec![live.commit],
+            Ok(Some(Message::Batch(batch))) => batch.commits,
+            _ => return,
+        };
+        self.talk.commits += commits.len();
+        self.talk.commit_bytes += commits.iter().map(Vec::len).sum::<usize>();
+        self.talk.commit_depth = self.talk.commit_depth.max(depth);
+    }
+
+    fn event(&mut self, party: usize, event: Event) {
+        self.parties[party].engine.handle(at(self.now_ms), event);
+        self.drain(party);
+    }
+
+    fn drain(&mut self, party: usize) {
+        let now = at(self.now_ms);
+        while let Some(action) = self.parties[party].engine.poll_action() {
+            let this = &mut self.parties[party];
+            match action {
+                Action::Send { conn, frame, .. } => {
+                    this.outbox.push_back(Frame { conn, bytes: frame, depth: this.depth + 1 });
+                }
+                Action::Ask { request, ask } => {
+                    if matches!(ask, Ask::State { .. }) {
+                        this.sync(now);
+                    }
+                    let answer = this.replica.answer(now, ask);
+                    assert!(!matches!(answer, Answer::Failed(_)), "{answer:?}");
+                    this.forward(now);
+                    this.engine.handle(now, Event::Answer { request, answer });
+                    this.sync(now);
+                }
+                Action::Notify(Notice::InSync { in_sync, .. }) => this.in_sync = in_sync,
+                Action::Close { reason, .. } => this.refused.push(reason),
+                Action::Notify(_) | Action::Greeted { .. } | Action::Dial { .. } => {}
+            }
+        }
+    }
+
+    /// Tells the engines what the databases have to say.
+    fn forward(&mut self) {
+        for party in 0..2 {
+            let now = at(self.now_ms);
+            self.parties[party].forward(now);
+            self.parties[party].sync(now);
+            self.drain(party);
+        }
+    }
+
+    /// Makes each side's vectors claim what only the other side holds.
+    fn lie(&mut self) {
+        let space = self.space;
+        let vectors = self.parties.each_mut().map(|party| {
+            let state = party.state(space);
+            state.collections.into_iter().map(|(name, state)| (name, state.vector)).collect::<Vectors>()
+        });
+        for (party, vectors) in self.parties.iter_mut().rev().zip(vectors) {
+            let answer = party.replica.answer(at(0), Ask::Adopt { space, vectors });
+            assert!(matches!(answer, Answer::Done), "{answer:?}");
+        }
+    }
+
+    fn is_agreed(&mut self) -> bool {
+        let space = self.space;
+        let [a, b] = self.parties.each_mut().map(|party| {
+            let state = party.state(space);
+            state.collections.into_iter().map(|(name, state)| (name, state.root)).collect::<Vec<_>>()
+        });
+        a == b && self.parties.iter().all(|party| party.in_sync && party.refused.is_empty())
+    }
+
+    fn metrics(&self) -> [MetricsSnapshot; 2] {
+        self.parties.each_ref().map(|party| party.metrics.snapshot())
+    }
+}
+
+impl Party {
+    fn new(number: u8) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let identity = Arc::new(Identity::from_seed([number; 32]));
+        let peer = identity.peer();
+        let values = Values::memory(&Memory::new()).expect("an empty store");
+        let mut replica =
+            Replica::open(values, identity, [number; 32], at(0), Arc::clone(&metrics)).expect("opens");
+        replica.register(Arc::new(KindOf::<Ticket>::new().expect("a name"))).expect("registers");
+        let engine = Engine::new(peer, Options::default(), Arc::clone(&metrics));
+        Self {
+            replica,
+            engine,
+            metrics,
+            depth: 0,
+            outbox: VecDeque::new(),
+            in_sync: false,
+            refused: Vec::new(),
+        }
+    }
+
+    fn peer(&self) -> PeerId {
+        self.replica.peer()
+    }
+
+    fn state(&mut self, space: SpaceId) -> SpaceState {
+        let Answer::State(Some(state)) = self.replica.answer(at(0), Ask::State { space }) else {
+            panic!("here")
+        };
+        state
+    }
+
+    fn forward(&mut self, now: Now) {
+        for told in self.replica.drain() {
+            match told {
+                Told::Stored { space, from, stored } => {
+                    self.engine.handle(now, Event::Stored { space, from, stored });
+                }
+                Told::SpaceChanged(state) => self.engine.handle(now, Event::SpaceChanged(state)),
+                Told::Changed { .. } | Told::Conflict { .. } => {}
+            }
+        }
+    }
+
+    fn sync(&mut self, now: Now) {
+        let upto = self.replica.sync().expect("memory syncs");
+        self.engine.handle(now, Event::Durable { upto });
+    }
+}
+
+fn write(number: u64, intent: Intent, edit: crate::doc::Edit) -> Write {
+    Write { collection: tickets(), entity: entity(number), intent, edit }
+}
+
+fn at(ms: u64) -> Now {
+    Now { instant: Instant::from_ms(ms), wall: Timestamp::from_unix_ms(1_000) }
+}

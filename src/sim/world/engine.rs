@@ -1,0 +1,362 @@
+//! The engines, and the connections between them.
+
+use super::{Happening, World};
+use crate::access::Commit;
+use crate::limits::FRAME_BYTES_MAX;
+use crate::sim::Canary;
+use crate::sim::fault::Fault;
+use crate::sim::network::{Silence, Transit, side};
+use crate::sim::node::Job;
+use crate::sim::violation::Rule;
+use crate::sync::{Action, Command, ConnId, DialId, Event, Lane, Notice, Side};
+use crate::wire::Message;
+
+/// Bytes that a frame may have beside its body: type and length.
+const FRAME_HEADER_BYTES: usize = 16;
+/// Rings of one timer at one moment, as a bound on an engine that is never content.
+const RINGS_MAX: u32 = 50;
+/// Time after the trouble in which a deadline may still pass, in milliseconds: one request and one backoff.
+const LATE_MS: u64 = 70_000;
+
+/// Codes of a close that no honest peer deserves: version, protocol, refused.
+const REJECTED: [u32; 3] = [2, 3, 7];
+const CODE_TIMEOUT: u32 = 4;
+const CODE_STORE: u32 = 6;
+
+impl World<'_> {
+    /// Gives an event to the engine of a device, and does what it wants done.
+    pub(super) fn tell(&mut self, device: usize, event: Event) {
+        let now = self.clocks(device);
+        if let Some(up) = self.nodes.get_mut(device).and_then(|node| node.up.as_mut()) {
+            up.engine.handle(now, event);
+            self.drain(device);
+        }
+    }
+
+    fn drain(&mut self, device: usize) {
+        while let Some(action) = self.poll(device) {
+            self.carry_out(device, action);
+        }
+        self.set_timer(device);
+    }
+
+    fn poll(&mut self, device: usize) -> Option<Action> {
+        self.node_mut(device)?.up.as_mut()?.engine.poll_action()
+    }
+
+    fn set_timer(&mut self, device: usize) {
+        let Some(node) = self.nodes.get_mut(device) else { return };
+        let life = node.life;
+        let Some(up) = node.up.as_mut() else { return };
+        let Some(due) = up.engine.poll_timeout().map(|due| due.ms()) else { return };
+        if up.timer.is_none_or(|timer| due < timer) {
+            up.timer = Some(due);
+            self.at(due, Happening::Timer { device, life });
+        }
+    }
+
+    pub(super) fn timer_due(&mut self, device: usize, life: u64) {
+        let now = self.clocks(device);
+        let stopped = self.strikes_now(Canary::StopTimers, 1) && self.now > self.plan.ends_ms / 2;
+        let at_ms = self.now;
+        let Some(up) = self.up(device, life) else { return };
+        if stopped {
+            return;
+        }
+        up.timer = up.timer.filter(|timer| *timer > at_ms);
+        if up.engine.poll_timeout().is_some_and(|due| due <= now.instant) {
+            up.rang = if up.rang.0 == at_ms { (at_ms, up.rang.1 + 1) } else { (at_ms, 1) };
+            let endless = up.rang.1 > RINGS_MAX;
+            up.engine.handle_timeout(now);
+            if endless {
+                return self.violate(Rule::Answered, device, "a timer rings without end".to_owned());
+            }
+            self.drain(device);
+        } else {
+            self.set_timer(device);
+        }
+    }
+
+    fn carry_out(&mut self, device: usize, action: Action) {
+        match action {
+            Action::Dial { dial, peer, addresses } => self.dial(device, dial, &peer, &addresses),
+            Action::Send { conn, lane, frame } => self.send(device, conn, lane, frame),
+            Action::Greeted { conn } => {
+                self.trace.line(self.now, format_args!("d{device} c{} greeted", conn.0))
+            }
+            Action::Close { conn, code, reason, .. } => self.close(device, conn, code, &reason),
+            Action::Ask { request, ask } => self.push_job(device, Job::Ask(request, ask)),
+            Action::Notify(notice) => self.notified(device, notice),
+        }
+    }
+
+    fn notified(&mut self, device: usize, notice: Notice) {
+        self.trace.line(self.now, format_args!("d{device} {notice:?}"));
+        match notice {
+            Notice::InSync { peer, in_sync, .. } => self.oracle.set_in_sync(device, peer, in_sync),
+            Notice::Synced { ticket, .. } => {
+                if !self.strikes_now(Canary::ForgetTickets, 1) {
+                    self.oracle.reported(self.now, device, ticket);
+                }
+            }
+            Notice::Peer { .. } | Notice::Stored { .. } => {}
+        }
+    }
+
+    fn send(&mut self, device: usize, conn: ConnId, lane: Lane, frame: Vec<u8>) {
+        let short = blake3::hash(&frame).to_hex();
+        let (bytes, short) = (frame.len(), short.get(..8).unwrap_or_default());
+        self.trace.line(self.now, format_args!("d{device} c{} {lane:?} {bytes} {short}", conn.0));
+        self.stats.frames += 1;
+        self.stats.frame_bytes += bytes as u64;
+        if bytes > FRAME_BYTES_MAX + FRAME_HEADER_BYTES {
+            self.violate(Rule::Bounded, device, format!("a frame of {bytes} bytes"));
+        }
+        self.check_sent(device, conn, lane, &frame);
+        if let Some(transit) = self.network.send(self.now, conn, device, lane, frame) {
+            if self.strikes_now(Canary::RepeatFrames, 9) {
+                let frame = transit.frame.clone();
+                let Transit { conn, end, lane, at_ms, .. } = transit;
+                self.at(at_ms, Happening::Arrive(Transit { conn, end, lane, frame, at_ms }));
+            }
+            self.at(transit.at_ms, Happening::Arrive(transit));
+        }
+    }
+
+    /// Nobody is sent what it may not read.
+    fn check_sent(&mut self, device: usize, conn: ConnId, lane: Lane, frame: &[u8]) {
+        if lane == Lane::Control || !self.plan.rule {
+            return;
+        }
+        let commits = match Message::from_frame(frame) {
+            Ok(Some(Message::Live(live))) => vec![live.commit],
+            Ok(Some(Message::Batch(batch))) => batch.commits,
+            Ok(_) | Err(_) => return,
+        };
+        let far = self.network.conns.get(&conn).and_then(|conn| {
+            let end = conn.end_of(device)?;
+            conn.ends.get(1 - end).map(|end| end.device)
+        });
+        let Some(to) = far.and_then(|far| self.node(far)).map(super::Node::peer) else { return };
+        let Some(space) = self.space else { return };
+        let up = self.nodes.get(device).and_then(|node| node.up.as_ref());
+        let Some(membership) = up.and_then(|up| up.replica.membership(&space)) else { return };
+        for commit in commits {
+            self.oracle.check_sent(self.now, device, &to, &membership, &commit);
+        }
+    }
+
+    fn close(&mut self, device: usize, conn: ConnId, code: u32, reason: &str) {
+        self.trace.line(self.now, format_args!("d{device} c{} closes with {code}: {reason}", conn.0));
+        self.check_close(device, code, reason);
+        let Some(end) = self.network.conns.get(&conn).and_then(|entry| entry.end_of(device)) else { return };
+        let drained = self.network.drained_at(self.now, conn, end);
+        let silent = self.network.conns.get(&conn).is_some_and(|entry| entry.is_silent(end));
+        if let Some(entry) = self.network.conns.get_mut(&conn) {
+            entry.close(end);
+        }
+        if !silent {
+            self.at(drained, Happening::Ended { conn, end: 1 - end, reason: "closed by the peer" });
+        }
+        if let Some(life) = self.node(device).map(|node| node.life) {
+            self.after(0, Happening::Closed { device, life, conn });
+        }
+        self.refresh();
+    }
+
+    fn check_close(&mut self, device: usize, code: u32, reason: &str) {
+        let excused = self.node(device).is_some_and(|node| node.troubled || node.damaged);
+        if REJECTED.contains(&code) {
+            self.violate(
+                Rule::NotRejected,
+                device,
+                format!("an honest peer was rejected with {code}: {reason}"),
+            );
+        }
+        if code == CODE_STORE && !excused {
+            self.violate(Rule::Store, device, reason.to_owned());
+        }
+        let calm = self.now > self.plan.ends_ms + LATE_MS;
+        if code == CODE_TIMEOUT && calm {
+            self.violate(Rule::Answered, device, format!("a deadline passed without any trouble: {reason}"));
+        }
+    }
+
+    /// The engine hears that what it closed is closed.
+    pub(super) fn closed(&mut self, device: usize, life: u64, conn: ConnId) {
+        if self.up(device, life).is_some() {
+            self.tell(device, Event::Disconnected { conn, reason: "closed here".to_owned() });
+        }
+    }
+
+    fn dial(&mut self, device: usize, dial: DialId, peer: &crate::id::PeerId, addresses: &[String]) {
+        let Some(life) = self.node(device).map(|node| node.life) else { return };
+        let other = self.oracle.peers.get(peer).copied().unwrap_or(device);
+        self.trace.line(self.now, format_args!("d{device} dials {dial:?} d{other} {addresses:?}"));
+        let here = self.node(other).is_some_and(|node| addresses.contains(&address(other, node.address)));
+        let runs = self.node(other).is_some_and(|node| node.up.is_some());
+        let fails = if here && !runs { self.dice.between(5..=300) } else { self.dice.between(2_000..=9_000) };
+        if !here || !self.reaches(device, other) {
+            return self.after(fails, Happening::DialFailed { device, life, dial });
+        }
+        let takes = 3 * self.network.delay_between(device, other) + self.dice.between(1..=5);
+        self.after(takes, Happening::Handshake { device, life, dial, other });
+    }
+
+    /// Whether two devices can exchange anything.
+    fn reaches(&self, device: usize, other: usize) -> bool {
+        let awake = self.node(other).is_some_and(super::Node::is_awake);
+        awake && device != other && !self.network.is_cut(device, other) && !self.network.is_cut(other, device)
+    }
+
+    pub(super) fn dial_failed(&mut self, device: usize, life: u64, dial: DialId) {
+        if self.up(device, life).is_some() {
+            self.tell(device, Event::DialFailed { dial, reason: "no answer".to_owned() });
+        }
+    }
+
+    pub(super) fn handshake(&mut self, device: usize, life: u64, dial: DialId, other: usize) {
+        if self.up(device, life).is_none() {
+            return;
+        }
+        if !self.reaches(device, other) {
+            return self.after(5_000, Happening::DialFailed { device, life, dial });
+        }
+        if !self.duplicating.is_empty() && self.dice.chance(60) {
+            self.connect_twice(device, other);
+        }
+        let (conn, exporter) = self.network.connect(device, other);
+        let (Some(dialer), Some(acceptor)) =
+            (self.node(device).map(super::Node::peer), self.node(other).map(super::Node::peer))
+        else {
+            return;
+        };
+        self.trace.line(self.now, format_args!("d{device} c{} connects d{other}", conn.0));
+        let mut tell = [
+            (
+                device,
+                Event::Connected { conn, peer: acceptor, side: Side::Dialer, dial: Some(dial), exporter },
+            ),
+            (other, Event::Connected { conn, peer: dialer, side: Side::Acceptor, dial: None, exporter }),
+        ];
+        if self.dice.chance(50) {
+            tell.reverse();
+        }
+        tell.into_iter().for_each(|(device, event)| self.tell(device, event));
+        self.refresh();
+    }
+
+    /// The first packets of an attempt came twice: the acceptor sees a connection that nobody holds.
+    fn connect_twice(&mut self, device: usize, other: usize) {
+        self.faults.add(Fault::DuplicateAttempt, 1);
+        let (conn, exporter) = self.network.connect(device, other);
+        if let Some(entry) = self.network.conns.get_mut(&conn) {
+            entry.close(0);
+        }
+        self.trace.line(self.now, format_args!("d{device} c{} connects d{other} as nobody", conn.0));
+        if let Some(peer) = self.node(device).map(super::Node::peer) {
+            self.tell(other, Event::Connected { conn, peer, side: side(1), dial: None, exporter });
+        }
+        self.refresh();
+    }
+
+    pub(super) fn arrive(&mut self, transit: Transit) {
+        let Transit { conn, end, lane, mut frame, .. } = transit;
+        let open = self.network.conns.get(&conn).and_then(|entry| entry.ends.get(end)).filter(|end| end.open);
+        let Some(device) = open.map(|end| end.device) else { return };
+        if self.is_lost(lane, &frame) {
+            return;
+        }
+        if self.strikes_now(Canary::DamageFrames, 40)
+            && let Some(byte) = frame.last_mut()
+        {
+            *byte ^= 0x10;
+        }
+        self.tell(device, Event::Frame { conn, bytes: frame });
+    }
+
+    /// Planted bugs of the network.
+    fn is_lost(&mut self, lane: Lane, frame: &[u8]) -> bool {
+        let message = |frame| Message::from_frame(frame).ok().flatten();
+        match self.options.canary {
+            Some(Canary::LoseAcks) => matches!(message(frame), Some(Message::Ack(_))),
+            Some(Canary::LoseFrames) if lane != Lane::Control => {
+                matches!(message(frame), Some(Message::Live(_) | Message::Batch(_)))
+                    && self.strikes_now(Canary::LoseFrames, 7)
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// A silence that lasts as long as the idle timeout ends the connection at the end that hears nothing.
+    pub(super) fn fell_silent(&mut self, silence: Silence) {
+        if self.network.lasts(silence) {
+            self.far_end_ended(silence.conn, silence.end, "idle for too long");
+        }
+    }
+
+    /// A connection ends at one end, without that end's doing.
+    pub(super) fn far_end_ended(&mut self, conn: ConnId, end: usize, reason: &'static str) {
+        let Some(entry) = self.network.conns.get_mut(&conn) else { return };
+        let Some(device) = entry.ends.get(end).filter(|end| end.open).map(|end| end.device) else { return };
+        entry.close(end);
+        self.trace.line(self.now, format_args!("d{device} c{} ends: {reason}", conn.0));
+        self.tell(device, Event::Disconnected { conn, reason: reason.to_owned() });
+        self.refresh();
+    }
+
+    /// Follows what stands between the devices.
+    pub(super) fn refresh(&mut self) {
+        let (begun, freed) = self.network.refresh(self.now);
+        for silence in begun {
+            self.after(crate::limits::IDLE_TIMEOUT_MS, Happening::Silent(silence));
+        }
+        for transit in freed {
+            self.at(transit.at_ms, Happening::Arrive(transit));
+        }
+    }
+
+    /// The other devices that a device dials.
+    pub(super) fn dials(&self, device: usize) -> Vec<usize> {
+        let dials = |other: usize| match (device + other + self.seed as usize) % 3 {
+            0 => true,
+            1 => device < other,
+            _ => device > other,
+        };
+        let joined = |other: &usize| self.node(*other).is_some_and(|node| node.joined);
+        self.plan.neighbours(device).into_iter().filter(|other| dials(*other)).filter(joined).collect()
+    }
+
+    /// Tells a device to keep connections to those that it dials.
+    pub(super) fn add_peers(&mut self, device: usize) {
+        for other in self.dials(device) {
+            let known = self.node(device).and_then(|node| node.known.get(&other)).copied().unwrap_or(0);
+            if let Some(peer) = self.node(other).map(super::Node::peer) {
+                let addresses = vec![address(other, known)];
+                self.tell(device, Event::Command(Command::AddPeer { peer, addresses }));
+            }
+        }
+    }
+
+    /// Whether a planted bug strikes: every `every`-th time it could.
+    pub(super) fn strikes_now(&mut self, canary: Canary, every: u64) -> bool {
+        if self.options.canary != Some(canary) {
+            return false;
+        }
+        self.strikes += 1;
+        self.strikes.is_multiple_of(every)
+    }
+}
+
+/// The text of an address.
+pub(super) fn address(device: usize, number: u64) -> String {
+    format!("d{device}.{number}")
+}
+
+/// A commit with the leaves of all but one of its collections taken away, as no device should take it.
+pub(super) fn half(space: crate::id::SpaceId, bytes: &[u8]) -> Option<Vec<u8>> {
+    let commit = Commit::decode(space, bytes).ok()?;
+    let parts = commit.parts();
+    let (kept, _) = parts.first().filter(|_| parts.len() > 1)?;
+    Some(commit.blinded(&|collection| collection == kept)?.encode())
+}

@@ -1,0 +1,415 @@
+//! One run: all devices, the network between them, and the queue of what is to happen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::fault::{Fault, FaultCounts};
+use super::network::{Network, Silence, Transit};
+use super::node::{Job, Node};
+use super::oracle::{Final, Oracle};
+use super::plan::Plan;
+use super::trace::Trace;
+use super::violation::Rule;
+use super::{Dice, Options, Outcome, Stats, Workload};
+use crate::access::Action;
+use crate::doc::Kind;
+use crate::id::{CollectionName, PeerId, SpaceId};
+use crate::limits::REQUEST_DEADLINE_MS;
+use crate::sync::{ConnId, DialId};
+use crate::time::{Instant, Now, Timestamp};
+
+mod engine;
+mod life;
+mod storage;
+mod trouble;
+
+/// Time after the trouble in which everybody must have synced, in milliseconds. The longest wait between two
+/// attempts is 32 s; a chain of five needs a few.
+const SETTLE_MS: u64 = 300_000;
+/// Time for which nothing may happen afterwards but the comparisons that are due.
+const QUIET_MS: u64 = 130_000;
+/// Time after one more commit on each device, in which nothing may time out.
+const CALM_MS: u64 = REQUEST_DEADLINE_MS + 5_000;
+/// How often the simulation looks whether everybody has synced.
+const LOOK_MS: u64 = 1_000;
+/// Happenings of one run, as a bound on a run that never ends.
+const HAPPENINGS_MAX: u64 = 3_000_000;
+/// Frames over one connection that the quiet time allows: comparisons once a minute from both sides.
+const QUIET_FRAMES_MAX: u64 = 40;
+
+/// Something that is to happen.
+#[derive(Debug)]
+pub(super) enum Happening {
+    Step(usize),
+    /// Trouble that a step began is over.
+    Over(usize),
+    /// The next job of a device's storage is due.
+    Storage {
+        device: usize,
+        life: u64,
+    },
+    Timer {
+        device: usize,
+        life: u64,
+    },
+    Arrive(Transit),
+    Silent(Silence),
+    /// The far end of a connection has ended it.
+    Ended {
+        conn: ConnId,
+        end: usize,
+        reason: &'static str,
+    },
+    /// An engine hears that what it closed is closed.
+    Closed {
+        device: usize,
+        life: u64,
+        conn: ConnId,
+    },
+    DialFailed {
+        device: usize,
+        life: u64,
+        dial: DialId,
+    },
+    Handshake {
+        device: usize,
+        life: u64,
+        dial: DialId,
+        other: usize,
+    },
+    Start {
+        device: usize,
+    },
+    Wake {
+        device: usize,
+    },
+    /// The others learn the address of a device.
+    Announce {
+        device: usize,
+    },
+    Look,
+}
+
+/// All of one run.
+pub(super) struct World<'a> {
+    pub(super) options: &'a Options,
+    pub(super) seed: u64,
+    pub(super) now: u64,
+    queue: BTreeMap<(u64, u64), Happening>,
+    next: u64,
+    pub(super) plan: Plan,
+    pub(super) nodes: Vec<Node>,
+    pub(super) network: Network,
+    pub(super) oracle: Oracle,
+    pub(super) trace: Trace,
+    pub(super) faults: FaultCounts,
+    pub(super) stats: Stats,
+    pub(super) workload: Box<dyn Workload>,
+    pub(super) kinds: Vec<Arc<dyn Kind>>,
+    pub(super) space: Option<SpaceId>,
+    pub(super) dice: Dice,
+    /// Steps whose connections are attempted twice.
+    pub(super) duplicating: BTreeSet<usize>,
+    pub(super) phase: Phase,
+    next_ticket: u64,
+    /// Counts what a planted bug may strike.
+    pub(super) strikes: u64,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Trouble,
+    /// The trouble is over since then.
+    Settling(u64),
+    /// Everybody said that it is in sync, at that time, after so many frames.
+    Quiet(u64, u64),
+    /// Every device has made one more commit, at that time.
+    Calm(u64),
+    Done,
+}
+
+impl<'a> World<'a> {
+    pub(super) fn new(seed: u64, options: &'a Options, workload: Box<dyn Workload>) -> Self {
+        let plan = Plan::new(seed, options);
+        let mut dice = Dice::new(seed, "devices");
+        let nodes: Vec<Node> = (0..plan.devices).map(|number| Node::new(number, &plan, &mut dice)).collect();
+        let kinds = workload.kinds();
+        let peers = nodes.iter().map(|node| (node.peer(), node.number)).collect();
+        let oracle = Oracle::new(peers, plan.rule);
+        Self {
+            options,
+            seed,
+            now: 0,
+            queue: BTreeMap::new(),
+            next: 0,
+            network: Network::new(seed, plan.delay_ms),
+            plan,
+            nodes,
+            oracle,
+            trace: Trace::new(options.full_trace),
+            faults: FaultCounts::default(),
+            stats: Stats::default(),
+            workload,
+            kinds,
+            space: None,
+            dice,
+            duplicating: BTreeSet::new(),
+            phase: Phase::Trouble,
+            next_ticket: 0,
+            strikes: 0,
+        }
+    }
+
+    /// Runs to the end.
+    pub(super) fn run(mut self) -> Outcome {
+        self.found();
+        for index in 0..self.plan.steps.len() {
+            if let Some(step) = self.plan.steps.get(index)
+                && self.options.keeps(step)
+            {
+                self.at(step.at_ms, Happening::Step(index));
+            }
+        }
+        self.at(self.plan.ends_ms, Happening::Look);
+        let mut happened = 0_u64;
+        while self.phase != Phase::Done && self.oracle.violations.is_empty() {
+            let Some(((at, _), happening)) = self.queue.pop_first() else { break };
+            self.now = at;
+            happened += 1;
+            if happened > HAPPENINGS_MAX {
+                self.oracle.violate(Rule::Bounded, self.now, 0, "the run does not end".to_owned());
+                break;
+            }
+            self.happen(happening);
+        }
+        self.outcome(happened)
+    }
+
+    fn outcome(mut self, happened: u64) -> Outcome {
+        self.faults.add(Fault::Reordered, self.network.reordered);
+        for node in &self.nodes {
+            let counts = node.disk.fault_counts();
+            self.faults.add(Fault::BatchesTorn, counts.crashes_torn);
+            self.faults.add(Fault::TailLost, u64::from(counts.batches_lost > 0));
+        }
+        self.stats.simulated_ms = self.now;
+        self.stats.happenings = happened;
+        self.stats.acknowledged = self.oracle.acknowledged;
+        let steps = self.plan.steps.iter().filter(|step| self.options.keeps(step));
+        let timeline = steps.map(|step| (step.number, step.to_string())).collect();
+        let (hash, log) = self.trace.into_parts();
+        Outcome {
+            seed: self.seed,
+            violations: self.oracle.violations,
+            hash,
+            log,
+            faults: self.faults,
+            stats: self.stats,
+            timeline,
+        }
+    }
+
+    pub(super) fn at(&mut self, at_ms: u64, happening: Happening) {
+        self.next += 1;
+        self.queue.insert((at_ms.max(self.now), self.next), happening);
+    }
+
+    pub(super) fn after(&mut self, ms: u64, happening: Happening) {
+        self.at(self.now.saturating_add(ms), happening);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        if let Some(wakes) = self.sleeper_of(&happening).and_then(|device| self.node(device)?.asleep_until) {
+            return self.at(wakes, happening);
+        }
+        match happening {
+            Happening::Step(index) => self.begin_step(index),
+            Happening::Over(index) => self.end_trouble(index),
+            Happening::Storage { device, life } => self.storage_due(device, life),
+            Happening::Timer { device, life } => self.timer_due(device, life),
+            Happening::Arrive(transit) => self.arrive(transit),
+            Happening::Silent(silence) => self.fell_silent(silence),
+            Happening::Ended { conn, end, reason } => self.far_end_ended(conn, end, reason),
+            Happening::Closed { device, life, conn } => self.closed(device, life, conn),
+            Happening::DialFailed { device, life, dial } => self.dial_failed(device, life, dial),
+            Happening::Handshake { device, life, dial, other } => self.handshake(device, life, dial, other),
+            Happening::Start { device } => self.start(device),
+            Happening::Wake { device } => self.wake(device),
+            Happening::Announce { device } => self.announce(device),
+            Happening::Look => self.look(),
+        }
+    }
+
+    /// The device that must be awake for something to happen.
+    fn sleeper_of(&self, happening: &Happening) -> Option<usize> {
+        let at_end = |conn: &ConnId, end: usize| {
+            self.network.conns.get(conn).and_then(|conn| conn.ends.get(end)).map(|end| end.device)
+        };
+        match happening {
+            Happening::Storage { device, .. }
+            | Happening::Timer { device, .. }
+            | Happening::Closed { device, .. }
+            | Happening::DialFailed { device, .. }
+            | Happening::Handshake { device, .. } => Some(*device),
+            Happening::Arrive(transit) => at_end(&transit.conn, transit.end),
+            Happening::Silent(silence) => at_end(&silence.conn, silence.end),
+            Happening::Ended { conn, end, .. } => at_end(conn, *end),
+            Happening::Step(_)
+            | Happening::Over(_)
+            | Happening::Start { .. }
+            | Happening::Wake { .. }
+            | Happening::Announce { .. }
+            | Happening::Look => None,
+        }
+    }
+
+    pub(super) fn node(&self, device: usize) -> Option<&Node> {
+        self.nodes.get(device)
+    }
+
+    pub(super) fn node_mut(&mut self, device: usize) -> Option<&mut Node> {
+        self.nodes.get_mut(device)
+    }
+
+    /// What the clocks of a device say.
+    pub(super) fn clocks(&self, device: usize) -> Now {
+        let wall = self.node(device).map_or(0, |node| node.wall_offset_ms);
+        let elapsed = i64::try_from(self.now).unwrap_or(i64::MAX);
+        Now {
+            instant: Instant::from_ms(self.now),
+            wall: Timestamp::from_unix_ms(wall.saturating_add(elapsed)),
+        }
+    }
+
+    pub(super) fn violate(&mut self, rule: Rule, device: usize, text: String) {
+        self.trace.line(self.now, format_args!("d{device} VIOLATION {rule:?}: {text}"));
+        self.oracle.violate(rule, self.now, device, text);
+    }
+
+    pub(super) fn ticket(&mut self, device: usize) -> u64 {
+        self.next_ticket += 1;
+        self.oracle.drew_ticket(device, self.next_ticket, self.now + REQUEST_DEADLINE_MS + LOOK_MS);
+        self.next_ticket
+    }
+
+    /// Looks how far the devices are, once the trouble is over.
+    fn look(&mut self) {
+        let asleep = self.network.asleep.clone();
+        self.oracle.check_tickets(self.now, &asleep);
+        match self.phase {
+            Phase::Trouble => {
+                self.end_all_trouble();
+                self.phase = Phase::Settling(self.now);
+            }
+            Phase::Settling(since) => match self.unsettled() {
+                None => {
+                    self.trace.line(self.now, format_args!("settled"));
+                    self.phase = Phase::Quiet(self.now, self.stats.frames);
+                }
+                Some(why) if self.now > since + SETTLE_MS => {
+                    self.violate(Rule::Convergent, 0, format!("not in sync after {SETTLE_MS} ms: {why}"));
+                    // What exactly differs.
+                    self.check_all();
+                }
+                Some(_) => {}
+            },
+            Phase::Quiet(since, frames) => self.look_quiet(since, frames),
+            Phase::Calm(since) => self.look_calm(since),
+            Phase::Done => {}
+        }
+        self.after(LOOK_MS, Happening::Look);
+    }
+
+    fn look_quiet(&mut self, since: u64, frames: u64) {
+        if self.now < since + QUIET_MS {
+            return;
+        }
+        if let Some(why) = self.unsettled() {
+            return self.violate(Rule::Convergent, 0, format!("in sync, and not any more: {why}"));
+        }
+        let links = self.network.conns.len() as u64 + 1;
+        let chatter = self.stats.frames.saturating_sub(frames);
+        if chatter > links * QUIET_FRAMES_MAX {
+            self.violate(Rule::Bounded, 0, format!("{chatter} frames while nothing happened"));
+        }
+        for device in 0..self.nodes.len() {
+            self.push_job(device, Job::Commit(self.calm_step(device)));
+        }
+        self.phase = Phase::Calm(self.now);
+    }
+
+    /// The step of the commit that a device makes when all trouble is over.
+    fn calm_step(&self, device: usize) -> u64 {
+        (self.plan.steps.len() + device) as u64
+    }
+
+    fn look_calm(&mut self, since: u64) {
+        if self.now < since + CALM_MS {
+            return;
+        }
+        if let Some(why) = self.unsettled() {
+            return self.violate(
+                Rule::Convergent,
+                0,
+                format!("one commit each, and not in sync any more: {why}"),
+            );
+        }
+        self.check_calm_receipts();
+        self.check_all();
+        self.phase = Phase::Done;
+    }
+
+    /// Without any trouble, every neighbour has confirmed what was made last.
+    fn check_calm_receipts(&mut self) {
+        let Some(space) = self.space else { return };
+        for device in 0..self.nodes.len() {
+            let neighbours: Vec<PeerId> =
+                self.plan.neighbours(device).into_iter().map(|other| self.peer(other)).collect();
+            let (step, at_ms) = (self.calm_step(device), self.now);
+            if let Some(up) = self.nodes.get(device).and_then(|node| node.up.as_ref()) {
+                let membership = up.replica.membership(&space);
+                let reads = |peer: &PeerId, collection: &CollectionName| {
+                    membership.as_ref().is_some_and(|all| all.may(peer, Action::Read, collection))
+                };
+                self.oracle.check_confirmed(at_ms, device, step, &space, &neighbours, &reads, &up.reader);
+            }
+        }
+    }
+
+    /// Why not everybody has synced; `None` when everybody has.
+    fn unsettled(&self) -> Option<String> {
+        for node in &self.nodes {
+            let Some(up) = &node.up else {
+                return Some(format!("device {} is not running", node.number));
+            };
+            if !node.joined {
+                return Some(format!("device {} has not joined", node.number));
+            }
+            if !up.waiting.is_empty() {
+                return Some(format!("device {} waits for its disk", node.number));
+            }
+            for other in self.plan.neighbours(node.number) {
+                let peer = self.node(other)?.peer();
+                if !self.oracle.is_in_sync(node.number, &peer) {
+                    return Some(format!("device {} is not in sync with {other}", node.number));
+                }
+            }
+        }
+        None
+    }
+
+    fn check_all(&mut self) {
+        let Some(space) = self.space else { return };
+        let clocks: Vec<Now> = (0..self.nodes.len()).map(|device| self.clocks(device)).collect();
+        let mut finals = Vec::new();
+        for (node, now) in self.nodes.iter_mut().zip(clocks) {
+            if let Some(up) = &mut node.up {
+                let (replica, reader) = (&mut up.replica, &up.reader);
+                finals.push(Final { number: node.number, now, replica, reader });
+            }
+        }
+        let workload = self.workload.as_ref();
+        self.oracle.check_settled(self.now, space, &mut finals, &self.kinds, workload);
+    }
+}

@@ -1,0 +1,272 @@
+//! The storage of a device: one queue, one job at a time, one sync for all that was written.
+
+use super::engine::half;
+use super::{Happening, World};
+use crate::exchange::{Answer, Ask, CollectionState, Packed, RequestId};
+use crate::id::{CollectionName, PeerId, Position, SpaceId};
+use crate::replica::{Intent, ReplicaError, RowChange, Told};
+use crate::sim::node::{Job, Up};
+use crate::sim::violation::Rule;
+use crate::sim::{Canary, Device, Dice};
+use crate::sync::Event;
+use std::collections::BTreeMap;
+
+/// Jobs after which a sync comes even when more wait.
+const GROUP_MAX: usize = 16;
+
+impl World<'_> {
+    /// The process of a device, while it is the same as when something was begun.
+    pub(super) fn up(&mut self, device: usize, life: u64) -> Option<&mut Up> {
+        self.node_mut(device).filter(|node| node.life == life)?.up.as_mut()
+    }
+
+    pub(super) fn push_job(&mut self, device: usize, job: Job) {
+        let Some(up) = self.node_mut(device).and_then(|node| node.up.as_mut()) else { return };
+        up.jobs.push_back(job);
+        if !up.busy {
+            self.next_job(device);
+        }
+    }
+
+    /// Plans the next job, a sync when one is due.
+    fn next_job(&mut self, device: usize) {
+        let Some(node) = self.nodes.get_mut(device) else { return };
+        let (life, slowness) = (node.life, node.slowness);
+        let Some(up) = node.up.as_mut() else { return };
+        if up.dirty && (up.jobs.is_empty() || up.since_sync >= GROUP_MAX) {
+            up.jobs.push_front(Job::Sync);
+            up.dirty = false;
+            up.since_sync = 0;
+        }
+        let takes = match up.jobs.front() {
+            None => {
+                up.busy = false;
+                return;
+            }
+            Some(Job::Sync) => node.dice.between(1..=30),
+            Some(Job::Ask(..) | Job::Commit(_)) => node.dice.between(0..=2),
+        };
+        up.busy = true;
+        self.after(takes * slowness, Happening::Storage { device, life });
+    }
+
+    pub(super) fn storage_due(&mut self, device: usize, life: u64) {
+        let Some(up) = self.up(device, life) else { return };
+        let Some(job) = up.jobs.pop_front() else { return };
+        up.since_sync += 1;
+        self.stats.jobs += 1;
+        match job {
+            Job::Ask(request, ask) => self.answer(device, request, ask),
+            Job::Commit(step) => self.commit(device, step),
+            Job::Sync => self.sync(device),
+        }
+        if self.up(device, life).is_some() {
+            self.next_job(device);
+        }
+    }
+
+    fn answer(&mut self, device: usize, request: RequestId, ask: Ask) {
+        let now = self.clocks(device);
+        let told = matches!(ask, Ask::State { .. }) && self.options.canary != Some(Canary::StateUnsynced);
+        if told {
+            self.sync(device);
+        }
+        if let Ask::Acked { space: _, peer, vectors } = &ask {
+            self.oracle.receipt(self.now, device, peer, vectors);
+        }
+        let writes = matches!(ask, Ask::Receive { .. } | Ask::Learn { .. } | Ask::Adopt { .. });
+        let (ask, instead) = self.plant(device, ask);
+        let Some(up) = self.node_mut(device).and_then(|node| node.up.as_mut()) else { return };
+        up.dirty |= writes;
+        let mut answer = up.replica.answer(now, ask);
+        if let (Answer::Learned(_), Some(count)) = (&answer, instead) {
+            answer = Answer::Learned(count);
+        }
+        if let Answer::Commits { commits, .. } = &mut answer
+            && self.options.canary == Some(Canary::FeedOmits)
+        {
+            commits.retain(|packed| packed.key.parts.iter().all(|(_, oseq)| oseq.0 % 4 != 0));
+        }
+        self.forward(device, None);
+        let failed = if let Answer::Failed(reason) = &answer { Some(reason.clone()) } else { None };
+        if let Some(reason) = &failed {
+            self.trace.line(self.now, format_args!("d{device} a question failed: {reason}"));
+        }
+        self.tell(device, Event::Answer { request, answer });
+        if let Some(reason) = failed {
+            self.store_error(device, &reason);
+        }
+    }
+
+    /// Planted bugs of the storage: changes the question, or the answer to it.
+    fn plant(&mut self, device: usize, ask: Ask) -> (Ask, Option<usize>) {
+        match (self.options.canary, ask) {
+            (Some(Canary::SwallowCommits), Ask::Receive { space, from, mut commits }) => {
+                commits.retain(|_| !self.strikes_now(Canary::SwallowCommits, 6));
+                (Ask::Receive { space, from, commits }, None)
+            }
+            (Some(Canary::HalfCommits), Ask::Receive { space, from, commits }) => {
+                let halved = commits.into_iter().map(|bytes| half(space, &bytes).unwrap_or(bytes));
+                (Ask::Receive { space, from, commits: halved.collect() }, None)
+            }
+            (Some(Canary::LoseStatements), Ask::Learn { space, from, statements }) => {
+                let count = statements.len();
+                (Ask::Learn { space, from, statements: Vec::new() }, Some(count))
+            }
+            (Some(Canary::FeedUnblinded), Ask::Feed { space, have, bytes_max, .. }) => {
+                let to = self.node(0).map_or(PeerId::new([0; 32]), super::Node::peer);
+                (Ask::Feed { space, to, have, bytes_max }, None)
+            }
+            (Some(Canary::WrongReceipts), Ask::Acked { space, peer, vectors }) => {
+                let others = self.nodes.iter().filter(|node| node.number != device && node.peer() != peer);
+                let other = others.map(super::Node::peer).next();
+                (Ask::Acked { space, peer: other.unwrap_or(peer), vectors }, None)
+            }
+            (_, ask) => (ask, None),
+        }
+    }
+
+    /// The app on a device does something.
+    fn commit(&mut self, device: usize, step: u64) {
+        let Some(space) = self.space else { return };
+        let now = self.clocks(device);
+        let mut dice = Dice::new(self.seed, &format!("step {step}"));
+        let Some(up) = self.nodes.get_mut(device).and_then(|node| node.up.as_mut()) else { return };
+        let view = Device::new(device, space, &up.reader);
+        let tx = match self.workload.act(&view, step, &mut dice) {
+            Ok(tx) => tx,
+            Err(error) => return self.store_error(device, &error.reason),
+        };
+        if tx.writes.is_empty() {
+            return;
+        }
+        self.trace.line(self.now, format_args!("d{device} step {step}: {tx:?}"));
+        if self.options.canary == Some(Canary::ForgetDeletes)
+            && tx.writes.iter().any(|write| write.intent == Intent::Delete)
+        {
+            self.oracle.pretended.insert(step);
+            return;
+        }
+        match up.replica.commit(now, space, tx.writes) {
+            Ok(committed) => {
+                if committed.key.is_some() {
+                    up.dirty = true;
+                    up.waiting.push((committed.position, step));
+                }
+                self.stats.commits += 1;
+                self.forward(device, Some(step));
+            }
+            Err(ReplicaError::Store(error)) => {
+                self.workload.refused(step, &error.to_string());
+                self.store_error(device, &error.to_string());
+            }
+            Err(error) => {
+                self.trace.line(self.now, format_args!("d{device} step {step} is refused: {error}"));
+                self.stats.refused += 1;
+                self.workload.refused(step, &error.to_string());
+            }
+        }
+    }
+
+    /// Makes durable what was written, tells the engine, and acknowledges to the app.
+    pub(super) fn sync(&mut self, device: usize) {
+        if self.options.canary == Some(Canary::AckBeforeSync) {
+            return self.tell(device, Event::Durable { upto: Position(u64::MAX) });
+        }
+        let Some(up) = self.nodes.get_mut(device).and_then(|node| node.up.as_mut()) else { return };
+        let upto = match up.replica.sync() {
+            Ok(upto) => upto,
+            Err(error) => return self.store_error(device, &error.to_string()),
+        };
+        let collections = self.collections(device);
+        self.oracle.synced(device, &collections);
+        let Some(up) = self.nodes.get_mut(device).and_then(|node| node.up.as_mut()) else { return };
+        let (done, waiting) = std::mem::take(&mut up.waiting).into_iter().partition(|(at, _)| *at <= upto);
+        up.waiting = waiting;
+        let done: Vec<(Position, u64)> = done;
+        for (_, step) in done {
+            self.trace.line(self.now, format_args!("d{device} step {step} is synced"));
+            self.oracle.acknowledged(self.now, device, step);
+        }
+        self.forward(device, None);
+        if self.options.canary != Some(Canary::DropDurable) {
+            self.tell(device, Event::Durable { upto });
+        }
+    }
+
+    /// The collections of a device as they are written.
+    pub(super) fn collections(&mut self, device: usize) -> BTreeMap<CollectionName, CollectionState> {
+        let now = self.clocks(device);
+        let Some(space) = self.space else { return BTreeMap::new() };
+        let up = self.nodes.get_mut(device).and_then(|node| node.up.as_mut());
+        match up.map(|up| up.replica.answer(now, Ask::State { space })) {
+            Some(Answer::State(Some(state))) => state.collections,
+            Some(_) | None => BTreeMap::new(),
+        }
+    }
+
+    /// Passes on what the replica has to tell; `step` made the commits that are its own.
+    pub(super) fn forward(&mut self, device: usize, step: Option<u64>) {
+        let Some(up) = self.node_mut(device).and_then(|node| node.up.as_mut()) else { return };
+        for told in up.replica.drain() {
+            match told {
+                Told::Stored { space, from, stored } => {
+                    self.stored(device, space, from, &stored.commit, step);
+                    self.tell(device, Event::Stored { space, from, stored });
+                }
+                Told::SpaceChanged(state) => self.tell(device, Event::SpaceChanged(state)),
+                Told::Changed { position, entities, .. } => self.changed(device, position, &entities),
+                Told::Conflict { .. } => self.stats.conflicts += 1,
+            }
+        }
+    }
+
+    fn stored(
+        &mut self,
+        device: usize,
+        space: SpaceId,
+        from: Option<PeerId>,
+        packed: &Packed,
+        step: Option<u64>,
+    ) {
+        self.oracle.stored(self.now, device, space, packed);
+        if let (None, Some(step)) = (from, step) {
+            return self.oracle.made(step, device, space, packed);
+        }
+        let Some(up) = self.nodes.get(device).and_then(|node| node.up.as_ref()) else { return };
+        let (membership, me) = (up.replica.membership(&space), up.replica.peer());
+        let readable = |collection: &CollectionName| {
+            membership.as_ref().is_none_or(|all| all.may(&me, crate::access::Action::Read, collection))
+        };
+        self.oracle.check_arrived(self.now, device, &space, &packed.key, &readable, &up.reader);
+    }
+
+    fn changed(
+        &mut self,
+        device: usize,
+        position: Position,
+        entities: &[(CollectionName, crate::id::EntityId, RowChange)],
+    ) {
+        self.trace.line(self.now, format_args!("d{device} {position:?} {entities:?}"));
+        self.oracle.changed(self.now, device, position, entities);
+        if self.strikes_now(Canary::TellTwice, 5) {
+            self.oracle.changed(self.now, device, position, entities);
+        }
+    }
+
+    /// The store of a device failed: that is right when it was made to, and only then.
+    pub(super) fn store_error(&mut self, device: usize, reason: &str) {
+        self.trace.line(self.now, format_args!("d{device} store: {reason}"));
+        let Some(node) = self.node(device) else { return };
+        let (damaged, troubled, crashes) = (node.damaged, node.troubled, node.crashes);
+        if node.up.is_none() {
+            return;
+        }
+        match (damaged, troubled, crashes) {
+            (true, ..) => self.replace_damaged(device),
+            (_, true, true) => self.crash(device),
+            (_, true, false) => self.kill(device),
+            (false, false, _) => self.violate(Rule::Store, device, reason.to_owned()),
+        }
+    }
+}

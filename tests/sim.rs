@@ -1,0 +1,97 @@
+//! The simulator holds its promises, and catches those who break them.
+
+use std::collections::BTreeSet;
+
+use driftless::sim::{self, Canary, Notes, Options, Outcome, Report, Workload};
+
+fn workload() -> Box<dyn Workload> {
+    Box::new(Notes::new())
+}
+
+fn run(seed: u64, options: &Options) -> Outcome {
+    sim::run(seed, options, workload())
+}
+
+/// Small enough for every landing; `simulate --seconds` is for the long runs.
+const SEEDS: u64 = 40;
+/// Seeds in which a planted bug must show.
+const CANARY_SEEDS: u64 = 60;
+
+#[test]
+fn no_promise_is_broken_in_all_this_trouble() {
+    let report = sim::run_seeds(0..SEEDS, &Options::default(), &workload);
+
+    println!("{report}");
+    assert!(report.failures.is_empty(), "{report}");
+    assert_eq!(report.faults.missing(), []);
+}
+
+#[test]
+fn a_seed_gives_the_same_run_in_this_process_and_in_another() {
+    let hash =
+        |outcome: &Outcome| -> String { outcome.hash.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let first = run(3, &Options::default());
+
+    if std::env::var_os("DRIFTLESS_SIM_CHILD").is_some() {
+        println!("hash {}", hash(&first));
+        return;
+    }
+    let again = run(3, &Options::default());
+    let child = std::process::Command::new(std::env::current_exe().expect("a test has a path"))
+        .args(["--exact", "--nocapture", "a_seed_gives_the_same_run_in_this_process_and_in_another"])
+        .env("DRIFTLESS_SIM_CHILD", "1")
+        .output()
+        .expect("this very program runs");
+
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert_eq!(hash(&first), hash(&again));
+    assert_ne!(first.hash, run(4, &Options::default()).hash);
+    assert!(said.contains(&format!("hash {}", hash(&first))), "{said}");
+}
+
+#[test]
+fn every_planted_bug_is_caught() {
+    let mut escaped = Vec::new();
+    for canary in Canary::ALL {
+        let options = Options { canary: Some(canary), ..Options::default() };
+        let caught = (0..CANARY_SEEDS).find_map(|seed| {
+            let outcome = run(seed, &options);
+            outcome.violations.first().map(|violation| (seed, violation.clone()))
+        });
+        match caught {
+            Some((seed, violation)) => println!("{canary:?}: caught after {} seeds, {violation}", seed + 1),
+            None => escaped.push(canary),
+        }
+    }
+
+    assert_eq!(escaped, []);
+}
+
+#[test]
+fn a_failing_run_becomes_small_and_still_fails() {
+    let options = Options { canary: Some(Canary::ForgetDeletes), ..Options::default() };
+    let failing =
+        (0..CANARY_SEEDS).map(|seed| run(seed, &options)).find(|outcome| !outcome.violations.is_empty());
+    let failing = failing.expect("the planted bug is caught");
+    let (seed, steps, rule) = (failing.seed, failing.timeline.len(), failing.violations[0].rule);
+
+    let failure = sim::shrink(failing, &options, &workload);
+    let replayed = run(seed, &Options { keep: Some(failure.keep.clone()), ..options });
+
+    assert!(failure.outcome.timeline.len() < steps / 2, "{failure}");
+    assert_eq!(replayed.violations.first().map(|violation| violation.rule), Some(rule));
+    assert!(failure.replay().contains(&format!("--seed {seed} --keep ")));
+}
+
+#[test]
+fn reports_add_up() {
+    let options = Options { duration_ms: 20_000, commits: 10, faults: 0, ..Options::default() };
+    let mut both = sim::run_seeds(0..1, &options, &workload);
+    both.merge(sim::run_seeds(1..2, &options, &workload));
+
+    let at_once: Report = sim::run_seeds(0..2, &options, &workload);
+
+    assert_eq!((both.seeds, both.stats), (at_once.seeds, at_once.stats));
+    assert_eq!(both.faults, at_once.faults);
+    assert_eq!(BTreeSet::from([both.to_string()]), BTreeSet::from([at_once.to_string()]));
+}
