@@ -53,6 +53,9 @@ mod codec;
 pub mod doc;
 mod driver;
 mod exchange;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod id;
 pub mod identity;
 pub mod limits;

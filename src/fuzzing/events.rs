@@ -1,0 +1,433 @@
+//! Two engines that share a space, driven by bytes: what happens to them, in which order, and what their
+//! database answers. One plays by the rules; the frames between them are delivered, changed, lost or made up.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::exchange::{Answer, Apart, Ask, CollectionState, CommitKey, EntityClock, Packed, RequestId};
+use crate::exchange::{SpaceState, Stored};
+use crate::id::{
+    ActorId, Cell, CollectionName, EntityId, Incarnation, Origin, Oseq, PeerId, Position, Symbol,
+};
+use crate::limits::FRAME_BYTES_MAX;
+use crate::metrics::Metrics;
+use crate::sync::{Action, Command, ConnId, DialId, Engine, Event, Options, Side};
+use crate::time::{Instant, Now, Timestamp};
+
+use super::{device, shared};
+
+/// Most actions that one event may cause: an opening of every space and a batch for each, with room.
+const ACTIONS_MAX: usize = 10_000;
+/// Most steps of one run.
+const STEPS_MAX: usize = 2_000;
+
+/// Runs two engines over what the bytes tell. True when they came to compare fingerprints.
+pub fn events(bytes: &[u8]) -> bool {
+    let mut duo = Duo::new(Script { rest: bytes });
+    for _ in 0..STEPS_MAX {
+        if !duo.step() {
+            break;
+        }
+    }
+    duo.settle();
+    duo.nodes.iter().any(|node| node.in_sync)
+}
+
+/// Runs two engines over a script, and returns the frames that they sent.
+pub(super) fn frames(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut duo = Duo::new(Script { rest: bytes });
+    while duo.step() {}
+    duo.settle();
+    duo.sent
+}
+
+/// The bytes that decide, read to their end.
+#[derive(Debug)]
+struct Script<'a> {
+    rest: &'a [u8],
+}
+
+impl Script<'_> {
+    fn next(&mut self) -> Option<u8> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*first)
+    }
+
+    /// The next byte, or 0 at the end.
+    fn byte(&mut self) -> u8 {
+        self.next().unwrap_or(0)
+    }
+
+    fn take(&mut self, most: usize) -> Vec<u8> {
+        let (taken, rest) = self.rest.split_at(most.min(self.rest.len()));
+        self.rest = rest;
+        taken.to_vec()
+    }
+}
+
+#[derive(Debug)]
+struct Node {
+    engine: Engine,
+    peer: PeerId,
+    /// Frames on their way to this node.
+    inbox: VecDeque<(ConnId, Vec<u8>)>,
+    asked: VecDeque<(RequestId, Ask)>,
+    open: BTreeSet<ConnId>,
+    dials: VecDeque<DialId>,
+    /// Fingerprints were found equal at some time.
+    in_sync: bool,
+    position: u64,
+}
+
+#[derive(Debug)]
+struct Duo<'a> {
+    script: Script<'a>,
+    now: Now,
+    nodes: [Node; 2],
+    conns: u64,
+    sent: Vec<Vec<u8>>,
+}
+
+impl<'a> Duo<'a> {
+    fn new(script: Script<'a>) -> Self {
+        let now = Now { instant: Instant::from_ms(0), wall: Timestamp::from_unix_ms(0) };
+        let nodes = [1, 2].map(Node::new);
+        let mut duo = Self { script, now, nodes, conns: 0, sent: Vec::new() };
+        for index in 0..2 {
+            duo.handle(index, Event::SpaceChanged(state(0)));
+        }
+        duo
+    }
+
+    /// Takes one step of the script. False at its end.
+    fn step(&mut self) -> bool {
+        let Some(choice) = self.script.next() else {
+            return false;
+        };
+        let index = usize::from(choice >> 7);
+        match choice & 0x0f {
+            0 => self.connect(),
+            1 | 2 => self.deliver(index, Keep::Whole),
+            3 => self.deliver(index, Keep::Changed),
+            4 => self.deliver(index, Keep::Lost),
+            5 => self.deliver(index, Keep::Twice),
+            6 => self.made_up(index),
+            7 | 8 => self.answer(index, Kindness::Fitting),
+            9 => self.answer(index, Kindness::Any),
+            10 => self.pass_time(),
+            11 => self.stored(index),
+            12 => self.disconnect(),
+            13 => self.command(index),
+            14 => self.space_changed(index),
+            _ => self.durable(index),
+        }
+        true
+    }
+
+    /// Delivers everything and answers everything, with the time that it takes.
+    fn settle(&mut self) {
+        for _ in 0..STEPS_MAX {
+            for index in 0..2 {
+                self.deliver(index, Keep::Whole);
+                self.answer(index, Kindness::Fitting);
+            }
+            if self.nodes.iter().all(|node| node.inbox.is_empty() && node.asked.is_empty()) {
+                return;
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        self.conns += 1;
+        let conn = ConnId(self.conns);
+        let exporter = [self.script.byte() & 1; 32];
+        for (index, side) in [(0, Side::Dialer), (1, Side::Acceptor)] {
+            let Some(peer) = self.nodes.get(1 - index).map(|node| node.peer) else { continue };
+            let Some(node) = self.nodes.get_mut(index) else { continue };
+            node.open.insert(conn);
+            let dial = node.dials.pop_front();
+            self.handle(index, Event::Connected { conn, peer, side, dial, exporter });
+        }
+    }
+
+    fn deliver(&mut self, index: usize, keep: Keep) {
+        let Some(node) = self.nodes.get_mut(index) else { return };
+        let Some((conn, mut bytes)) = node.inbox.pop_front() else { return };
+        match keep {
+            Keep::Lost => return,
+            Keep::Whole => {}
+            Keep::Twice => self.handle(index, Event::Frame { conn, bytes: bytes.clone() }),
+            Keep::Changed => {
+                let at = usize::from(self.script.byte()) % bytes.len().max(1);
+                let change = self.script.byte();
+                bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= change);
+            }
+        }
+        self.handle(index, Event::Frame { conn, bytes });
+    }
+
+    fn made_up(&mut self, index: usize) {
+        let conn = ConnId(u64::from(self.script.byte()) % (self.conns + 1));
+        let length = usize::from(self.script.byte());
+        let bytes = self.script.take(length);
+        self.handle(index, Event::Frame { conn, bytes });
+    }
+
+    fn answer(&mut self, index: usize, kindness: Kindness) {
+        let Some(node) = self.nodes.get_mut(index) else { return };
+        let Some((request, ask)) = node.asked.pop_front() else { return };
+        let position = Position(node.position);
+        let answer = match kindness {
+            Kindness::Fitting => fitting(&mut self.script, &ask, position),
+            Kindness::Any => any(&mut self.script, position),
+        };
+        self.handle(index, Event::Answer { request, answer });
+    }
+
+    fn pass_time(&mut self) {
+        let ms = u64::from(self.script.byte()) * 97;
+        self.now.instant = self.now.instant.plus_ms(ms);
+        for index in 0..2 {
+            let Some(node) = self.nodes.get_mut(index) else { continue };
+            node.engine.handle_timeout(self.now);
+            self.drain(index);
+        }
+    }
+
+    fn stored(&mut self, index: usize) {
+        let oseq = self.script.byte();
+        let Some(peer) = self.nodes.get(1 - index).map(|node| node.peer) else { return };
+        let from = (oseq & 1 == 1).then_some(peer);
+        let Some(node) = self.nodes.get_mut(index) else { return };
+        node.position += 1;
+        let stored = Stored { position: Position(node.position), commit: packed(&mut self.script) };
+        self.handle(index, Event::Stored { space: shared().space(), from, stored });
+    }
+
+    fn durable(&mut self, index: usize) {
+        let Some(node) = self.nodes.get(index) else { return };
+        self.handle(index, Event::Durable { upto: Position(node.position) });
+    }
+
+    fn disconnect(&mut self) {
+        let conn = ConnId(u64::from(self.script.byte()) % (self.conns + 1));
+        for index in 0..2 {
+            self.lose(index, conn);
+        }
+    }
+
+    /// A connection ends once.
+    fn lose(&mut self, index: usize, conn: ConnId) {
+        let Some(node) = self.nodes.get_mut(index) else { return };
+        if node.open.remove(&conn) {
+            node.inbox.retain(|(other, _)| *other != conn);
+            self.handle(index, Event::Disconnected { conn, reason: "cut".to_owned() });
+        }
+    }
+
+    fn command(&mut self, index: usize) {
+        let Some(peer) = self.nodes.get(1 - index).map(|node| node.peer) else { return };
+        let choice = self.script.byte();
+        let command = match choice % 6 {
+            0 => Command::AddPeer { peer, addresses: vec!["here".to_owned()] },
+            1 => Command::RemovePeer { peer },
+            2 => Command::SyncNow { space: None, ticket: u64::from(choice) },
+            3 => Command::Wake,
+            4 => Command::Pause,
+            _ => Command::Resume,
+        };
+        self.handle(index, Event::Command(command));
+    }
+
+    fn space_changed(&mut self, index: usize) {
+        let choice = self.script.byte();
+        self.handle(index, Event::SpaceChanged(state(choice)));
+    }
+
+    fn handle(&mut self, index: usize, event: Event) {
+        let Some(node) = self.nodes.get_mut(index) else { return };
+        node.engine.handle(self.now, event);
+        self.drain(index);
+    }
+
+    fn drain(&mut self, index: usize) {
+        let mut closed = Vec::new();
+        for count in 0.. {
+            assert!(count < ACTIONS_MAX, "one event has a bounded number of actions");
+            let Some(action) = self.nodes.get_mut(index).and_then(|node| node.engine.poll_action()) else {
+                break;
+            };
+            closed.extend(self.act(index, action));
+        }
+        for conn in closed {
+            self.lose(index, conn);
+            self.lose(1 - index, conn);
+        }
+    }
+
+    /// Does what the engine wants; returns the connection that it closes.
+    fn act(&mut self, index: usize, action: Action) -> Option<ConnId> {
+        match action {
+            Action::Send { conn, frame, .. } => {
+                assert!(frame.len() <= FRAME_BYTES_MAX + 16, "a frame keeps its limit");
+                let there = self.nodes.get_mut(1 - index)?;
+                if there.open.contains(&conn) {
+                    self.sent.push(frame.clone());
+                    there.inbox.push_back((conn, frame));
+                }
+                None
+            }
+            Action::Ask { request, ask } => {
+                self.nodes.get_mut(index)?.asked.push_back((request, ask));
+                None
+            }
+            Action::Dial { dial, .. } => {
+                self.nodes.get_mut(index)?.dials.push_back(dial);
+                None
+            }
+            Action::Close { conn, .. } => Some(conn),
+            Action::Notify(crate::sync::Notice::InSync { in_sync, .. }) => {
+                self.nodes.get_mut(index)?.in_sync |= in_sync;
+                None
+            }
+            Action::Notify(_) | Action::Greeted { .. } => None,
+        }
+    }
+}
+
+impl Node {
+    fn new(number: u8) -> Self {
+        let peer = device(number).peer();
+        Self {
+            engine: Engine::new(peer, Options::default(), Arc::new(Metrics::default())),
+            peer,
+            inbox: VecDeque::new(),
+            asked: VecDeque::new(),
+            open: BTreeSet::new(),
+            dials: VecDeque::new(),
+            in_sync: false,
+            position: 0,
+        }
+    }
+}
+
+/// What becomes of a frame on its way.
+#[derive(Clone, Copy, Debug)]
+enum Keep {
+    Whole,
+    Changed,
+    Lost,
+    Twice,
+}
+
+/// How an answer relates to its question.
+#[derive(Clone, Copy, Debug)]
+enum Kindness {
+    Fitting,
+    Any,
+}
+
+/// An answer of the right type, with content that the script decides.
+fn fitting(script: &mut Script<'_>, ask: &Ask, position: Position) -> Answer {
+    let kind = match ask {
+        Ask::State { .. } => 0,
+        Ask::Receive { .. } => 1,
+        Ask::Feed { .. } | Ask::Lacking { .. } => 2,
+        Ask::Heads { .. } => 3,
+        Ask::Clocks { .. } => 4,
+        Ask::StatementShorts { .. } => 5,
+        Ask::Statements { .. } => 6,
+        Ask::Learn { .. } => 7,
+        Ask::Redeem { .. } => 8,
+        Ask::Acked { .. } | Ask::Joined { .. } | Ask::Adopt { .. } => 9,
+        Ask::Sketch { .. } => 10,
+        Ask::Compare { .. } => 11,
+        Ask::Resolve { .. } => 12,
+    };
+    answer(kind, script, position)
+}
+
+fn any(script: &mut Script<'_>, position: Position) -> Answer {
+    let kind = script.byte() % 15;
+    answer(kind, script, position)
+}
+
+fn answer(kind: u8, script: &mut Script<'_>, position: Position) -> Answer {
+    let choice = script.byte();
+    let few = usize::from(choice % 3);
+    match kind {
+        0 => Answer::State((choice != 0xff).then(|| state(choice))),
+        1 => Answer::Received {
+            applied: few,
+            duplicate: 0,
+            held: Vec::new(),
+            refused: usize::from(choice / 100),
+            reason: None,
+            position,
+        },
+        2 => {
+            Answer::Commits { commits: (0..few).map(|_| packed(script)).collect(), complete: choice & 4 == 0 }
+        }
+        3 => Answer::Heads {
+            entries: (0..few).map(|n| (entity(n as u8), [choice; 8])).collect(),
+            complete: choice & 4 == 0,
+        },
+        4 => Answer::Clocks((0..few).map(|n| clock(n as u8, choice)).collect()),
+        5 => Answer::StatementShorts((0..few).map(|n| [n as u8; 8]).collect()),
+        6 => Answer::Statements((0..few).map(|_| script.take(40)).collect()),
+        7 => Answer::Learned(few),
+        8 => Answer::Redeemed(script.take(20)),
+        9 => Answer::Done,
+        10 => Answer::Sketch((0..few).map(|n| cell(n as u8, choice)).collect()),
+        11 | 12 => Answer::Apart(Apart {
+            ours: (0..few).map(|n| (collection(n as u8), vec![clock(n as u8, choice)])).collect(),
+            theirs: (0..few).map(|n| Symbol(n as u64)).collect(),
+        }),
+        13 => Answer::TooFewCells,
+        _ => Answer::Failed("told to".to_owned()),
+    }
+}
+
+/// The shared space; what it holds depends on the choice, and 0 is nothing.
+fn state(choice: u8) -> SpaceState {
+    let log = shared();
+    let mut collections = std::collections::BTreeMap::new();
+    for number in 0..choice % 4 {
+        let mut held = CollectionState::default();
+        let heads = [crate::id::ChangeHash::new([choice; 32])];
+        held.root.add(crate::id::Fingerprint::of_entity(&log.space(), &entity(number), &heads));
+        for oseq in 1..=u64::from(choice % 5) {
+            held.vector.insert(origin(number), Oseq(oseq)).expect("a few fit");
+        }
+        collections.insert(collection(number), held);
+    }
+    SpaceState { space: log.space(), membership: log.membership(), log: log.digest(), collections }
+}
+
+fn packed(script: &mut Script<'_>) -> Packed {
+    let choice = script.byte();
+    let parts = vec![(collection(choice % 4), Oseq(u64::from(choice / 4) + 1))];
+    let key = CommitKey { origin: origin(choice % 3), parts };
+    Packed { key, bytes: script.take(usize::from(choice)).into() }
+}
+
+fn clock(number: u8, choice: u8) -> EntityClock {
+    EntityClock { entity: entity(number), clock: vec![(ActorId::new([number; 16]), u64::from(choice))] }
+}
+
+fn cell(number: u8, choice: u8) -> Cell {
+    Cell { sum: u64::from(number), check: u32::from(choice), count: 1 }
+}
+
+fn collection(number: u8) -> CollectionName {
+    CollectionName::new(&format!("c{number}")).expect("the name is one")
+}
+
+fn entity(number: u8) -> EntityId {
+    EntityId::new([number; 16])
+}
+
+fn origin(number: u8) -> Origin {
+    Origin { peer: device(1 + number % 2).peer(), incarnation: Incarnation(u64::from(number)) }
+}
