@@ -1,0 +1,78 @@
+//! The program, as a person runs it.
+
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+
+use crate::common::{bounded, temp};
+
+fn driftless(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_driftless"));
+    command.args(words).env("DRIFTLESS_LISTEN", "127.0.0.1:0").env("USER", "ana").env("HOSTNAME", "desk");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+async fn run(words: &[&str]) -> (Option<i32>, String, String) {
+    let output = bounded(driftless(words).output()).await.expect("the program is built");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn the_demonstration_ends_with_three_equal_devices() {
+    let (code, out, err) = run(&[]).await;
+
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert!(out.ends_with("All three hold the same.\n"), "{out}");
+    assert!(out.contains("is not allowed"), "{out}");
+    assert!(out.contains("waiting for parts  Cleo"), "{out}");
+}
+
+#[tokio::test]
+async fn wrong_words_get_the_help_and_an_exit_code() {
+    let (code, out, err) = run(&["fly"]).await;
+
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(err.starts_with("there is no command \"fly\""), "{err}");
+    assert!(err.contains("Usage: driftless"), "{err}");
+    let (code, out, _) = run(&["--help"]).await;
+    assert_eq!(code, Some(0));
+    assert!(out.contains("Usage: driftless"), "{out}");
+}
+
+#[tokio::test]
+async fn a_directory_without_a_node_is_left_alone() {
+    let dir = temp();
+
+    let (code, _, err) = run(&["status", &dir.path().to_string_lossy()]).await;
+
+    assert_eq!(code, Some(1));
+    assert!(err.ends_with("holds no node\n"), "{err}");
+    assert_eq!(std::fs::read_dir(dir.path()).expect("there").count(), 0);
+}
+
+#[tokio::test]
+async fn two_directories_are_founded_and_joined_from_the_command_line() {
+    let dir = temp();
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    let (a, b) = (a.to_string_lossy(), b.to_string_lossy());
+    let (code, out, err) = run(&["init", &a, "Corner Repairs"]).await;
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.starts_with("Corner Repairs  "), "{out}");
+
+    let mut inviting = driftless(&["invite", &a, "writer"]).spawn().expect("the program is built");
+    let mut lines = BufReader::new(inviting.stdout.take().expect("piped")).lines();
+    let invite = bounded(lines.next_line()).await.expect("readable").expect("an invite");
+    let (code, out, err) = run(&["join", &b, &invite]).await;
+    assert_eq!(code, Some(0), "{out}{err}");
+    let joined = bounded(lines.next_line()).await.expect("readable").expect("the outcome");
+    assert_eq!(joined, "ana joined");
+    assert!(bounded(inviting.wait()).await.expect("ends").success());
+
+    let (code, status, err) = run(&["status", &b]).await;
+    assert_eq!(code, Some(0), "{err}");
+    assert!(status.contains("space   Corner Repairs"), "{status}");
+    assert!(status.contains("owner") && status.contains("writer"), "{status}");
+}
