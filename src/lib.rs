@@ -59,6 +59,7 @@ pub mod fuzzing;
 pub mod id;
 pub mod identity;
 pub mod limits;
+pub mod manual;
 pub mod metrics;
 mod net;
 mod replica;
