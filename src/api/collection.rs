@@ -389,6 +389,52 @@ impl<T: Entity> Collection<T> {
         Ok(conflicts.map(|conflict| named(conflict, &space, &id, &membership, &origins)).collect())
     }
 
+    /// Returns an entity together with its fields that have concurrent values, both of the same moment; `None`
+    /// when it is unknown or deleted. [`Collection::get`] and [`Collection::conflicts`] apart may have another
+    /// commit between them.
+    ///
+    /// Waits for the commit that is being written, and loads the document when it is not in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::get`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/shop.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (_dir, node, _space, tickets, id) = shop().await?;
+    /// let (ticket, conflicts) = tickets.get_with_conflicts(id).await?.expect("just made");
+    /// assert_eq!(ticket.title, "wheel");
+    /// assert!(conflicts.is_empty(), "nobody else changed it");
+    /// # node.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get_with_conflicts(&self, id: EntityId) -> Result<Option<(T, Vec<FieldConflict>)>, Error> {
+        let (space, name) = (self.space.id(), self.name().clone());
+        self.reader().await?;
+        let call = self.space.node.driver.call(Until::Read, move |turn| {
+            let reader = turn.replica.reader();
+            let row = reader.row(&space, &name, &id)?;
+            let conflicts = reader.conflicts(&space, &name, &id)?;
+            let origins =
+                if conflicts.is_empty() { Vec::new() } else { origins(turn.replica, turn.now, space, &name) };
+            Ok((row, conflicts, origins))
+        });
+        let (row, conflicts, origins) = call.await?;
+        let Some(row) = row else { return Ok(None) };
+        let membership = self.space.membership();
+        let named = |conflict| named(conflict, &space, &id, &membership, &origins);
+        Ok(Some((row_value(&row)?, conflicts.into_iter().map(named).collect())))
+    }
+
     /// Returns where the newest change that this device made to an entity is stored.
     ///
     /// # Errors

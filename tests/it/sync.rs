@@ -33,6 +33,8 @@ async fn offline_edits_on_both_sides_converge_and_nothing_is_lost() {
     let conflicts = pair.tickets_a.conflicts(id).await.expect("read");
     assert_eq!(conflicts.len(), 1);
     assert_eq!(conflicts[0].field(), "status");
+    let at_once = pair.tickets_a.get_with_conflicts(id).await.expect("read");
+    assert_eq!(at_once, Some((on_a.clone(), conflicts.clone())));
     let shown = Value::Text(on_a.status.clone());
     assert_eq!(conflicts[0].values[0].value, shown);
     let mut authors: Vec<(Value, String)> = conflicts[0]
