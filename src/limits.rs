@@ -114,7 +114,7 @@ pub const INBOX_BYTES_MAX: usize =
     LIVE_UNACKED_BYTES_MAX + BATCHES_UNDER_WAY_MAX * 2 * BATCH_BYTES + 4 * FRAME_BYTES_MAX;
 /// Requests to join that are under way: those that this node has made, and those that are made to it.
 pub const JOINS_MAX: usize = 16;
-/// Most rounds of repair in one sync before the space is reported as not converging.
+/// Most comparisons without agreement in a row; after them the two sides rest until the next regular one.
 pub const REPAIR_ROUNDS_MAX: u32 = 16;
 /// Most connections that have not yet shown a hello.
 pub const CONNECTIONS_UNGREETED_MAX: usize = 64;
