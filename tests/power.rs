@@ -5,24 +5,18 @@
 //! cuts lose data without the store's way of syncing is shown beside the store.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use driftless::{Deserialize, Entity, EntityId, Hydrate, Node, Reconcile, Serialize};
+use image::Image;
 
-const SHUTDOWN_SOURCE: &str = r#"
-#include <fcntl.h>
-#include <stdint.h>
-#include <sys/ioctl.h>
-int main(int count, char **arguments) {
-    uint32_t without_log_flush = 2;
-    int directory = count == 2 ? open(arguments[1], O_RDONLY) : -1;
-    return directory < 0 || ioctl(directory, _IOR('X', 125, uint32_t), &without_log_flush) != 0;
-}
-"#;
+#[path = "disk/image.rs"]
+#[allow(dead_code, reason = "other tests fill the disk")]
+mod image;
 
 #[derive(Clone, Debug, PartialEq, Reconcile, Hydrate, Serialize, Deserialize)]
 struct Half {
@@ -36,13 +30,13 @@ impl Entity for Half {
 
 #[tokio::test]
 async fn a_power_cut_loses_no_acknowledged_commit_and_leaves_no_half_one() {
-    let Some(image) = Image::mount() else { return };
+    let Some(image) = Image::mount_to_cut(256) else { return };
     let cuts = std::env::var("DRIFTLESS_POWER_CUTS").ok().and_then(|cuts| cuts.parse().ok()).unwrap_or(60);
     let mut acknowledged = 0;
     for cut in 0..cuts {
-        acknowledged = image.cut_under_load(cut).max(acknowledged);
+        acknowledged = cut_under_load(&image, cut).max(acknowledged);
 
-        let held = check(&image.node()).await;
+        let held = check(&image.at("node")).await;
 
         assert!(held >= acknowledged, "cut {cut}: {acknowledged} were acknowledged, {held} are there");
     }
@@ -104,86 +98,25 @@ fn id(number: u64, side: &str) -> EntityId {
     EntityId::from_key(side, &number.to_be_bytes())
 }
 
-/// A file system in a file, mounted.
-struct Image {
-    _dir: tempfile::TempDir,
-    file: PathBuf,
-    mounted: PathBuf,
-    shutdown: PathBuf,
-}
-
-impl Image {
-    /// Makes and mounts a file system, or tells why not.
-    #[expect(clippy::print_stdout, reason = "a test that shows nothing says so")]
-    fn mount() -> Option<Self> {
-        let dir = tempfile::tempdir().expect("a directory");
-        let at = |name| dir.path().join(name);
-        let (file, mounted, source, shutdown) = (at("image"), at("mounted"), at("cut.c"), at("cut"));
-        std::fs::write(&source, SHUTDOWN_SOURCE).expect("written");
-        std::fs::create_dir(&mounted).expect("made");
-        std::fs::File::create(&file).expect("made").set_len(256 * 1024 * 1024).expect("sparse");
-        let options = ["-q", "-F", "-E", "nodiscard,lazy_itable_init=1"].map(Path::new);
-        let image = Self { _dir: dir, file, mounted, shutdown };
-        let ready = run("cc", &["-o".as_ref(), &image.shutdown, &source])
-            && run("mkfs.ext4", &[options.as_slice(), &[&image.file]].concat())
-            && image.mount_again();
-        if !ready {
-            println!("SKIPPED: needs root, mkfs.ext4, loop mounts and cc");
-        }
-        ready.then_some(image)
-    }
-
-    fn node(&self) -> PathBuf {
-        self.mounted.join("node")
-    }
-
-    /// Lets a process commit, cuts the power behind a number of commits that differs each time, and mounts again.
-    /// Returns what was acknowledged.
-    fn cut_under_load(&self, cut: u64) -> u64 {
-        let (mut process, said) = start(&self.node());
-        let mut acknowledged = 0;
-        for _ in 0..=cut * 7 % 23 {
-            match said.recv_timeout(Duration::from_secs(60)) {
-                Ok(number) => acknowledged = number,
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
-        }
-        // Somewhere within the commit that follows.
-        thread::park_timeout(Duration::from_micros(cut * 131 % 3_000));
-        assert!(run_path(&self.shutdown, &[&self.mounted]), "the file system takes a shutdown");
-        process.kill().expect("it runs, or has ended");
-        process.wait().expect("it has ended");
-        acknowledged = said.iter().last().unwrap_or(acknowledged);
-        assert!(self.unmount(), "no one uses the file system");
-        assert!(self.mount_again(), "its journal is replayed");
-        acknowledged
-    }
-
-    fn mount_again(&self) -> bool {
-        run("mount", &["-o".as_ref(), "loop".as_ref(), self.file.as_ref(), self.mounted.as_ref()])
-    }
-
-    /// Unmounts, which also frees the loop device.
-    fn unmount(&self) -> bool {
-        (0..100).any(|_| {
-            let done = run("umount", &[self.mounted.as_ref()]);
-            if !done {
-                thread::park_timeout(Duration::from_millis(20));
-            }
-            done
-        })
-    }
-}
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
-        let mounted = mounts.contains(&format!(" {} ", self.mounted.display()));
-        if mounted && !self.unmount() {
-            // Ends when the last user does.
-            run("umount", &["-l".as_ref(), self.mounted.as_ref()]);
+/// Lets a process commit, cuts the power behind a number of commits that differs each time, and mounts again.
+/// Returns what was acknowledged.
+fn cut_under_load(image: &Image, cut: u64) -> u64 {
+    let (mut process, said) = start(&image.at("node"));
+    let mut acknowledged = 0;
+    for _ in 0..=cut * 7 % 23 {
+        match said.recv_timeout(Duration::from_secs(60)) {
+            Ok(number) => acknowledged = number,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
         }
     }
+    // Somewhere within the commit that follows.
+    thread::park_timeout(Duration::from_micros(cut * 131 % 3_000));
+    image.cut();
+    process.kill().expect("it runs, or has ended");
+    process.wait().expect("it has ended");
+    acknowledged = said.iter().last().unwrap_or(acknowledged);
+    image.come_back();
+    acknowledged
 }
 
 /// Starts the process over a directory; what it says comes out of the receiver, which ends with it.
@@ -210,14 +143,4 @@ fn start(dir: &Path) -> (Child, Receiver<u64>) {
         }
     });
     (process, said)
-}
-
-fn run(program: &str, arguments: &[&Path]) -> bool {
-    run_path(Path::new(program), arguments)
-}
-
-fn run_path(program: &Path, arguments: &[&Path]) -> bool {
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
 }

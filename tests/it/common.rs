@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use driftless::{
-    Builder, Collection, Counter, Deserialize, Entity, Hydrate, Node, Reconcile, Role, Serialize,
+    Builder, Collection, Counter, Deserialize, Entity, EntityId, Hydrate, Node, Reconcile, Role, Serialize,
 };
 use driftless::{Space, Text};
 use tempfile::TempDir;
@@ -108,6 +108,20 @@ impl Pair {
     pub(crate) async fn meet(&self) {
         self.b.resume().await.expect("open");
         self.agree().await;
+    }
+
+    /// Both know a ticket, part, and change it without knowing of each other. They are apart on return.
+    pub(crate) async fn edited_apart(
+        &self,
+        by_a: impl FnOnce(&mut Ticket) + Send + 'static,
+        by_b: impl FnOnce(&mut Ticket) + Send + 'static,
+    ) -> EntityId {
+        let id = self.tickets_a.insert(&ticket("wheel")).await.expect("written");
+        self.agree().await;
+        self.part().await;
+        self.tickets_a.update(id, by_a).await.expect("written");
+        self.tickets_b.update(id, by_b).await.expect("written");
+        id
     }
 
     pub(crate) async fn close(self) {

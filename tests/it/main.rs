@@ -7,6 +7,9 @@ mod bounds;
 mod commits;
 mod common;
 mod connections;
+#[path = "../disk/image.rs"]
+#[allow(dead_code, reason = "other tests cut the power")]
+mod image;
 mod lifecycle;
 mod program;
 mod refusals;

@@ -1,11 +1,11 @@
 //! Bad input, bad peers and bad disks: each is refused by a clear error, and what was there stays.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use driftless::{ConnectionState, Durability, EntityId, Error, ErrorKind, Invite, Node, PeerId, Role, Space};
 
 use crate::common::{Order, Pair, Ticket, agree, bounded, builder, join, node, temp, ticket};
+use crate::image::Image;
 
 #[tokio::test]
 async fn a_node_with_another_key_at_the_address_is_not_taken_for_the_peer() {
@@ -351,8 +351,8 @@ async fn a_store_that_is_set_aside_makes_way_and_the_device_gets_back_by_its_own
 
 #[tokio::test]
 async fn a_full_disk_is_told_and_nothing_acknowledged_is_lost() {
-    let Some(disk) = Disk::mount() else { return };
-    let path = disk.mounted.join("a");
+    let Some(disk) = Image::mount(64) else { return };
+    let path = disk.at("a");
     let open = builder(&path).durability(Durability::Synced);
     let first = bounded(open.open()).await.expect("there is room");
     let space = first.create_space("shop").await.expect("founded");
@@ -378,7 +378,7 @@ async fn a_full_disk_is_told_and_nothing_acknowledged_is_lost() {
     assert!(matches!(then, Error::StoreFailed { .. } | Error::DiskFull), "{then:?}");
     // The store failed, so closing says so; the directory is free all the same.
     let _failed = bounded(first.close()).await;
-    let elsewhere = bounded(builder(&disk.mounted.join("b")).open()).await.expect_err("no room");
+    let elsewhere = bounded(builder(&disk.at("b")).open()).await.expect_err("no room");
     assert!(matches!(elsewhere, Error::DiskFull | Error::Io { .. }), "{elsewhere:?}");
 
     disk.make_room();
@@ -393,15 +393,15 @@ async fn a_full_disk_is_told_and_nothing_acknowledged_is_lost() {
 
 #[tokio::test]
 async fn a_disk_that_may_only_be_read_is_told() {
-    let Some(disk) = Disk::mount() else { return };
-    let path = disk.mounted.join("a");
+    let Some(disk) = Image::mount(64) else { return };
+    let path = disk.at("a");
     let first = bounded(builder(&path).open()).await.expect("fresh");
     let space = first.create_space("shop").await.expect("founded").id();
     bounded(first.close()).await.expect("closes cleanly");
     disk.remount("ro");
 
     let error = bounded(builder(&path).open()).await.expect_err("read-only");
-    let fresh = bounded(builder(&disk.mounted.join("b")).open()).await.expect_err("read-only");
+    let fresh = bounded(builder(&disk.at("b")).open()).await.expect_err("read-only");
 
     assert!(matches!(&error, Error::Io { what, .. } if what == "the store"), "{error:?}");
     assert!(matches!(&fresh, Error::Io { .. }), "{fresh:?}");
@@ -509,69 +509,4 @@ fn noise(seed: u64) -> String {
         char::from(b'!' + (state % 90) as u8)
     };
     (0..96 * 1024).map(|_| next()).collect()
-}
-
-/// A small file system in a file, mounted.
-struct Disk {
-    mounted: PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-impl Disk {
-    /// Makes and mounts a file system, or tells why not.
-    #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
-    fn mount() -> Option<Self> {
-        let dir = temp();
-        let (image, mounted) = (dir.path().join("image"), dir.path().join("mounted"));
-        std::fs::create_dir(&mounted).expect("a temporary directory");
-        std::fs::File::create(&image).and_then(|file| file.set_len(64 << 20)).expect("a sparse file");
-        let disk = Self { mounted, _dir: dir };
-        let ready = run("mkfs.ext4", &["-q".as_ref(), "-F".as_ref(), &image])
-            && run("mount", &["-o".as_ref(), "loop".as_ref(), &image, &disk.mounted]);
-        if !ready {
-            println!("SKIPPED: needs root, mkfs.ext4 and loop mounts");
-        }
-        ready.then_some(disk)
-    }
-
-    fn remount(&self, how: &str) {
-        let options = format!("remount,{how}");
-        assert!(run("mount", &["-o".as_ref(), options.as_ref(), &self.mounted]), "nobody writes");
-    }
-
-    /// Takes all room but about `mib` MiB.
-    fn fill(&self, mib: u64) {
-        use std::io::Write as _;
-
-        let mut file = std::fs::File::create(self.filler()).expect("there is room for a name");
-        let (block, mut bytes) = (vec![7; 1 << 18], 0);
-        while file.write_all(&block).is_ok() {
-            bytes += block.len() as u64;
-        }
-        file.set_len(bytes.saturating_sub(mib << 20)).and_then(|()| file.sync_all()).expect("it shrinks");
-    }
-
-    fn make_room(&self) {
-        std::fs::remove_file(self.filler()).expect("filled before");
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.mounted.join("filler")
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
-        if mounts.contains(&format!(" {} ", self.mounted.display())) {
-            // The last file may still be closing; a lazy unmount ends when it has.
-            run("umount", &["-l".as_ref(), &self.mounted]);
-        }
-    }
-}
-
-fn run(program: &str, arguments: &[&Path]) -> bool {
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
 }

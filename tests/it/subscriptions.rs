@@ -62,11 +62,9 @@ async fn a_subscriber_that_falls_behind_gets_a_new_snapshot() {
 #[tokio::test]
 async fn a_conflict_and_a_new_member_are_events_of_the_space() {
     let pair = Pair::open().await;
-    let id = pair.tickets_a.insert(&ticket("wheel")).await.expect("written");
-    pair.agree().await;
-    pair.part().await;
-    pair.tickets_a.update(id, |ticket: &mut Ticket| ticket.status = "x".to_owned()).await.expect("written");
-    pair.tickets_b.update(id, |ticket: &mut Ticket| ticket.status = "y".to_owned()).await.expect("written");
+    let edited =
+        pair.edited_apart(|ticket| ticket.status = "x".to_owned(), |ticket| ticket.status = "y".to_owned());
+    let id = edited.await;
     let mut events = pair.space_a.events();
     pair.meet().await;
 

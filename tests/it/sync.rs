@@ -7,22 +7,19 @@ use crate::common::{Pair, Ticket, agree, bounded, join, node, ticket};
 #[tokio::test]
 async fn offline_edits_on_both_sides_converge_and_nothing_is_lost() {
     let pair = Pair::open().await;
-    let id = pair.tickets_a.insert(&ticket("wheel")).await.expect("written");
-    pair.agree().await;
-
-    pair.part().await;
-    let by_a = pair.tickets_a.update(id, |ticket: &mut Ticket| {
-        ticket.status = "ready".to_owned();
-        ticket.notes.push_str("by a. ");
-        ticket.minutes.increment(10);
-    });
-    by_a.await.expect("written");
-    let by_b = pair.tickets_b.update(id, |ticket: &mut Ticket| {
-        ticket.status = "waiting".to_owned();
-        ticket.notes.push_str("by b. ");
-        ticket.minutes.increment(5);
-    });
-    by_b.await.expect("written");
+    let edited = pair.edited_apart(
+        |ticket| {
+            ticket.status = "ready".to_owned();
+            ticket.notes.push_str("by a. ");
+            ticket.minutes.increment(10);
+        },
+        |ticket| {
+            ticket.status = "waiting".to_owned();
+            ticket.notes.push_str("by b. ");
+            ticket.minutes.increment(5);
+        },
+    );
+    let id = edited.await;
     pair.meet().await;
 
     let on_a = pair.tickets_a.get(id).await.expect("read").expect("there");
@@ -51,11 +48,9 @@ async fn offline_edits_on_both_sides_converge_and_nothing_is_lost() {
 #[tokio::test]
 async fn writing_the_field_settles_a_conflict_everywhere() {
     let pair = Pair::open().await;
-    let id = pair.tickets_a.insert(&ticket("wheel")).await.expect("written");
-    pair.agree().await;
-    pair.part().await;
-    pair.tickets_a.update(id, |ticket: &mut Ticket| ticket.status = "x".to_owned()).await.expect("written");
-    pair.tickets_b.update(id, |ticket: &mut Ticket| ticket.status = "y".to_owned()).await.expect("written");
+    let edited =
+        pair.edited_apart(|ticket| ticket.status = "x".to_owned(), |ticket| ticket.status = "y".to_owned());
+    let id = edited.await;
     pair.meet().await;
 
     pair.tickets_b.update(id, |ticket: &mut Ticket| ticket.status = "z".to_owned()).await.expect("written");
