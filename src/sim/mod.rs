@@ -77,8 +77,13 @@
 //! assert_eq!(outcome.violations, []);
 //! ```
 //!
-//! When a seed fails, [`run_seeds`] gives the smallest timeline that still fails and the steps to keep; the example
-//! `simulate` prints the command that replays it.
+//! When a seed fails, [`run_seeds`] gives the smallest timeline that still fails, and the options that replay it.
+//! The program runs the workload that comes with the simulator, [`Notes`]:
+//!
+//! ```text
+//! cargo run --release --features sim,cli -- sim --seed 7
+//! cargo run --release --features sim,cli -- sim --seeds 0..1000 --seconds 60
+//! ```
 
 use std::collections::BTreeSet;
 
@@ -102,7 +107,7 @@ pub use canary::Canary;
 pub use device::{Device, Tx, Unreadable};
 pub use dice::Dice;
 pub use fault::{Fault, FaultCounts};
-pub use report::{Failure, Outcome, Report, Stats, run_seeds, shrink};
+pub use report::{Failure, Outcome, Report, Stats, run_seeds, run_seeds_on, shrink};
 pub use violation::{Rule, Violation};
 pub use workload::{Line, Note, Notes, Settled, Workload};
 
@@ -153,6 +158,30 @@ impl Default for Options {
 }
 
 impl Options {
+    /// What the program is told to run with these options instead of the usual ones.
+    fn words(&self) -> String {
+        let usual = Self::default();
+        let mut words = String::new();
+        let mut say = |name: &str, value: String, said: bool| {
+            if said {
+                words.push_str(&format!(" --{name} {value}"));
+            }
+        };
+        let (few, many) = self.devices;
+        say("devices", format!("{few}..{many}"), self.devices != usual.devices);
+        say("commits", self.commits.to_string(), self.commits != usual.commits);
+        say("faults", self.faults.to_string(), self.faults != usual.faults);
+        say("duration-ms", self.duration_ms.to_string(), self.duration_ms != usual.duration_ms);
+        if let Some(canary) = self.canary {
+            say("plant", format!("{canary:?}"), true);
+        }
+        if let Some(keep) = &self.keep {
+            let steps = keep.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+            say("keep", if steps.is_empty() { "none".to_owned() } else { steps }, true);
+        }
+        words
+    }
+
     /// Whether a step is done. Devices always join: the others could never agree with one that did not.
     fn keeps(&self, step: &Step) -> bool {
         step.act == Act::Join || self.keep.as_ref().is_none_or(|keep| keep.contains(&step.number))

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::{FaultCounts, Options, Violation, Workload, run};
 
@@ -112,8 +114,10 @@ pub struct Outcome {
 pub struct Failure {
     /// The run with the fewest steps that still failed by the same rule.
     pub outcome: Outcome,
-    /// The steps that it needs; give them to [`Options::keep`] to replay it.
+    /// The steps that it needs.
     pub keep: BTreeSet<u64>,
+    /// The options that replay it, those steps among them.
+    pub options: Options,
 }
 
 impl fmt::Display for Failure {
@@ -122,12 +126,14 @@ impl fmt::Display for Failure {
         self.outcome.violations.iter().try_for_each(|violation| writeln!(f, "  {violation}"))?;
         writeln!(f, "timeline:")?;
         self.outcome.timeline.iter().try_for_each(|(_, step)| writeln!(f, "  {step}"))?;
-        writeln!(f, "replay: {}", self.replay())
+        writeln!(f, "replay with: {}", self.replay())
     }
 }
 
 impl Failure {
-    /// Returns the command that replays it, in a checkout of this crate.
+    /// Returns the words that make the program `driftless sim` replay it: the seed, the steps to keep, and the
+    /// options that are not the usual ones. A program of your own gives the seed and [`Failure::options`] to
+    /// [`run`].
     ///
     /// # Example
     ///
@@ -138,13 +144,11 @@ impl Failure {
     /// # let workload = || Box::new(Notes::new()) as Box<dyn Workload>;
     /// let outcome = sim::run(7, &options, workload());
     /// let failure = sim::shrink(outcome, &options, &workload);
-    /// assert!(failure.replay().contains("--seed 7 --keep "));
+    /// assert!(failure.replay().starts_with("--seed 7 --commits 4 "));
     /// ```
     #[must_use]
     pub fn replay(&self) -> String {
-        let keep: Vec<String> = self.keep.iter().map(u64::to_string).collect();
-        let (seed, keep) = (self.outcome.seed, keep.join(","));
-        format!("cargo run --release --features sim --example simulate -- --seed {seed} --keep {keep}")
+        format!("--seed {}{}", self.outcome.seed, self.options.words())
     }
 }
 
@@ -168,6 +172,8 @@ pub struct Report {
     pub stats: Stats,
     /// Trouble over all of them.
     pub faults: FaultCounts,
+    /// The hashes of all runs, mixed: the same seeds give the same, in whatever order they ran.
+    pub hash: [u8; 32],
     /// The seeds that failed.
     pub failures: Vec<Failure>,
 }
@@ -186,6 +192,8 @@ impl Report {
     /// ```
     pub fn add(&mut self, outcome: &Outcome) {
         self.seeds += 1;
+        let mixed = blake3::keyed_hash(&outcome.hash, &outcome.seed.to_le_bytes());
+        self.mix(mixed.as_bytes());
         self.stats.merge(&outcome.stats);
         self.faults.merge(&outcome.faults);
     }
@@ -205,9 +213,14 @@ impl Report {
     /// ```
     pub fn merge(&mut self, other: Self) {
         self.seeds += other.seeds;
+        self.mix(&other.hash);
         self.stats.merge(&other.stats);
         self.faults.merge(&other.faults);
         self.failures.extend(other.failures);
+    }
+
+    fn mix(&mut self, hash: &[u8; 32]) {
+        self.hash.iter_mut().zip(hash).for_each(|(ours, theirs)| *ours ^= theirs);
     }
 }
 
@@ -240,15 +253,61 @@ impl fmt::Display for Report {
 /// assert!(report.failures.is_empty(), "{report}");
 /// ```
 #[must_use]
-pub fn run_seeds(seeds: Range<u64>, options: &Options, workload: &dyn Fn() -> Box<dyn Workload>) -> Report {
-    let mut report = Report::default();
-    for seed in seeds {
-        let outcome = run(seed, options, workload());
-        report.add(&outcome);
-        if !outcome.violations.is_empty() {
-            report.failures.push(shrink(outcome, options, workload));
+pub fn run_seeds(
+    seeds: Range<u64>,
+    options: &Options,
+    workload: &(dyn Fn() -> Box<dyn Workload> + Sync),
+) -> Report {
+    run_seeds_on(1, seeds, options, workload, &|_| true)
+}
+
+/// Runs seeds as [`run_seeds`] does, on several threads. What comes of a seed is the same on any.
+///
+/// `watch` sees every outcome as it comes; no seed is begun after it said `false`.
+///
+/// # Example
+///
+/// ```
+/// # use driftless::sim::{self, Notes, Options, Workload};
+/// let options = Options { commits: 4, faults: 1, duration_ms: 5_000, ..Options::default() };
+/// let workload = || Box::new(Notes::new()) as Box<dyn Workload>;
+/// let report = sim::run_seeds_on(2, 0..4, &options, &workload, &|outcome| outcome.violations.is_empty());
+/// assert_eq!(report.hash, sim::run_seeds(0..4, &options, &workload).hash);
+/// ```
+#[must_use]
+pub fn run_seeds_on(
+    threads: usize,
+    seeds: Range<u64>,
+    options: &Options,
+    workload: &(dyn Fn() -> Box<dyn Workload> + Sync),
+    watch: &(dyn Fn(&Outcome) -> bool + Sync),
+) -> Report {
+    let (next, stopped) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let all = Mutex::new(Report::default());
+    let work = || {
+        while !stopped.load(Ordering::Relaxed) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                break;
+            }
+            let outcome = run(seed, options, workload());
+            if !watch(&outcome) {
+                stopped.store(true, Ordering::Relaxed);
+            }
+            let mut report = Report::default();
+            report.add(&outcome);
+            if !outcome.violations.is_empty() {
+                report.failures.push(shrink(outcome, options, workload));
+            }
+            all.lock().unwrap_or_else(PoisonError::into_inner).merge(report);
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        (1..threads).for_each(|_| drop(scope.spawn(work)));
+        work();
+    });
+    let mut report = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.failures.sort_by_key(|failure| failure.outcome.seed);
     report
 }
 
@@ -267,10 +326,19 @@ pub fn run_seeds(seeds: Range<u64>, options: &Options, workload: &dyn Fn() -> Bo
 /// assert!(failure.keep.len() < steps);
 /// ```
 #[must_use]
-pub fn shrink(outcome: Outcome, options: &Options, workload: &dyn Fn() -> Box<dyn Workload>) -> Failure {
+pub fn shrink(
+    outcome: Outcome,
+    options: &Options,
+    workload: &(dyn Fn() -> Box<dyn Workload> + Sync),
+) -> Failure {
+    let failure = |outcome, keep: Vec<u64>| {
+        let keep: BTreeSet<u64> = keep.into_iter().collect();
+        let options = Options { keep: Some(keep.clone()), full_trace: false, ..options.clone() };
+        Failure { outcome, keep, options }
+    };
     let mut keep: Vec<u64> = outcome.timeline.iter().map(|(step, _)| *step).collect();
     let Some(rule) = outcome.violations.first().map(|violation| violation.rule) else {
-        return Failure { outcome, keep: keep.into_iter().collect() };
+        return failure(outcome, keep);
     };
     let mut smallest = outcome;
     let mut runs = 0;
@@ -291,7 +359,7 @@ pub fn shrink(outcome: Outcome, options: &Options, workload: &dyn Fn() -> Box<dy
             }
         }
         if chunk == 1 || runs >= SHRINK_RUNS_MAX {
-            return Failure { outcome: smallest, keep: keep.into_iter().collect() };
+            return failure(smallest, keep);
         }
         chunk = chunk.div_ceil(2);
     }

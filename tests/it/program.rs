@@ -42,6 +42,28 @@ async fn wrong_words_get_the_help_and_an_exit_code() {
     assert!(out.contains("Usage: driftless"), "{out}");
 }
 
+#[cfg(feature = "sim")]
+#[tokio::test]
+async fn a_seed_is_simulated_twice_with_one_trace_and_a_planted_bug_is_told() {
+    let (code, out, err) = run(&["sim", "--seed", "7", "--commits", "10"]).await;
+    let trace = |out: &str| out.lines().find(|line| line.starts_with("seed 7  trace ")).map(str::to_owned);
+
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert!(out.contains("0 violations") && out.contains("simulated hours"), "{out}");
+    let (_, again, _) = run(&["sim", "--seed", "7", "--commits", "10"]).await;
+    assert_eq!(trace(&out).expect("it is told"), trace(&again).expect("it is told"));
+
+    let (code, out, _) = run(&["sim", "--seed", "7", "--commits", "10", "--plant", "TellTwice"]).await;
+    assert_eq!(code, Some(1), "{out}");
+    assert!(
+        out.contains("timeline:") && out.contains("-- sim --seed 7 --commits 10 --plant TellTwice"),
+        "{out}"
+    );
+    let (code, _, err) = run(&["sim", "--fly", "7"]).await;
+    assert_eq!(code, Some(2));
+    assert!(err.starts_with("sim: --fly 7: there is no such word"), "{err}");
+}
+
 #[tokio::test]
 async fn a_directory_without_a_node_is_left_alone() {
     let dir = temp();

@@ -22,6 +22,7 @@ pub(crate) enum Command {
     Run { dir: PathBuf, listen: Option<SocketAddr> },
     Invite { dir: PathBuf, role: Role },
     Join { dir: PathBuf, invite: String },
+    Simulate { words: Vec<String> },
 }
 
 impl Command {
@@ -38,6 +39,7 @@ impl Command {
             "run" => Self::Run { dir: next("the directory")?.into(), listen: address(next("").ok())? },
             "invite" => Self::Invite { dir: next("the directory")?.into(), role: role(next("").ok())? },
             "join" => Self::Join { dir: next("the directory")?.into(), invite: next("the invite")? },
+            "sim" => Self::Simulate { words: words.by_ref().collect() },
             other => return Err(format!("there is no command {other:?}")),
         };
         match words.next() {
@@ -206,6 +208,8 @@ mod tests {
         check(&["invite", "d"], Ok(Command::Invite { dir: dir.clone(), role: Role::Writer }));
         check(&["invite", "d", "admin"], Ok(Command::Invite { dir: dir.clone(), role: Role::Admin }));
         check(&["run", "d"], Ok(Command::Run { dir, listen: None }));
+        let words = vec!["--seed".to_owned(), "7".to_owned()];
+        check(&["sim", "--seed", "7"], Ok(Command::Simulate { words }));
     }
 
     #[test]

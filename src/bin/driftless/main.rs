@@ -3,6 +3,8 @@
 mod command;
 mod demo;
 mod shop;
+#[cfg(feature = "sim")]
+mod simulate;
 mod table;
 
 use std::io::Write;
@@ -22,7 +24,11 @@ Commands:
   run <dir> [address]      serve a directory to its peers until interrupted
   invite <dir> [role]      print an invite, and serve the directory until a device has joined
   join <dir> <invite>      join a space, and fetch what it holds
+  sim [words]              run seeds through the simulator; needs the feature `sim`
   help                     this text
+
+Words of sim: --seed N | --seeds A..B, --seconds S, --threads N, --log, --keep N,N,.. | none, --devices A..B,
+  --commits N, --faults N, --duration-ms N, --plant BUG. Without any, the seeds 0 to 99 run.
 
 Roles: reader, writer (default), admin, owner.
 Nodes listen on 0.0.0.0 and the port of the last time, or where DRIFTLESS_LISTEN says, as in 127.0.0.1:4433.
@@ -43,11 +49,27 @@ async fn main() -> ExitCode {
         Command::Run { dir, listen } => command::run(&mut out, &dir, listen).await,
         Command::Invite { dir, role } => command::invite(&mut out, &dir, role).await,
         Command::Join { dir, invite } => command::join(&mut out, &dir, &invite).await,
+        Command::Simulate { words } => return simulation(&mut out, &words),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("driftless: {error}\n"), 1),
     }
+}
+
+#[cfg(feature = "sim")]
+fn simulation(out: &mut (impl Write + Send), words: &[String]) -> ExitCode {
+    match simulate::Task::parse(words) {
+        Err(reason) => fail(&format!("{reason}\n\n{HELP}"), 2),
+        Ok(task) => {
+            simulate::run(out, &task).unwrap_or_else(|error| fail(&format!("driftless: {error}\n"), 1))
+        }
+    }
+}
+
+#[cfg(not(feature = "sim"))]
+fn simulation(_: &mut impl Write, _: &[String]) -> ExitCode {
+    fail("this program was built without the simulator: cargo run --release --features sim,cli -- sim\n", 2)
 }
 
 fn fail(text: &str, code: u8) -> ExitCode {
