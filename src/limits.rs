@@ -193,8 +193,6 @@ pub const QUARANTINE_SPACE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const HELD_OVERHEAD_BYTES: usize = 512;
 /// Most missing changes that a held commit is noted under; it is tried again when one of them comes.
 pub const HELD_MISSING_MAX: usize = 64;
-/// Bytes at which an answer with commits for repair is closed.
-pub const LACKING_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Entities whose snapshot is due that are remembered; others are found at their next change.
 pub const SNAPSHOTS_DUE_MAX: usize = 4_096;
 
@@ -229,7 +227,6 @@ const _: () = assert!(HEADS_MAX < CHANGE_DEPS_MAX);
 const _: () = assert!(CHANGE_BYTES_MAX < COMMIT_BYTES_MAX);
 const _: () = assert!(COMMIT_BYTES_MAX + HELD_OVERHEAD_BYTES < QUARANTINE_AUTHOR_BYTES_MAX);
 const _: () = assert!(QUARANTINE_AUTHOR_BYTES_MAX < QUARANTINE_SPACE_BYTES_MAX);
-const _: () = assert!(COMMIT_BYTES_MAX < LACKING_BYTES_MAX);
 const _: () = assert!(COMMIT_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES + COMMIT_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(HELLO_BYTES_MAX < FRAME_BYTES_MAX);

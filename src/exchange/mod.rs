@@ -168,7 +168,7 @@ pub(crate) enum Ask {
         /// Which entities.
         entities: Vec<EntityId>,
     },
-    /// Commits with the changes that a peer with these clocks lacks. Answer: `Commits`.
+    /// Commits with the changes that a peer with these clocks lacks. Answer: `Lacking`.
     Lacking {
         /// The space.
         space: SpaceId,
@@ -178,6 +178,8 @@ pub(crate) enum Ask {
         to: PeerId,
         /// What the peer holds.
         clocks: Vec<EntityClock>,
+        /// Where to stop: the answer may exceed it by one commit.
+        bytes_max: usize,
     },
     /// Short hashes of all statements of a space. Answer: `StatementShorts`.
     StatementShorts {
@@ -247,12 +249,20 @@ pub(crate) enum Answer {
         /// The journal position after all of it.
         position: Position,
     },
-    /// To `Feed` and `Lacking`.
+    /// To `Feed`.
     Commits {
         /// The commits.
         commits: Vec<Packed>,
         /// Nothing is left beyond them.
         complete: bool,
+    },
+    /// To `Lacking`.
+    Lacking {
+        /// The commits, in journal order.
+        commits: Vec<Packed>,
+        /// Clocks that were not looked at yet, the first of them as it is once the peer has these commits: the
+        /// next question.
+        rest: Vec<EntityClock>,
     },
     /// To `Heads`.
     Heads {

@@ -333,7 +333,8 @@ fn fitting(script: &mut Script<'_>, ask: &Ask, position: Position) -> Answer {
     let kind = match ask {
         Ask::State { .. } => 0,
         Ask::Receive { .. } => 1,
-        Ask::Feed { .. } | Ask::Lacking { .. } => 2,
+        Ask::Feed { .. } => 2,
+        Ask::Lacking { .. } => 15,
         Ask::Heads { .. } => 3,
         Ask::Clocks { .. } => 4,
         Ask::StatementShorts { .. } => 5,
@@ -349,7 +350,7 @@ fn fitting(script: &mut Script<'_>, ask: &Ask, position: Position) -> Answer {
 }
 
 fn any(script: &mut Script<'_>, position: Position) -> Answer {
-    let kind = script.byte() % 15;
+    let kind = script.byte() % 16;
     answer(kind, script, position)
 }
 
@@ -385,6 +386,10 @@ fn answer(kind: u8, script: &mut Script<'_>, position: Position) -> Answer {
             theirs: (0..few).map(|n| Symbol(n as u64)).collect(),
         }),
         13 => Answer::TooFewCells,
+        15 => Answer::Lacking {
+            commits: (0..few).map(|_| packed(script)).collect(),
+            rest: (0..usize::from(choice >> 6)).map(|n| clock(n as u8, choice)).collect(),
+        },
         _ => Answer::Failed("told to".to_owned()),
     }
 }

@@ -24,7 +24,9 @@ impl Replica {
                 self.heads(space, &collection, after, count_max)
             }
             Ask::Clocks { space, collection, entities } => self.clocks(space, &collection, entities),
-            Ask::Lacking { space, collection, to, clocks } => self.lacking(space, &collection, to, clocks),
+            Ask::Lacking { space, collection, to, clocks, bytes_max } => {
+                self.lacking(space, &collection, to, clocks, bytes_max)
+            }
             Ask::Sketch { space, to, key, cells } => self.sketch(space, to, &key, cells),
             Ask::Compare { space, with, key, cells } => self.compare(space, with, &key, cells),
             Ask::Resolve { space, with, key, symbols } => self.resolve(space, with, &key, &symbols),

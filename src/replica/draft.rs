@@ -10,7 +10,9 @@ use super::{Replica, ReplicaError, RowChange, Told, load};
 use crate::access::{Commit, Slot};
 use crate::doc::{Conflict, Document, Header};
 use crate::exchange::{CommitKey, Packed, Stored};
-use crate::id::{CollectionName, EntityId, Fingerprint, Origin, Oseq, PeerId, Position, SpaceId, Vector};
+use crate::id::{
+    CollectionName, EntityId, Fingerprint, Origin, Oseq, PeerId, Position, SpaceId, Vector, VectorError,
+};
 use crate::limits::{COLLECTIONS_PER_SPACE_MAX, VECTOR_ORIGINS_MAX};
 use crate::store::keyspaces::{Batch, Change, CommitEntry, CommitId, CommitRecord, Head, HeadKey};
 use crate::store::keyspaces::{
@@ -221,7 +223,9 @@ impl Replica {
         Ok(())
     }
 
-    /// Stages that a commit is held, applied or not.
+    /// Stages that a commit is held, applied or not. What a vector has no room for, among too many holes, is not
+    /// noted: peers offer it again, and it is known here, until the holes are filled or the vector of a peer
+    /// that holds the same is adopted.
     pub(super) fn stage_seen(
         &self,
         draft: &mut Draft,
@@ -237,14 +241,17 @@ impl Replica {
             draft.seen.insert(place.clone(), Vector::from_origins(alone)?);
         }
         let alone = draft.seen.get_mut(&place).expect("inserted above");
-        alone.insert(origin, oseq)?;
+        match alone.insert(origin, oseq) {
+            Err(VectorError::Holes { .. }) => return Ok(()),
+            noted => noted?,
+        }
         let seen = alone.seen(&origin).cloned().unwrap_or_default();
         let key = VectorKey { space: draft.space, collection: place.0, origin };
         draft.batch.put(&key, &SeenRecord(seen));
         Ok(())
     }
 
-    /// Tells whether the vectors have room for a commit, with all that is staged.
+    /// Tells whether the vectors have room for the origin of a commit, with all that is staged.
     pub(super) fn has_room(&self, draft: &Draft, origin: Origin, parts: &[(CollectionName, Oseq)]) -> bool {
         let Some(space) = self.spaces.get(&draft.space) else { return false };
         let is_new = |collection: &&CollectionName| !space.collections.contains_key(*collection);
@@ -254,16 +261,15 @@ impl Replica {
         if space.collections.len() + new.len() > COLLECTIONS_PER_SPACE_MAX {
             return false;
         }
-        parts.iter().all(|(collection, oseq)| {
+        parts.iter().all(|(collection, _)| {
             let vector = space.collections.get(collection).map(|state| &state.vector);
             let staged = draft.seen.get(&(collection.clone(), origin));
-            let seen = staged.or(vector).and_then(|vector| vector.seen(&origin)).cloned();
-            let known = seen.is_some();
-            let alone = seen.map(|seen| BTreeMap::from([(origin, seen)])).unwrap_or_default();
-            let fits = Vector::from_origins(alone).and_then(|mut alone| alone.insert(origin, *oseq)).is_ok();
+            if staged.or(vector).is_some_and(|vector| vector.seen(&origin).is_some()) {
+                return true;
+            }
             let of_collection = draft.seen.keys().filter(|(known, _)| known == collection);
             let new = of_collection.filter(|(_, by)| vector.is_none_or(|vector| vector.seen(by).is_none()));
-            fits && (known || vector.map_or(0, Vector::len) + new.count() < VECTOR_ORIGINS_MAX)
+            vector.map_or(0, Vector::len) + new.count() < VECTOR_ORIGINS_MAX
         })
     }
 

@@ -8,7 +8,6 @@ use super::{Replica, ReplicaError, load};
 use crate::access::{Action, Membership};
 use crate::exchange::{Answer, CommitKey, EntityClock, Packed, Vectors};
 use crate::id::{ActorId, CollectionName, Missing, Origin, Oseq, PeerId, Position, SpaceId, Vector};
-use crate::limits::LACKING_BYTES_MAX;
 use crate::store::keyspaces::{Arrival, CommitEntry, CommitId, CommitRecord, HeadKey, Keyspaces};
 use crate::store::kv::KvError;
 
@@ -83,7 +82,8 @@ impl Replica {
             next.extend(run.position(&self.store)?.map(|position| Reverse((position, index))));
         }
         self.skip_packed(&mut runs, &mut next, &packer)?;
-        Ok(Answer::Commits { commits: packer.commits, complete: next.is_empty() })
+        let commits = packer.commits.into_iter().map(|(_, packed)| packed).collect();
+        Ok(Answer::Commits { commits, complete: next.is_empty() })
     }
 
     /// Takes away what is packed already, under another collection of the same commit.
@@ -105,49 +105,66 @@ impl Replica {
         Ok(())
     }
 
+    /// Goes over the clocks in their order and stops behind the commit that fills the page, in the middle of an
+    /// entity if need be. A commit that spans entities of two pages is in both answers.
     pub(super) fn lacking(
         &self,
         space: SpaceId,
         collection: &CollectionName,
         to: PeerId,
         clocks: Vec<EntityClock>,
+        bytes_max: usize,
     ) -> Result<Answer, ReplicaError> {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let mut packer = Packer::new(self, space, to, &known.membership);
+        let mut clocks = VecDeque::from(clocks);
         if !known.membership.may(&to, Action::Read, collection) {
-            return Ok(Answer::Commits { commits: Vec::new(), complete: true });
+            clocks.clear();
         }
-        let mut wanted: BTreeSet<(Origin, Oseq)> = BTreeSet::new();
-        for EntityClock { entity, clock } in clocks {
-            let key = HeadKey { space, collection: collection.clone(), entity };
-            let Some(head) = self.store.get(&key)? else { continue };
-            let theirs: BTreeMap<_, _> = clock.into_iter().collect();
-            let has = |actor: &ActorId, seq: u64| theirs.get(actor).is_some_and(|known| seq <= *known);
-            if head.clock.iter().all(|(actor, seq)| has(actor, *seq)) {
+        while packer.bytes < bytes_max {
+            let Some(clock) = clocks.pop_front() else { break };
+            if let Some(rest) = self.pack_entity(&mut packer, collection, clock, bytes_max)? {
+                clocks.push_front(rest);
+            }
+        }
+        Ok(Answer::Lacking { commits: packer.into_journal_order(), rest: clocks.into() })
+    }
+
+    /// Packs the commits of one entity that a peer with this clock lacks, in the order in which its changes
+    /// arrived. Returns the clock that the peer has with them, when the page is full before the end.
+    fn pack_entity(
+        &self,
+        packer: &mut Packer<'_>,
+        collection: &CollectionName,
+        clock: EntityClock,
+        bytes_max: usize,
+    ) -> Result<Option<EntityClock>, ReplicaError> {
+        let (space, entity) = (packer.space, clock.entity);
+        let key = HeadKey { space, collection: collection.clone(), entity };
+        let Some(head) = self.store.get(&key)? else { return Ok(None) };
+        let mut theirs: BTreeMap<ActorId, u64> = clock.clock.into_iter().collect();
+        let lacks = |theirs: &BTreeMap<ActorId, u64>, actor: &ActorId, seq: u64| {
+            theirs.get(actor).is_none_or(|known| seq > *known)
+        };
+        if !head.clock.iter().any(|(actor, seq)| lacks(&theirs, actor, *seq)) {
+            return Ok(None);
+        }
+        for change in load::changes(&self.store, &key, Arrival(0), head.next_arrival)? {
+            let actor = ActorId::derive(&space, &entity, &change.origin);
+            if !lacks(&theirs, &actor, change.seq) {
                 continue;
             }
-            for change in load::changes(&self.store, &key, Arrival(0), head.next_arrival)? {
-                let actor = ActorId::derive(&space, &entity, &change.origin);
-                if !has(&actor, change.seq) {
-                    wanted.insert((change.origin, change.oseq));
-                }
+            if packer.bytes >= bytes_max {
+                return Ok(Some(EntityClock { entity, clock: theirs.into_iter().collect() }));
             }
-        }
-        let mut found = BTreeMap::new();
-        for (origin, oseq) in wanted {
+            let (origin, oseq) = (change.origin, change.oseq);
             let id = CommitId { space, collection: collection.clone(), origin, oseq };
-            let Some(entry) = self.store.get(&id)? else { continue };
-            found.insert(entry.position(), (id, entry));
-        }
-        let mut packer = Packer::new(self, space, to, &known.membership);
-        let mut complete = true;
-        for (id, entry) in found.into_values() {
-            if packer.bytes >= LACKING_BYTES_MAX {
-                complete = false;
-                break;
+            if let Some(entry) = self.store.get(&id)? {
+                packer.add(id, entry)?;
             }
-            packer.add(id, entry)?;
+            theirs.insert(actor, change.seq);
         }
-        Ok(Answer::Commits { commits: packer.commits, complete })
+        Ok(None)
     }
 }
 
@@ -160,7 +177,7 @@ struct Packer<'a> {
     /// Which collections the peer may read.
     readable: BTreeMap<CollectionName, bool>,
     packed: BTreeSet<CommitId>,
-    commits: Vec<Packed>,
+    commits: Vec<(Position, Packed)>,
     bytes: usize,
 }
 
@@ -185,9 +202,15 @@ impl<'a> Packer<'a> {
             && let Some(packed) = self.pack(origin, &record)?
         {
             self.bytes += packed.bytes.len();
-            self.commits.push(packed);
+            self.commits.push((record.position, packed));
         }
         Ok(())
+    }
+
+    /// Returns what was packed, in the order in which it was applied here.
+    fn into_journal_order(mut self) -> Vec<Packed> {
+        self.commits.sort_by_key(|(position, _)| *position);
+        self.commits.into_iter().map(|(_, packed)| packed).collect()
     }
 
     fn pack(&mut self, origin: Origin, record: &CommitRecord) -> Result<Option<Packed>, ReplicaError> {

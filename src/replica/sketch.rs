@@ -155,4 +155,34 @@ impl Replica {
             known.collections.values_mut().for_each(|state| state.vector = crate::id::Vector::new());
         }
     }
+
+    /// Writes what two stores compare of so many more entities of a collection: their heads. Documents and rows
+    /// they have none.
+    pub(crate) fn pretend(&mut self, space: SpaceId, collection: &CollectionName, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let known = self.spaces.get_mut(&space).expect("the space is here");
+        let state = known.collections.entry(collection.clone()).or_default();
+        let origin = crate::id::Origin { peer: self.peer, incarnation: crate::id::Incarnation(7) };
+        let mut batch = Batch::new();
+        for number in 1..=count {
+            let hash = *blake3::hash(&number.to_le_bytes()).as_bytes();
+            let entity = crate::id::EntityId::from_key("pretended", &number.to_le_bytes());
+            let actor = crate::id::ActorId::derive(&space, &entity, &origin);
+            let (heads, clock) = (vec![crate::id::ChangeHash::new(hash)], vec![(actor, 1)]);
+            state.root.add(crate::id::Fingerprint::of_entity(&space, &entity, &heads));
+            batch.put(
+                &HeadKey { space, collection: collection.clone(), entity },
+                &Head { heads, clock, ..Head::default() },
+            );
+        }
+        let (first, last) = (crate::id::Oseq(1), crate::id::Oseq(count));
+        state.vector.insert_range(origin, first, last).expect("a new origin");
+        let seen = state.vector.seen(&origin).cloned().expect("noted");
+        batch.put(&VectorKey { space, collection: collection.clone(), origin }, &SeenRecord(seen));
+        let key = crate::store::keyspaces::RootKey { space, collection: collection.clone() };
+        batch.put(&key, &state.root);
+        self.store.write(batch).expect("memory writes");
+    }
 }

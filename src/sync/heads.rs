@@ -13,7 +13,7 @@ use super::repair::{Repair, Step};
 use super::{ConnId, Engine, Lane, Purpose};
 use crate::exchange::{self, Answer, Ask};
 use crate::id::{EntityId, SpaceId};
-use crate::limits::HEADS_PAGE_ENTITIES;
+use crate::limits::{BATCH_BYTES, HEADS_PAGE_ENTITIES};
 use crate::wire::{Clocks, Heads, HeadsRange, Message};
 
 impl Engine {
@@ -38,6 +38,13 @@ impl Engine {
             return;
         };
         let peer = session.peer;
+        if let Some(repair) = session.repair.as_mut()
+            && repair.is_sending()
+            && repair.next.is_none()
+        {
+            repair.next = Some(heads);
+            return;
+        }
         if self.me < peer || session.repair.is_some() {
             return self.close(conn, super::conn::CODE_PROTOCOL, "heads out of turn");
         }
@@ -61,7 +68,7 @@ impl Engine {
         let (leads, Some(repair)) = (self.me < to, session.repair.as_mut()) else {
             return self.close(conn, super::conn::CODE_PROTOCOL, "clocks out of turn");
         };
-        if leads != clocks.answer || !matches!(repair.step, Step::None) {
+        if leads != clocks.answer || !matches!(repair.step, Step::None) || repair.is_sending() {
             return self.close(conn, super::conn::CODE_PROTOCOL, "clocks out of turn");
         }
         let Clocks { collection, clocks, upto, .. } = clocks;
@@ -71,9 +78,10 @@ impl Engine {
         let entities = clocks.iter().map(|clock| clock.entity).collect();
         let step = match leads {
             true => Step::SendPage { collection: collection.clone(), entities, upto },
-            false => Step::SendAll(exchange::Clocks::new()),
+            false => Step::SendAll { collection: collection.clone(), rest: exchange::Clocks::new() },
         };
-        self.step(conn, space, step, Ask::Lacking { space, collection, to, clocks });
+        let ask = Ask::Lacking { space, collection, to, clocks, bytes_max: BATCH_BYTES };
+        self.step_page(conn, space, step, ask);
     }
 
     pub(super) fn heads_answered(&mut self, conn: ConnId, space: SpaceId, step: Step, answer: Answer) {
@@ -107,8 +115,15 @@ impl Engine {
                     self.end_repair(conn, space);
                 }
             }
-            (Step::SendPage { collection, entities, upto }, Answer::Commits { commits, .. }) => {
+            (Step::SendPage { collection, entities, upto }, Answer::Lacking { commits, rest }) => {
                 self.send_repair(conn, space, commits);
+                if !rest.is_empty() {
+                    let Some(to) = self.peer_of(conn) else { return };
+                    let step = Step::SendPage { collection: collection.clone(), entities, upto };
+                    let (clocks, bytes_max) = (rest, BATCH_BYTES);
+                    let ask = Ask::Lacking { space, collection, to, clocks, bytes_max };
+                    return self.step_page(conn, space, step, ask);
+                }
                 if entities.is_empty() {
                     return self.advance_page(conn, space, upto);
                 }

@@ -13,10 +13,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::conn::CODE_PROTOCOL;
-use super::{ConnId, Engine, Lane, Purpose};
-use crate::exchange::{self, Answer, Ask, Packed};
+use super::{ConnId, Engine, Lane, Purpose, digest};
+use crate::exchange::{self, Answer, Ask, Packed, Vectors};
 use crate::id::{Cell, CollectionName, EntityClock, EntityId, SpaceId};
-use crate::limits::{SKETCH_CELLS_FIRST, SKETCH_CELLS_MAX};
+use crate::limits::{BATCH_BYTES, BATCHES_UNDER_WAY_MAX, SKETCH_CELLS_FIRST, SKETCH_CELLS_MAX};
 use crate::wire::{Apart, Cells, CellsWanted, Heads, Message};
 
 /// What this side does in the repair of a space.
@@ -31,6 +31,19 @@ pub(super) struct Repair {
     pub(super) after: Option<EntityId>,
     /// The step whose answer from the database is awaited.
     pub(super) step: Step,
+    /// The question for the next page of commits, and its step, until the peer has taken earlier ones.
+    pub(super) parked: Option<(Step, Ask)>,
+    /// Commits that were sent: one may differ in several entities, collections and pages.
+    pub(super) sent_commits: Vectors,
+    /// The follower is still sending: the leader's next page of heads.
+    pub(super) next: Option<Heads>,
+}
+
+impl Repair {
+    /// Whether this side sends what the peer lacks, and the peer may go on meanwhile.
+    pub(super) fn is_sending(&self) -> bool {
+        matches!(self.step, Step::SendAll { .. }) || self.parked.is_some()
+    }
 }
 
 /// A question to the database under way.
@@ -45,8 +58,8 @@ pub(super) enum Step {
     CompareCells,
     /// Leader: our clocks of what the follower named; with its own clocks.
     Resolve(exchange::Clocks),
-    /// Both: what the peer lacks, collection by collection.
-    SendAll(exchange::Clocks),
+    /// Both: what the peer lacks, page by page of one collection after the other.
+    SendAll { collection: CollectionName, rest: exchange::Clocks },
     /// Leader: a page of our heads.
     Page,
     /// Follower: our heads in the leader's range.
@@ -154,6 +167,27 @@ impl Engine {
         }
     }
 
+    /// Asks for a page of commits, when the peer keeps up with those before it.
+    pub(super) fn step_page(&mut self, conn: ConnId, space: SpaceId, step: Step, ask: Ask) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        match session.repair.as_mut() {
+            Some(repair) if session.under_way.len() >= BATCHES_UNDER_WAY_MAX => {
+                repair.parked = Some((step, ask));
+            }
+            Some(_) | None => self.step(conn, space, step, ask),
+        }
+    }
+
+    /// The peer took a batch: goes on where the repair waited for it.
+    pub(super) fn resume_repair(&mut self, conn: ConnId, space: SpaceId) {
+        let repair = self.sessions.get_mut(&(conn, space)).and_then(|session| session.repair.as_mut());
+        if let Some((step, ask)) = repair.and_then(|repair| repair.parked.take()) {
+            self.step_page(conn, space, step, ask);
+        }
+    }
+
     pub(super) fn repair_answered(&mut self, conn: ConnId, space: SpaceId, answer: Answer) {
         let Some(repair) = self.sessions.get_mut(&(conn, space)).and_then(|session| session.repair.as_mut())
         else {
@@ -166,9 +200,9 @@ impl Engine {
             (Step::Resolve(theirs), Answer::Apart(apart)) => {
                 self.answer_apart(conn, space, theirs, apart.ours)
             }
-            (Step::SendAll(rest), Answer::Commits { commits, .. }) => {
+            (Step::SendAll { collection, rest }, Answer::Lacking { commits, rest: clocks }) => {
                 self.send_repair(conn, space, commits);
-                self.send_all(conn, space, rest);
+                self.send_page(conn, space, collection, clocks, rest);
             }
             (step, answer) => self.heads_answered(conn, space, step, answer),
         }
@@ -233,27 +267,50 @@ impl Engine {
 
     /// Sends what the peer lacks of the next collection, or ends the repair.
     fn send_all(&mut self, conn: ConnId, space: SpaceId, mut rest: exchange::Clocks) {
-        let Some((collection, clocks)) = rest.pop_first() else {
-            return self.end_repair(conn, space);
-        };
+        match rest.pop_first() {
+            Some((collection, clocks)) => self.send_page(conn, space, collection, clocks, rest),
+            None => self.end_repair(conn, space),
+        }
+    }
+
+    /// Sends what the peer lacks of one collection, a page at a time, and then of the rest.
+    fn send_page(
+        &mut self,
+        conn: ConnId,
+        space: SpaceId,
+        collection: CollectionName,
+        clocks: Vec<EntityClock>,
+        rest: exchange::Clocks,
+    ) {
+        if clocks.is_empty() {
+            return self.send_all(conn, space, rest);
+        }
         let Some(to) = self.peer_of(conn) else {
             return;
         };
-        self.step(conn, space, Step::SendAll(rest), Ask::Lacking { space, collection, to, clocks });
+        let step = Step::SendAll { collection: collection.clone(), rest };
+        let ask = Ask::Lacking { space, collection, to, clocks, bytes_max: BATCH_BYTES };
+        self.step_page(conn, space, step, ask);
     }
 
-    pub(super) fn send_repair(&mut self, conn: ConnId, space: SpaceId, commits: Vec<Packed>) {
+    pub(super) fn send_repair(&mut self, conn: ConnId, space: SpaceId, mut commits: Vec<Packed>) {
+        let repair = self.sessions.get_mut(&(conn, space)).and_then(|session| session.repair.as_mut());
+        if let Some(repair) = repair {
+            commits.retain(|commit| !digest::holds(&repair.sent_commits, &commit.key));
+            commits.iter().for_each(|commit| digest::note(&mut repair.sent_commits, &commit.key));
+        }
         self.metrics.commits_sent_repair.add(commits.len() as u64);
         self.send_batches(conn, space, commits);
     }
 
     /// What follows is decided by the comparison that ends every sync.
     pub(super) fn end_repair(&mut self, conn: ConnId, space: SpaceId) {
-        if let Some(session) = self.sessions.get_mut(&(conn, space)) {
-            session.repair = None;
-        }
+        let ended = self.sessions.get_mut(&(conn, space)).and_then(|session| session.repair.take());
         self.watch(conn, space);
         self.check_soon(conn, space);
+        if let Some(heads) = ended.and_then(|repair| repair.next) {
+            return self.hear_heads(conn, space, heads);
+        }
         self.pump(conn, space);
     }
 

@@ -105,9 +105,8 @@ impl Party {
                 Action::Ask { request, ask } => {
                     let answer = match &ask {
                         Ask::State { .. } => Answer::State(Some(self.state.clone())),
-                        Ask::Feed { .. } | Ask::Lacking { .. } => {
-                            Answer::Commits { commits: Vec::new(), complete: true }
-                        }
+                        Ask::Feed { .. } => Answer::Commits { commits: Vec::new(), complete: true },
+                        Ask::Lacking { .. } => Answer::Lacking { commits: Vec::new(), rest: Vec::new() },
                         Ask::StatementShorts { .. } => Answer::StatementShorts(Vec::new()),
                         Ask::Statements { .. } => Answer::Statements(Vec::new()),
                         Ask::Heads { .. } => Answer::Heads { entries: Vec::new(), complete: true },

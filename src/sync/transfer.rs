@@ -153,6 +153,7 @@ impl Engine {
             return self.close(conn, CODE_PROTOCOL, "a batch was taken that was not sent");
         }
         self.watch(conn, space);
+        self.resume_repair(conn, space);
         self.pump(conn, space);
     }
 

@@ -245,8 +245,10 @@ fn closed_collection_never_reaches_a_writer_and_commits_still_verify() {
     assert_eq!(b.roots(space).keys().collect::<Vec<_>>(), [&notes()]);
     assert!(!commits[0].bytes.windows(5).any(|bytes| bytes == b"tasks"), "not even the name is told");
     let clocks = vec![EntityClock { entity: id(2), clock: Vec::new() }];
-    let ask = Ask::Lacking { space, collection: tasks(), to: b.replica.peer(), clocks };
-    assert!(matches!(a.replica.answer(now(), ask), Answer::Commits { commits, .. } if commits.is_empty()));
+    let ask =
+        Ask::Lacking { space, collection: tasks(), to: b.replica.peer(), clocks, bytes_max: FEED_BYTES };
+    let answer = a.replica.answer(now(), ask);
+    assert!(matches!(answer, Answer::Lacking { commits, rest } if commits.is_empty() && rest.is_empty()));
 }
 
 #[test]
@@ -334,12 +336,41 @@ fn entities_are_repaired_by_heads_and_clocks_without_vectors() {
     };
     let ask = Ask::Clocks { space, collection: notes(), entities: differing.clone() };
     let Answer::Clocks(clocks) = b.replica.answer(now(), ask) else { panic!("clocks were asked for") };
-    let ask = Ask::Lacking { space, collection: notes(), to: b.replica.peer(), clocks };
-    let Answer::Commits { commits, complete } = a.replica.answer(now(), ask) else { panic!("commits") };
+    let ask =
+        Ask::Lacking { space, collection: notes(), to: b.replica.peer(), clocks, bytes_max: FEED_BYTES };
+    let Answer::Lacking { commits, rest } = a.replica.answer(now(), ask) else { panic!("commits") };
     let received = b.receive(space, &a, commits.iter().map(|packed| packed.bytes.to_vec()).collect());
 
-    assert_eq!((differing, complete), (vec![id(2), id(3)], true));
+    assert_eq!((differing, rest), (vec![id(2), id(3)], vec![]));
     assert_eq!((commits.len(), received), (2, applied(2)));
+    assert_eq!(a.roots(space), b.roots(space));
+}
+
+#[test]
+fn what_a_peer_lacks_is_read_in_pages_that_split_even_one_entity() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    a.commit(space, vec![insert(id(1), "0"), insert(id(2), "0")]);
+    for number in 1..=10 {
+        a.commit(space, vec![retitle(id(1), &number.to_string())]);
+    }
+    a.commit(space, vec![retitle(id(2), "1")]);
+    let mut clocks: Vec<EntityClock> =
+        [1, 2].map(|number| EntityClock { entity: id(number), clock: Vec::new() }).into();
+
+    let mut pages = Vec::new();
+    while !clocks.is_empty() {
+        let (to, bytes_max) = (b.replica.peer(), 700);
+        let ask = Ask::Lacking { space, collection: notes(), to, clocks, bytes_max };
+        let Answer::Lacking { commits, rest } = a.replica.answer(now(), ask) else { panic!("commits") };
+        let bytes: Vec<usize> = commits.iter().map(|packed| packed.bytes.len()).collect();
+        assert!(bytes[..bytes.len() - 1].iter().sum::<usize>() < bytes_max, "{bytes:?}");
+        b.receive(space, &a, commits.iter().map(|packed| packed.bytes.to_vec()).collect());
+        pages.push(commits.len());
+        clocks = rest;
+    }
+
+    assert!(pages.len() > 3, "{pages:?}");
+    assert_eq!(pages.iter().sum::<usize>(), 13, "{pages:?}: the one with both entities twice, no other");
     assert_eq!(a.roots(space), b.roots(space));
 }
 

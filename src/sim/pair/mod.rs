@@ -11,14 +11,17 @@ use crate::identity::Identity;
 use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::replica::{Intent, Replica, Told, Write};
 use crate::store::Values;
-use crate::store::kv::memory::Memory;
+use crate::store::kv::memory::{Image, Memory};
 use crate::sync::{Action, ConnId, Engine, Event, Notice, Options, Side};
 use crate::time::{Instant, Now, Timestamp};
 use crate::wire::Message;
 
+mod scale;
 mod tests;
 
 const EXPORTER: [u8; 32] = [9; 32];
+/// Entities of one commit where it does not matter which commit made them.
+const COPIED_AT_ONCE: usize = 200;
 
 /// An entity of twelve fields.
 #[derive(Clone, Debug, PartialEq, Reconcile, Hydrate, serde::Serialize, serde::Deserialize)]
@@ -71,12 +74,16 @@ fn entity(number: u64) -> EntityId {
 
 /// One device.
 struct Party {
+    number: u8,
+    memory: Memory,
     replica: Replica,
     engine: Engine,
     metrics: Arc<Metrics>,
     /// The longest chain of frames, each sent because of the one before, that this device has heard the end of.
     depth: usize,
     outbox: VecDeque<Frame>,
+    /// The most bytes that ever waited in the outbox.
+    waited_max: usize,
     in_sync: bool,
     refused: Vec<String>,
 }
@@ -137,6 +144,29 @@ impl Pair {
         pair.insert(0, 0..count);
         pair.meet();
         assert!(pair.is_agreed(), "the first sync ends in agreement");
+        pair.part();
+        pair
+    }
+
+    /// Two that hold the same `count` tickets, all made by the first device, and have agreed on it; of `pretended`
+    /// more they hold the heads. The second device begins with a copy of the first one's disk, so that nothing
+    /// has to be sent.
+    fn copied(count: u64, pretended: u64) -> Self {
+        let mut pair = Self::new();
+        pair.parties[0].replica.pretend(pair.space, &tickets(), pretended);
+        let numbers: Vec<u64> = (0..count).collect();
+        for numbers in numbers.chunks(COPIED_AT_ONCE) {
+            let write = |number: &u64| write(*number, Intent::Create, insert(Ticket::new(*number)));
+            let (space, now) = (pair.space, at(pair.now_ms));
+            let writes = numbers.iter().map(write).collect();
+            pair.parties[0].replica.commit(now, space, writes).expect("a writer may write");
+        }
+        pair.forward();
+        let image = pair.parties[0].memory.snapshot();
+        pair.parties[1].restart(Some(&image));
+        pair.forward();
+        pair.meet();
+        assert!(pair.is_agreed(), "copies are equal");
         pair.part();
         pair
     }
@@ -246,6 +276,8 @@ impl Pair {
             match action {
                 Action::Send { conn, frame, .. } => {
                     this.outbox.push_back(Frame { conn, bytes: frame, depth: this.depth + 1 });
+                    let waiting = this.outbox.iter().map(|frame| frame.bytes.len()).sum();
+                    this.waited_max = this.waited_max.max(waiting);
                 }
                 Action::Ask { request, ask } => {
                     if matches!(ask, Ask::State { .. }) {
@@ -303,23 +335,33 @@ impl Pair {
 
 impl Party {
     fn new(number: u8) -> Self {
-        let metrics = Arc::new(Metrics::default());
-        let identity = Arc::new(Identity::from_seed([number; 32]));
-        let peer = identity.peer();
-        let values = Values::memory(&Memory::new()).expect("an empty store");
-        let mut replica =
-            Replica::open(values, identity, [number; 32], at(0), Arc::clone(&metrics)).expect("opens");
-        replica.register(Arc::new(KindOf::<Ticket>::new().expect("a name"))).expect("registers");
-        let engine = Engine::new(peer, Options::default(), Arc::clone(&metrics));
+        let (memory, metrics) = (Memory::new(), Arc::new(Metrics::default()));
+        let (replica, engine) = open(number, number, &memory, &metrics);
         Self {
+            number,
+            memory,
             replica,
             engine,
             metrics,
             depth: 0,
             outbox: VecDeque::new(),
+            waited_max: 0,
             in_sync: false,
             refused: Vec::new(),
         }
+    }
+
+    /// Is killed and opened again, over a copy of another disk if one is given.
+    fn restart(&mut self, image: Option<&Image>) {
+        match image {
+            Some(image) => self.memory.restore(image),
+            None => self.memory.kill(),
+        }
+        // Entropy that no earlier start had.
+        let entropy = self.number.wrapping_add(100);
+        (self.replica, self.engine) = open(self.number, entropy, &self.memory, &self.metrics);
+        self.outbox.clear();
+        self.in_sync = false;
     }
 
     fn peer(&self) -> PeerId {
@@ -349,6 +391,16 @@ impl Party {
         let upto = self.replica.sync().expect("memory syncs");
         self.engine.handle(now, Event::Durable { upto });
     }
+}
+
+fn open(number: u8, entropy: u8, memory: &Memory, metrics: &Arc<Metrics>) -> (Replica, Engine) {
+    let identity = Arc::new(Identity::from_seed([number; 32]));
+    let peer = identity.peer();
+    let values = Values::memory(memory).expect("not open");
+    let mut replica =
+        Replica::open(values, identity, [entropy; 32], at(0), Arc::clone(metrics)).expect("opens");
+    replica.register(Arc::new(KindOf::<Ticket>::new().expect("a name"))).expect("registers");
+    (replica, Engine::new(peer, Options::default(), Arc::clone(metrics)))
 }
 
 fn write(number: u64, intent: Intent, edit: crate::doc::Edit) -> Write {

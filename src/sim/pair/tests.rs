@@ -1,113 +1,7 @@
-//! What it costs two devices to agree, in bytes, frames, round trips and loaded documents.
+//! What two devices say after a cut, a lie or a loss, in frames and commits.
 
 use super::*;
-
-/// Bytes that the two may say beyond the commits.
-fn overhead(talk: &Talk) -> usize {
-    talk.bytes.saturating_sub(talk.commit_bytes)
-}
-
-fn round_trips(talk: &Talk) -> usize {
-    talk.commit_depth.div_ceil(2)
-}
-
-fn nothing_changed(count: u64) -> Talk {
-    let mut pair = Pair::agreed(count);
-    let loaded = pair.metrics().map(|metrics| metrics.documents_loaded);
-
-    let talk = pair.meet();
-
-    assert!(pair.is_agreed());
-    assert_eq!(pair.metrics().map(|metrics| metrics.documents_loaded), loaded, "no document is loaded");
-    assert_eq!(talk.frames, 2, "one round trip");
-    assert!(talk.bytes <= 200, "{} bytes", talk.bytes);
-    talk
-}
-
-fn ten_changed_on_each_side(count: u64) {
-    let mut pair = Pair::agreed(count);
-    for number in 0..10 {
-        pair.edit(0, number);
-        pair.edit(1, count - 1 - number);
-    }
-
-    let talk = pair.meet();
-
-    assert!(pair.is_agreed());
-    assert_eq!(talk.commits, 20, "no commit is sent twice");
-    assert_eq!(pair.metrics().map(|metrics| metrics.commits_duplicate), [0, 0]);
-    assert!(round_trips(&talk) <= 2, "the commits are there after {} frames in a row", talk.commit_depth);
-    assert!(overhead(&talk) <= 1_000, "{} bytes beyond the commits", overhead(&talk));
-}
-
-fn ten_changed_and_vectors_lost(count: u64) {
-    let mut pair = Pair::agreed(count);
-    for number in 0..10 {
-        pair.edit(0, number);
-        pair.edit(1, count - 1 - number);
-    }
-    let space = pair.space;
-    pair.parties[1].replica.lose_vectors(space);
-
-    let talk = pair.meet();
-
-    assert!(
-        pair.is_agreed(),
-        "{:?}",
-        pair.parties.each_ref().map(|party| (party.in_sync, party.refused.clone()))
-    );
-    assert_eq!(talk.commits, 20, "no commit is sent twice");
-    assert_eq!(pair.metrics().map(|metrics| metrics.commits_duplicate), [0, 0]);
-    assert!(round_trips(&talk) <= 3, "the commits are there after {} frames in a row", talk.commit_depth);
-    assert!(overhead(&talk) <= 4_096, "{} bytes beyond the commits", overhead(&talk));
-    assert_eq!(pair.metrics().map(|metrics| metrics.commits_sent_repair), [10, 10]);
-}
-
-#[test]
-fn agreement_costs_the_same_two_frames_at_any_size() {
-    let small = nothing_changed(100);
-    let large = nothing_changed(2_000);
-
-    assert_eq!(small, large);
-}
-
-#[test]
-fn ten_changes_on_each_side_cost_the_changes_and_a_kilobyte() {
-    ten_changed_on_each_side(100);
-    ten_changed_on_each_side(2_000);
-}
-
-#[test]
-fn lost_vectors_cost_four_kilobytes_more() {
-    ten_changed_and_vectors_lost(100);
-    ten_changed_and_vectors_lost(2_000);
-}
-
-/// The long form: `DRIFTLESS_ENTITIES=100000 cargo test --release --all-features at_the_size_asked_for`.
-#[test]
-fn reconnecting_costs_as_little_at_the_size_asked_for() {
-    let Some(count) = std::env::var("DRIFTLESS_ENTITIES").ok().and_then(|count| count.parse().ok()) else {
-        println!("SKIPPED: DRIFTLESS_ENTITIES is not set");
-        return;
-    };
-    nothing_changed(count);
-    ten_changed_on_each_side(count);
-    ten_changed_and_vectors_lost(count);
-}
-
-#[test]
-fn a_first_sync_takes_at_most_200_bytes_an_entity() {
-    let count = 1_000;
-    let mut pair = Pair::new();
-    pair.insert(0, 0..count);
-
-    let talk = pair.meet();
-
-    assert!(pair.is_agreed());
-    assert_eq!(talk.commits, count as usize);
-    println!("{} bytes an entity", talk.bytes / count as usize);
-    assert!(talk.bytes <= 200 * count as usize, "{} bytes an entity", talk.bytes / count as usize);
-}
+use crate::limits::{BATCH_BYTES, BATCHES_UNDER_WAY_MAX, VECTOR_HOLES_MAX};
 
 #[test]
 fn a_difference_too_large_for_a_sketch_is_repaired_by_heads() {
@@ -121,6 +15,55 @@ fn a_difference_too_large_for_a_sketch_is_repaired_by_heads() {
 
     assert!(pair.is_agreed());
     assert_eq!(pair.metrics().map(|metrics| metrics.commits_duplicate), [0, 0]);
+}
+
+/// Repairs were answered in one piece of up to 8 MiB, more than a peer takes at once: it closed the connection, and
+/// the next repair ended in the same way.
+#[test]
+fn a_repair_of_many_megabytes_is_sent_as_the_peer_takes_it() {
+    let mut pair = Pair::agreed(5);
+    for number in 5..125 {
+        let ticket = Ticket { title: noise(number, 100_000), ..Ticket::new(number) };
+        pair.commit(1, vec![write(number, Intent::Create, insert(ticket))]);
+    }
+    let space = pair.space;
+    pair.parties[0].replica.lose_vectors(space);
+
+    let talk = pair.meet();
+
+    assert!(pair.is_agreed(), "{:?}", pair.parties.each_ref().map(|party| party.refused.clone()));
+    assert_eq!((talk.commits, pair.metrics().map(|metrics| metrics.commits_duplicate)), (120, [0, 0]));
+    let waited = pair.parties.each_ref().map(|party| party.waited_max).into_iter().max().expect("two");
+    assert!(waited <= 2 * (BATCHES_UNDER_WAY_MAX + 1) * BATCH_BYTES, "{waited} bytes handed out at once");
+}
+
+/// A vector that had no room for a number refused the commit, which ended the connection, for ever again.
+#[test]
+fn more_holes_than_a_vector_names_cost_duplicates_and_nothing_else() {
+    let mut pair = Pair::new();
+    let count = 2 * VECTOR_HOLES_MAX as u64 + 100;
+    pair.insert(1, 0..count);
+    let (space, to, from) = (pair.space, pair.parties[0].peer(), pair.parties[1].peer());
+    let ask = Ask::Feed { space, to, have: Vectors::new(), bytes_max: usize::MAX };
+    let Answer::Commits { commits, .. } = pair.parties[1].replica.answer(at(0), ask) else { panic!("fed") };
+    let commits = commits.iter().skip(1).step_by(2).map(|commit| commit.bytes.to_vec()).collect();
+    let taken = pair.parties[0].replica.answer(at(0), Ask::Receive { space, from, commits });
+    assert!(matches!(taken, Answer::Received { refused: 0, .. }), "{taken:?}");
+    pair.forward();
+
+    pair.meet();
+
+    let metrics = pair.metrics();
+    assert!(pair.is_agreed(), "{:?}", pair.parties.each_ref().map(|party| party.refused.clone()));
+    assert_eq!(metrics[0].commits_remote, count);
+    assert_eq!((metrics[0].commits_quarantined, metrics[0].commits_duplicate), (0, 50));
+}
+
+/// Text that does not compress.
+fn noise(seed: u64, bytes: usize) -> String {
+    let mut noise = vec![0; bytes / 2];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut noise);
+    noise.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Breaks the connection before every frame in turn, and lets the two meet again.
