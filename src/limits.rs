@@ -92,6 +92,8 @@ pub const OPENINGS_MAX: usize = 1_024;
 pub const VECTOR_ORIGINS_MAX: usize = 8_192;
 /// Most separate ranges beyond the contiguous part of one origin.
 pub const VECTOR_HOLES_MAX: usize = 1_024;
+/// Most devices that a peer names as those with which it has a space open too.
+pub const NEIGHBOURS_MAX: usize = 64;
 /// Most commits in one batch frame.
 pub const BATCH_COMMITS_MAX: usize = 512;
 /// Bytes at which a batch frame is closed.
@@ -162,6 +164,11 @@ pub const KEEP_ALIVE_MS: u64 = 4_000;
 pub const CLOSE_WAIT_MS: u64 = 2_000;
 /// Longest wait before an acknowledgement is sent, in milliseconds.
 pub const ACK_DELAY_MS: u64 = 20;
+/// Wait before peers are told that a session began or ended, in milliseconds: many often do at once.
+pub const NEIGHBOURS_DELAY_MS: u64 = 50;
+/// Time that a commit has to arrive from another before the peer is asked about it, in milliseconds; it may take
+/// twice as long until it is.
+pub const WITHHELD_MS: u64 = 500;
 /// Quiet time after a change before fingerprints are compared, in milliseconds.
 pub const CHECK_DELAY_MS: u64 = 250;
 /// Interval at which equal fingerprints are confirmed, in milliseconds.

@@ -91,6 +91,8 @@ counters! {
     commits_sent_live,
     /// Commits sent to catch a peer up.
     commits_sent_feed,
+    /// Commits not sent to a peer because another is to send them; counted once for each peer.
+    commits_withheld,
     /// Commits sent to repair a difference that the version vectors did not tell.
     commits_sent_repair,
     /// Comparisons of fingerprints that found both sides equal.

@@ -67,6 +67,20 @@ pub(crate) struct SpaceState {
 /// Version vectors of the collections of a space.
 pub(crate) type Vectors = BTreeMap<CollectionName, Vector>;
 
+/// Returns what `vectors` names beyond `base`. What the rest finds no room for is left out: it is found by the next
+/// comparison.
+pub(crate) fn beyond(base: &Vectors, vectors: &Vectors) -> Vectors {
+    let nothing = Vector::new();
+    let mut beyond = Vectors::new();
+    for (collection, vector) in vectors {
+        for missing in base.get(collection).unwrap_or(&nothing).lacks_of(vector) {
+            let entry = beyond.entry(collection.clone()).or_default();
+            let _ = entry.insert_range(missing.origin, missing.first, missing.last);
+        }
+    }
+    beyond
+}
+
 /// Clocks of entities, by collection; each list is sorted by entity.
 pub(crate) type Clocks = BTreeMap<CollectionName, Vec<EntityClock>>;
 
@@ -202,6 +216,13 @@ pub(crate) enum Ask {
         /// Encoded statements.
         statements: Vec<Vec<u8>>,
     },
+    /// Which of these commits are neither held nor in quarantine. Answer: `Unheld`.
+    Unheld {
+        /// The space.
+        space: SpaceId,
+        /// The commits.
+        vectors: Vectors,
+    },
     /// Note what a peer has on its disk. Answer: `Done`.
     Acked {
         /// The space.
@@ -285,6 +306,8 @@ pub(crate) enum Answer {
     Statements(Vec<Vec<u8>>),
     /// To `Learn`: how many were new.
     Learned(usize),
+    /// To `Unheld`.
+    Unheld(Vectors),
     /// To `Redeem`: the reply for the joiner, a refusal among them.
     Redeemed(Vec<u8>),
     /// To `Acked`, `Adopt` and `Joined`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::exchange::{Answer, Apart, Ask, CollectionState, CommitKey, EntityClock, Packed, RequestId};
 use crate::exchange::{SpaceState, Stored};
 use crate::id::{
-    ActorId, Cell, CollectionName, EntityId, Incarnation, Origin, Oseq, PeerId, Position, Symbol,
+    ActorId, Cell, CollectionName, EntityId, Incarnation, Origin, Oseq, PeerId, Position, Symbol, Vector,
 };
 use crate::limits::FRAME_BYTES_MAX;
 use crate::metrics::Metrics;
@@ -345,6 +345,7 @@ fn fitting(script: &mut Script<'_>, ask: &Ask, position: Position) -> Answer {
         Ask::Sketch { .. } => 10,
         Ask::Compare { .. } => 11,
         Ask::Resolve { .. } => 12,
+        Ask::Unheld { .. } => 16,
     };
     answer(kind, script, position)
 }
@@ -386,6 +387,7 @@ fn answer(kind: u8, script: &mut Script<'_>, position: Position) -> Answer {
             theirs: (0..few).map(|n| Symbol(n as u64)).collect(),
         }),
         13 => Answer::TooFewCells,
+        16 => Answer::Unheld((0..few).map(|n| (collection(n as u8), vector(n as u8, choice))).collect()),
         15 => Answer::Lacking {
             commits: (0..few).map(|_| packed(script)).collect(),
             rest: (0..usize::from(choice >> 6)).map(|n| clock(n as u8, choice)).collect(),
@@ -402,12 +404,18 @@ fn state(choice: u8) -> SpaceState {
         let mut held = CollectionState::default();
         let heads = [crate::id::ChangeHash::new([choice; 32])];
         held.root.add(crate::id::Fingerprint::of_entity(&log.space(), &entity(number), &heads));
-        for oseq in 1..=u64::from(choice % 5) {
-            held.vector.insert(origin(number), Oseq(oseq)).expect("a few fit");
-        }
+        held.vector = vector(number, choice);
         collections.insert(collection(number), held);
     }
     SpaceState { space: log.space(), membership: log.membership(), log: log.digest(), collections }
+}
+
+fn vector(number: u8, choice: u8) -> Vector {
+    let mut vector = Vector::new();
+    for oseq in 1..=u64::from(choice % 5) {
+        vector.insert(origin(number), Oseq(oseq)).expect("a few fit");
+    }
+    vector
 }
 
 fn packed(script: &mut Script<'_>) -> Packed {

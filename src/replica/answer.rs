@@ -34,6 +34,7 @@ impl Replica {
             Ask::StatementShorts { space } => self.statement_shorts(space),
             Ask::Statements { space, known } => self.statements(space, &known),
             Ask::Learn { space, from, statements } => self.learn(space, from, statements),
+            Ask::Unheld { space, vectors } => self.unheld(space, &vectors),
             Ask::Acked { space, peer, vectors } => self.acked(space, peer, &vectors),
             Ask::Redeem { joiner, exporter, request } => self.redeem(now, joiner, &exporter, &request),
             Ask::Joined { from, reply } => self.joined(from, &reply),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Replica, ReplicaError, load};
 use crate::access::{Action, Membership};
-use crate::exchange::{Answer, CommitKey, EntityClock, Packed, Vectors};
+use crate::exchange::{Answer, CommitKey, EntityClock, Packed, Vectors, beyond};
 use crate::id::{ActorId, CollectionName, Missing, Origin, Oseq, PeerId, Position, SpaceId, Vector};
 use crate::store::keyspaces::{Arrival, CommitEntry, CommitId, CommitRecord, HeadKey, Keyspaces};
 use crate::store::kv::KvError;
@@ -103,6 +103,13 @@ impl Replica {
             next.extend(run.position(&self.store)?.map(|position| Reverse((position, index))));
         }
         Ok(())
+    }
+
+    pub(super) fn unheld(&self, space: SpaceId, vectors: &Vectors) -> Result<Answer, ReplicaError> {
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let held = vectors.keys().filter_map(|collection| known.collections.get_key_value(collection));
+        let held = held.map(|(collection, state)| (collection.clone(), state.vector.clone())).collect();
+        Ok(Answer::Unheld(beyond(&held, vectors)))
     }
 
     /// Goes over the clocks in their order and stops behind the commit that fills the page, in the middle of an

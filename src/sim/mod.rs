@@ -91,6 +91,8 @@ mod canary;
 mod device;
 mod dice;
 mod fault;
+#[cfg(test)]
+mod mesh;
 mod network;
 mod node;
 mod oracle;

@@ -168,6 +168,9 @@ impl Engine {
             return;
         };
         session.rounds = 0;
+        if let Some(sent) = session.sent.as_mut() {
+            digest::merge(sent, &vectors);
+        }
         self.metrics.roots_equal.add(1);
         let (peer, quiet) = (session.peer, session.is_idle());
         if quiet {

@@ -345,7 +345,10 @@ impl Engine {
             | Message::Clocks(_)
             | Message::Cells(_)
             | Message::CellsWanted(_)
-            | Message::Apart(_) => self.close(conn, CODE_PROTOCOL, "a message before the hello"),
+            | Message::Apart(_)
+            | Message::Neighbours(_)
+            | Message::Offer(_)
+            | Message::Wanted(_) => self.close(conn, CODE_PROTOCOL, "a message before the hello"),
         }
     }
 
@@ -368,6 +371,9 @@ impl Engine {
             Message::Cells(cells) => cells.slot,
             Message::CellsWanted(wanted) => wanted.slot,
             Message::Apart(apart) => apart.slot,
+            Message::Neighbours(neighbours) => neighbours.slot,
+            Message::Offer(offer) => offer.slot,
+            Message::Wanted(wanted) => wanted.slot,
         };
         let Some(entry) = self.conns.get(&conn) else {
             return;
@@ -393,6 +399,9 @@ impl Engine {
             Message::Cells(cells) => self.hear_cells(conn, space, cells),
             Message::CellsWanted(wanted) => self.hear_cells_wanted(conn, space, wanted.count),
             Message::Apart(apart) => self.hear_apart(conn, space, apart),
+            Message::Neighbours(neighbours) => self.hear_neighbours(conn, space, neighbours.peers),
+            Message::Offer(offer) => self.hear_offer(conn, space, offer.vectors),
+            Message::Wanted(wanted) => self.hear_wanted(conn, space, wanted),
         }
     }
 

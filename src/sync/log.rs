@@ -101,6 +101,7 @@ impl Engine {
     /// The space is no longer shared with the peer of this connection. A device that was removed is told the
     /// statements, so that it learns why; nothing else is said or heard about the space.
     pub(super) fn part(&mut self, conn: ConnId, space: SpaceId) {
+        self.neighbour_gone(conn, space);
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };

@@ -43,6 +43,7 @@ mod digest;
 mod event;
 mod heads;
 mod log;
+mod neighbours;
 mod opening;
 mod repair;
 mod session;
@@ -125,6 +126,7 @@ enum Purpose {
     Statements(ConnId, SpaceId, log::After),
     Learn(ConnId, SpaceId),
     Repair(ConnId, SpaceId),
+    Offered(ConnId, SpaceId),
     Acked,
     Adopted,
 }
@@ -141,7 +143,8 @@ impl Purpose {
             | Self::Shorts(conn, space)
             | Self::Statements(conn, space, log::After::GoOn)
             | Self::Learn(conn, space)
-            | Self::Repair(conn, space) => Some((conn, space)),
+            | Self::Repair(conn, space)
+            | Self::Offered(conn, space) => Some((conn, space)),
             Self::Statements(_, _, log::After::Part) | Self::Acked | Self::Adopted => None,
         }
     }
@@ -264,6 +267,7 @@ impl Engine {
             (Purpose::Statements(conn, space, after), Answer::Statements(statements)) => {
                 self.send_statements(conn, space, statements, after);
             }
+            (Purpose::Offered(conn, space), Answer::Unheld(unheld)) => self.want(conn, space, unheld),
             (Purpose::Repair(conn, space), answer) => self.repair_answered(conn, space, answer),
             (Purpose::Learn(..), Answer::Learned(statements)) => tracing::trace!(statements, "log learned"),
             // Learned is followed by SpaceChanged when it changed anything; a space that is gone has no session.

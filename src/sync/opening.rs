@@ -164,6 +164,7 @@ impl Engine {
             return;
         };
         let peer = session.peer;
+        self.neighbour_met(conn, space);
         let digests = self.digests_of(&peer, &ours);
         let vectors = self.vectors_of(&peer, &ours);
         if digests.log != theirs.log {
@@ -227,6 +228,7 @@ impl Engine {
             return;
         };
         session.sent = Some(held.clone());
+        session.neighbourhood.forget_withheld();
         session.unacked.clear();
         session.unacked_bytes = 0;
         let peer = session.peer;

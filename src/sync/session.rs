@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::check::Digests;
+use super::neighbours::Neighbourhood;
 use super::repair::Repair;
 use super::{Action, Conn, ConnId, Engine, Notice};
 use crate::exchange::{CommitKey, SpaceState, Vectors};
@@ -66,6 +67,7 @@ pub(super) struct Session {
     /// The last comparison found the roots equal and the vectors not: they are to be adopted.
     pub(super) equal: bool,
     pub(super) repair: Option<Repair>,
+    pub(super) neighbourhood: Neighbourhood,
     /// When to give up on what the peer owes us.
     pub(super) deadline: Option<Instant>,
 }
@@ -111,6 +113,7 @@ impl Session {
             verified: false,
             equal: false,
             repair: None,
+            neighbourhood: Neighbourhood::default(),
             deadline: None,
         }
     }
@@ -138,7 +141,7 @@ impl Session {
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
-        [self.ack_due, self.check_due, self.deadline].into_iter().flatten().min()
+        [self.ack_due, self.check_due, self.deadline, self.neighbourhood.due()].into_iter().flatten().min()
     }
 }
 
@@ -173,6 +176,7 @@ impl Engine {
     }
 
     pub(super) fn drop_session(&mut self, conn: ConnId, space: SpaceId) {
+        self.neighbour_gone(conn, space);
         if let Some(entry) = self.conns.get_mut(&conn) {
             entry.theirs.retain(|_, named| *named != space);
         }
@@ -227,6 +231,7 @@ impl Engine {
             if check {
                 self.begin_check(conn, space);
             }
+            self.neighbours_due(conn, space);
         }
     }
 

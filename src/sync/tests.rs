@@ -114,6 +114,7 @@ impl Party {
                         Ask::Sketch { cells, .. } => Answer::Sketch(vec![crate::id::Cell::default(); *cells]),
                         Ask::Compare { .. } => Answer::TooFewCells,
                         Ask::Resolve { .. } => Answer::Apart(crate::exchange::Apart::default()),
+                        Ask::Unheld { vectors, .. } => Answer::Unheld(vectors.clone()),
                         Ask::Acked { .. }
                         | Ask::Adopt { .. }
                         | Ask::Joined { .. }

@@ -1,5 +1,7 @@
 //! Commits on their way: pushed as they are made, fed to who lacks them, taken as they arrive.
 
+use std::collections::BTreeSet;
+
 use super::ack::Undurable;
 use super::conn::{CODE_PROTOCOL, CODE_REFUSED};
 use super::session::Arrived;
@@ -9,15 +11,17 @@ use crate::exchange::{Ask, CommitKey, Packed, Stored};
 use crate::id::{PeerId, Position, SpaceId};
 use crate::limits::{
     BATCH_BYTES, BATCH_COMMITS_MAX, BATCHES_UNDER_WAY_MAX, INBOX_BYTES_MAX, LIVE_UNACKED_BYTES_MAX,
+    WITHHELD_MS,
 };
-use crate::wire::{Batch, BatchTaken, Live, Message};
+use crate::wire::{Batch, BatchTaken, Live, Message, Neighbour};
 
 impl Engine {
     /// A commit was applied here: push it to every peer that lacks it and keeps up.
     pub(super) fn stored(&mut self, space: SpaceId, from: Option<PeerId>, stored: Stored) {
         let Stored { position, commit } = stored;
+        let others = from.map(|from| self.neighbours_of(space, from)).unwrap_or_default();
         for conn in self.conns_of(space) {
-            self.push(conn, space, from, &commit);
+            self.push(conn, space, from, &others, &commit);
         }
         if let Some(from) = from {
             let to = Some(commit.key.origin.peer).filter(|origin| *origin != from);
@@ -25,11 +29,20 @@ impl Engine {
         }
     }
 
-    fn push(&mut self, conn: ConnId, space: SpaceId, from: Option<PeerId>, commit: &Packed) {
+    /// `others` are those to whom the peer that the commit is from sends it too.
+    fn push(
+        &mut self,
+        conn: ConnId,
+        space: SpaceId,
+        from: Option<PeerId>,
+        others: &BTreeSet<Neighbour>,
+        commit: &Packed,
+    ) {
         let Some(session) = self.sessions.get(&(conn, space)) else {
             return;
         };
         let (slot, peer) = (session.slot, session.peer);
+        let withheld = self.now.instant.plus_ms(WITHHELD_MS);
         self.set_in_sync(conn, space, false);
         self.check_soon(conn, space);
         let Some(visible) = self.visible(space, &peer, commit) else {
@@ -44,6 +57,9 @@ impl Engine {
         };
         if from == Some(peer) || digest::holds(sent, &visible.key) {
             return digest::note(sent, &visible.key);
+        }
+        if others.contains(&Neighbour::of(&peer)) && session.neighbourhood.withhold(&visible.key, withheld) {
+            return self.metrics.commits_withheld.add(1);
         }
         if session.unacked_bytes + visible.bytes.len() > LIVE_UNACKED_BYTES_MAX {
             session.dirty = true;
@@ -92,7 +108,9 @@ impl Engine {
         session.feeding = true;
         session.dirty = false;
         session.urgent = true;
-        let ask = Ask::Feed { space, to: session.peer, have: sent.clone(), bytes_max: BATCH_BYTES };
+        let mut have = sent.clone();
+        session.neighbourhood.add_withheld(&mut have);
+        let ask = Ask::Feed { space, to: session.peer, have, bytes_max: BATCH_BYTES };
         self.ask(Purpose::Feed(conn, space), ask);
     }
 
@@ -105,8 +123,8 @@ impl Engine {
         session.dirty |= !complete;
         let nothing = crate::exchange::Vectors::new();
         let sent = session.sent.as_ref().unwrap_or(&nothing);
-        let fresh: Vec<Packed> =
-            commits.into_iter().filter(|commit| !digest::holds(sent, &commit.key)).collect();
+        let left = |key: &CommitKey| digest::holds(sent, key) || session.neighbourhood.withholds(key);
+        let fresh: Vec<Packed> = commits.into_iter().filter(|commit| !left(&commit.key)).collect();
         self.metrics.commits_sent_feed.add(fresh.len() as u64);
         self.send_batches(conn, space, fresh);
         self.pump(conn, space);

@@ -1,7 +1,9 @@
 //! One message of the protocol, to and from its frame.
 
-use super::{Ack, Apart, Batch, BatchTaken, Cells, CellsWanted, Clocks, Heads, Hello, Live, Opening, Roots};
-use super::{Shorts, Statements, VectorsTold};
+use super::{
+    Ack, Apart, Batch, BatchTaken, Cells, CellsWanted, Clocks, Heads, Hello, Live, Neighbours, Offer,
+};
+use super::{Opening, Roots, Shorts, Statements, VectorsTold, Wanted};
 use super::{WireError, frame, skip_tail, unframe};
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
 
@@ -52,6 +54,12 @@ pub(crate) enum Message {
     CellsWanted(CellsWanted),
     /// 32: what differs.
     Apart(Apart),
+    /// 51: with whom else the sender has the space open.
+    Neighbours(Neighbours),
+    /// 52: commits that another was to send.
+    Offer(Offer),
+    /// 54: which of them are lacking.
+    Wanted(Wanted),
     /// 26: the sender closes.
     Farewell(Farewell),
 }
@@ -81,6 +89,9 @@ impl Message {
             Self::Cells(cells) => put(28, cells, &mut body),
             Self::CellsWanted(wanted) => put(30, wanted, &mut body),
             Self::Apart(apart) => put(32, apart, &mut body),
+            Self::Neighbours(neighbours) => put(51, neighbours, &mut body),
+            Self::Offer(offer) => put(52, offer, &mut body),
+            Self::Wanted(wanted) => put(54, wanted, &mut body),
             Self::Farewell(farewell) => put(26, farewell, &mut body),
         };
         frame(kind, &body)
@@ -113,6 +124,9 @@ impl Message {
             28 => get(input).map(Self::Cells),
             30 => get(input).map(Self::CellsWanted),
             32 => get(input).map(Self::Apart),
+            51 => get(input).map(Self::Neighbours),
+            52 => get(input).map(Self::Offer),
+            54 => get(input).map(Self::Wanted),
             odd if odd % 2 == 1 => return Ok(None),
             _ => return Err(WireError::Unknown { kind }),
         };

@@ -20,6 +20,7 @@ mod hello;
 mod join;
 mod log;
 mod message;
+mod neighbours;
 mod repair;
 mod transfer;
 
@@ -27,6 +28,7 @@ pub(crate) use hello::{Digest, Hello, Opening, Tag, Told, VERSION_MAX, VERSION_M
 pub(crate) use join::Join;
 pub(crate) use log::{Shorts, Statements};
 pub(crate) use message::{Farewell, Message};
+pub(crate) use neighbours::{Neighbour, Neighbours, Offer, Wanted};
 pub(crate) use repair::{Apart, Cells, CellsWanted, Clocks, Heads, HeadsRange};
 pub(crate) use transfer::{Ack, Batch, BatchTaken, Live, Roots, VectorsTold};
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::{ActorId, Cell, EntityClock, EntityId, Incarnation, Origin, Oseq, PeerId, Symbol};
+use crate::limits::NEIGHBOURS_MAX;
 
 fn vectors() -> BTreeMap<CollectionName, Vector> {
     let origin = Origin { peer: PeerId::new([7; 32]), incarnation: Incarnation(9) };
@@ -71,6 +72,12 @@ fn samples() -> Vec<Message> {
         Message::Cells(Cells { slot: 1, first: 128, cells: vec![cell] }),
         Message::CellsWanted(CellsWanted { slot: 1, count: 512 }),
         Message::Apart(Apart { slot: 1, symbols: vec![Symbol(4), Symbol(9)], clocks: apart, answer: true }),
+        Message::Neighbours(Neighbours {
+            slot: 1,
+            peers: [1, 2].map(|byte| Neighbour::of(&PeerId::new([byte; 32]))).to_vec(),
+        }),
+        Message::Offer(Offer { slot: 1, vectors: vectors() }),
+        Message::Wanted(Wanted { slot: 1, wanted: vectors(), later: vectors() }),
         Message::Farewell(Farewell { code: 4, text: "bye".to_owned() }),
     ]
 }
@@ -87,7 +94,9 @@ fn the_bytes_of_a_message_never_change() {
     assert_eq!(samples()[10].to_frame(), [16, 2, 1, 2]);
     let roots = [[20, 50, 1].as_slice(), &[1; 16], &[2; 16], &[3; 16], &[2]].concat();
     assert_eq!(samples()[12].to_frame(), roots);
-    assert_eq!(samples()[18].to_frame(), [26, 5, 4, 3, b'b', b'y', b'e']);
+    let neighbours = [[51, 18, 1, 2].as_slice(), &[1; 8], &[2; 8]].concat();
+    assert_eq!(samples()[18].to_frame(), neighbours);
+    assert_eq!(samples()[21].to_frame(), [26, 5, 4, 3, b'b', b'y', b'e']);
 }
 
 #[test]
@@ -121,7 +130,7 @@ fn an_odd_extension_is_skipped_and_an_even_one_refused() {
 
 #[test]
 fn attack_41_counts_beyond_the_input_are_refused_before_memory_is_reserved() {
-    for kind in [0, 2, 6, 8, 10, 14, 18, 22, 24, 28, 32] {
+    for kind in [0, 2, 6, 8, 10, 14, 18, 22, 24, 28, 32, 51, 52, 54] {
         let mut body = Writer::new();
         (0..4).for_each(|_| body.varint(u64::from(u32::MAX)));
         let mut out = Writer::new();
@@ -132,6 +141,21 @@ fn attack_41_counts_beyond_the_input_are_refused_before_memory_is_reserved() {
 
         assert!(matches!(refused, Err(WireError::Body { .. })), "{kind}: {refused:?}");
     }
+}
+
+#[test]
+fn neighbours_are_bounded_and_each_is_named_once() {
+    let neighbour = |number: usize| Neighbour::of(&PeerId::new([number as u8; 32]));
+    let read = |peers: Vec<Neighbour>| {
+        Message::from_frame(&Message::Neighbours(Neighbours { slot: 1, peers }).to_frame())
+    };
+    let refused = |source| Err(WireError::Body { kind: 51, source });
+
+    assert!(read((0..NEIGHBOURS_MAX).map(neighbour).collect()).is_ok());
+    let (what, len, max) = ("neighbours", NEIGHBOURS_MAX as u64 + 1, NEIGHBOURS_MAX as u64);
+    let too_many = read((0..=NEIGHBOURS_MAX).map(neighbour).collect());
+    assert_eq!(too_many, refused(CodecError::TooLarge { what, len, max }));
+    assert_eq!(read(vec![neighbour(1), neighbour(1)]), refused(CodecError::NotCanonical { what }));
 }
 
 #[test]
@@ -165,7 +189,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_read_is_written_the_same(kind in 0_u64..34, bytes: Vec<u8>) {
+    fn what_is_read_is_written_the_same(kind in 0_u64..56, bytes: Vec<u8>) {
         let mut body = Writer::new();
         body.raw(&bytes);
         if let Ok(Some(message)) = Message::from_frame(&frame(kind, &body)) {

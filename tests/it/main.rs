@@ -11,6 +11,7 @@ mod connections;
 #[allow(dead_code, reason = "other tests cut the power")]
 mod image;
 mod lifecycle;
+mod mesh;
 mod program;
 mod refusals;
 mod subscriptions;

@@ -454,6 +454,7 @@ fn writes(ask: &Ask) -> bool {
         | Ask::Lacking { .. }
         | Ask::StatementShorts { .. }
         | Ask::Statements { .. }
+        | Ask::Unheld { .. }
         | Ask::Acked { .. } => false,
     }
 }

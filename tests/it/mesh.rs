@@ -1,0 +1,83 @@
+//! More than two devices, each connected to each other one.
+
+use driftless::{Collection, ConnectionState, Node, Role, Space};
+
+use crate::common::{Ticket, agree, bounded, join, node, temp, ticket};
+
+const DEVICES: usize = 8;
+/// Commits of each device.
+const ROUNDS: usize = 70;
+
+#[tokio::test]
+async fn eight_devices_that_all_know_each_other_send_each_commit_hardly_more_than_once() {
+    let dir = temp();
+    let mut nodes = Vec::new();
+    for number in 0..DEVICES {
+        nodes.push(node(&dir, &format!("node {number}")).await);
+    }
+    let founded = nodes[0].create_space("shop").await.expect("founded");
+    let mut spaces = vec![founded.clone()];
+    for joiner in &nodes[1..] {
+        spaces.push(join(&founded, joiner, Role::Writer).await);
+    }
+    settle(&spaces, &nodes).await;
+    meet(&nodes).await;
+    let lines: Vec<Collection<Ticket>> =
+        spaces.iter().map(|space| space.collection().expect("a name")).collect();
+    // Long enough after the last connection, all know who is connected to whom.
+    work(&lines, 5).await;
+    settle(&spaces, &nodes).await;
+    let before: Vec<_> = nodes.iter().map(Node::metrics).collect();
+
+    work(&lines, ROUNDS).await;
+    settle(&spaces, &nodes).await;
+
+    let (mut new, mut again) = (0, 0);
+    for (node, before) in nodes.iter().zip(before) {
+        let after = node.metrics();
+        new += after.commits_remote - before.commits_remote;
+        again += after.commits_duplicate - before.commits_duplicate;
+    }
+    assert_eq!(new as usize, DEVICES * ROUNDS * (DEVICES - 1), "each commit is applied once by each other");
+    let copies = (new + again) as f64 / new as f64;
+    println!("{copies:.4} copies for each receiver");
+    assert!(copies <= 1.1, "{copies} copies for each receiver");
+    for node in nodes {
+        bounded(node.close()).await.expect("closes cleanly");
+    }
+}
+
+/// Connects each to each, and waits until they are.
+async fn meet(nodes: &[Node]) {
+    for (number, node) in nodes.iter().enumerate() {
+        for other in nodes.iter().take(number) {
+            node.add_peer(other.peer(), other.addresses().expect("open")).await.expect("noted");
+        }
+    }
+    for node in nodes {
+        let mut peers = node.watch_peers();
+        for other in nodes.iter().filter(|other| other.peer() != node.peer()) {
+            let connected = peers.until(other.peer(), |peer| peer.state == ConnectionState::Connected);
+            bounded(connected).await.expect("open");
+        }
+    }
+}
+
+/// All commit at the same time, one after the other each.
+async fn work(lines: &[Collection<Ticket>], rounds: usize) {
+    let mut writers = tokio::task::JoinSet::new();
+    for lines in lines {
+        let lines = lines.clone();
+        writers.spawn(async move {
+            for round in 0..rounds {
+                lines.insert(&ticket(&format!("round {round}"))).await.expect("written");
+            }
+        });
+    }
+    bounded(async { while writers.join_next().await.is_some_and(|done| done.is_ok()) {} }).await;
+}
+
+async fn settle(spaces: &[Space], nodes: &[Node]) {
+    let (spaces, nodes): (Vec<_>, Vec<_>) = (spaces.iter().collect(), nodes.iter().collect());
+    agree(&spaces, &nodes).await;
+}
