@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::oracle::Place;
 use crate::doc::{self, Conflict, Edit, Entity};
 use crate::id::{CollectionName, EntityId, SpaceId};
 use crate::replica::{Intent, Reader, Write};
@@ -23,6 +24,7 @@ const PAGE: usize = 256;
 pub struct Device<'a> {
     number: usize,
     space: SpaceId,
+    place: usize,
     reader: &'a Reader,
 }
 
@@ -44,11 +46,11 @@ pub struct Unreadable {
 }
 
 impl<'a> Device<'a> {
-    pub(super) fn new(number: usize, space: SpaceId, reader: &'a Reader) -> Self {
-        Self { number, space, reader }
+    pub(super) fn new(number: usize, place: Place, reader: &'a Reader) -> Self {
+        Self { number, space: place.id, place: place.number, reader }
     }
 
-    /// Returns the number of the device; 0 founded the space.
+    /// Returns the number of the device; 0 founded the first space. Copies of a store have numbers of their own.
     ///
     /// # Example
     ///
@@ -61,6 +63,21 @@ impl<'a> Device<'a> {
     #[must_use]
     pub fn number(&self) -> usize {
         self.number
+    }
+
+    /// Returns the number of the space that is looked at. The same entity id in two spaces is two entities.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::sim::Device;
+    /// fn is_first(device: &Device<'_>) -> bool {
+    ///     device.space() == 0
+    /// }
+    /// ```
+    #[must_use]
+    pub fn space(&self) -> usize {
+        self.place
     }
 
     /// Returns all entities of a type that are not deleted, in order of id.

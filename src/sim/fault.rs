@@ -60,11 +60,19 @@ pub enum Fault {
     Restore,
     /// A device joined while the others worked.
     LateJoin,
+    /// A device joined for a member that has another one.
+    SecondDevice,
+    /// A store was copied, and both copies ran.
+    Cloned,
+    /// A device or a member was removed.
+    Removal,
+    /// A member got another role.
+    RoleChange,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 25] = [
         Self::Reordered,
         Self::ConnectionLost,
         Self::DuplicateAttempt,
@@ -86,6 +94,10 @@ impl Fault {
         Self::ClockSet,
         Self::Restore,
         Self::LateJoin,
+        Self::SecondDevice,
+        Self::Cloned,
+        Self::Removal,
+        Self::RoleChange,
     ];
 }
 

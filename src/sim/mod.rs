@@ -12,7 +12,8 @@
 //! * **Disk**: a loss of power between writes or at any write, with the unsynced tail lost wholly or in part; full,
 //!   failing, slow and damaged disks.
 //! * **Device**: killed and closed processes, sleep, clocks anywhere from 1970 to 2100, stores that go back to an
-//!   older copy, devices that join late.
+//!   older copy, stores that are copied and run twice, devices that join late, several devices of one member.
+//! * **Members**: several spaces, members and devices that are removed, roles that change.
 //!
 //! # What is not
 //!
@@ -92,6 +93,8 @@ mod device;
 mod dice;
 mod fault;
 #[cfg(test)]
+mod long;
+#[cfg(test)]
 mod mesh;
 mod network;
 mod node;
@@ -130,6 +133,8 @@ use plan::{Act, Step};
 pub struct Options {
     /// The fewest and the most devices; a seed picks one number.
     pub devices: (usize, usize),
+    /// The fewest and the most spaces; all devices come to the first, and some to each other one.
+    pub spaces: (usize, usize),
     /// How long the app works and the trouble lasts, in simulated milliseconds. The time in which the devices sync
     /// afterwards comes on top.
     pub duration_ms: u64,
@@ -149,6 +154,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             devices: (2, 5),
+            spaces: (1, 2),
             duration_ms: 120_000,
             commits: 80,
             faults: 14,
@@ -171,6 +177,8 @@ impl Options {
         };
         let (few, many) = self.devices;
         say("devices", format!("{few}..{many}"), self.devices != usual.devices);
+        let (few, many) = self.spaces;
+        say("spaces", format!("{few}..{many}"), self.spaces != usual.spaces);
         say("commits", self.commits.to_string(), self.commits != usual.commits);
         say("faults", self.faults.to_string(), self.faults != usual.faults);
         say("duration-ms", self.duration_ms.to_string(), self.duration_ms != usual.duration_ms);

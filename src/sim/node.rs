@@ -1,11 +1,9 @@
 //! One device: what survives the end of its process, and the process.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::Dice;
-use super::plan::Plan;
-use crate::access::Role;
 use crate::exchange::{Ask, RequestId, Vectors};
 use crate::id::{PeerId, Position};
 use crate::identity::Identity;
@@ -23,7 +21,6 @@ pub(super) struct Node {
     pub(super) identity: Arc<Identity>,
     pub(super) disk: Memory,
     pub(super) dice: Dice,
-    pub(super) role: Role,
     /// The wall clock minus the simulated time.
     pub(super) wall_offset_ms: i64,
     /// Counts the processes. What was meant for an earlier one is dropped.
@@ -31,7 +28,12 @@ pub(super) struct Node {
     pub(super) up: Option<Up>,
     pub(super) asleep_until: Option<u64>,
     pub(super) asleep_since: u64,
-    pub(super) joined: bool,
+    /// The spaces that it came to, by number.
+    pub(super) joined: BTreeSet<usize>,
+    /// It ran for a while on a copy of another device's store, and will not come back.
+    pub(super) gone: bool,
+    /// The device whose store it began with a copy of.
+    pub(super) twin_of: Option<usize>,
     /// Counts the addresses it has had.
     pub(super) address: u64,
     /// The addresses of others as this device knows them.
@@ -52,7 +54,8 @@ pub(super) struct Node {
 #[derive(Clone, Debug)]
 pub(super) struct Backup {
     pub(super) image: Image,
-    pub(super) held: Vectors,
+    /// By number of the space.
+    pub(super) held: BTreeMap<usize, Vectors>,
 }
 
 /// A running process.
@@ -67,8 +70,8 @@ pub(super) struct Up {
     pub(super) dirty: bool,
     /// Jobs since the last sync.
     pub(super) since_sync: usize,
-    /// Steps whose commits are written and not synced.
-    pub(super) waiting: Vec<(Position, u64)>,
+    /// Steps whose commits are written and not synced, with the space.
+    pub(super) waiting: Vec<(Position, u64, usize)>,
     /// When the timer rings.
     pub(super) timer: Option<u64>,
     /// The last moment at which the timer rang, and how often.
@@ -79,30 +82,26 @@ pub(super) struct Up {
 #[derive(Debug)]
 pub(super) enum Job {
     Ask(RequestId, Ask),
-    Commit(u64),
+    /// The app does a step in a space.
+    Commit(u64, usize),
     Sync,
 }
 
 impl Node {
-    pub(super) fn new(number: usize, plan: &Plan, dice: &mut Dice) -> Self {
-        let role = match number {
-            0 => Role::Owner,
-            1 => Role::Admin,
-            _ if number + 1 == plan.devices && plan.devices > 3 && dice.chance(30) => Role::Reader,
-            _ => Role::Writer,
-        };
+    pub(super) fn new(number: usize, dice: &mut Dice) -> Self {
         Self {
             number,
             identity: Arc::new(Identity::from_seed(dice.bytes())),
             disk: Memory::new(),
             dice: Dice::new(dice.seed(), "device"),
-            role,
             wall_offset_ms: wall(dice),
             life: 0,
             up: None,
             asleep_until: None,
             asleep_since: 0,
-            joined: false,
+            joined: BTreeSet::new(),
+            gone: false,
+            twin_of: None,
             address: 0,
             known: BTreeMap::new(),
             slowness: 1,
@@ -115,6 +114,25 @@ impl Node {
 
     pub(super) fn peer(&self) -> PeerId {
         self.identity.peer()
+    }
+
+    /// A device that begins with a copy of this one's store.
+    pub(super) fn twin(&self, number: usize, dice: &mut Dice) -> Self {
+        let disk = Memory::new();
+        disk.restore(&self.disk.snapshot());
+        Self {
+            identity: Arc::clone(&self.identity),
+            disk,
+            joined: self.joined.clone(),
+            known: self.known.clone(),
+            twin_of: Some(self.number),
+            ..Self::new(number, dice)
+        }
+    }
+
+    /// Whether it came to any space.
+    pub(super) fn has_joined(&self) -> bool {
+        !self.joined.is_empty()
     }
 
     pub(super) fn is_awake(&self) -> bool {

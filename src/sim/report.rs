@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::world::Sample;
 use super::{FaultCounts, Options, Violation, Workload, run};
 
 /// Runs that are made to find a smaller timeline.
@@ -92,6 +93,9 @@ pub struct Outcome {
     pub stats: Stats,
     /// The steps of the plan that were kept, by number, as people read them.
     pub timeline: Vec<(u64, String)>,
+    /// What everybody held, hour by hour.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the test of a whole day alone looks at it"))]
+    pub(super) samples: Vec<Sample>,
 }
 
 /// A seed that failed, made small.

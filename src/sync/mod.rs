@@ -47,6 +47,8 @@ mod neighbours;
 mod opening;
 mod repair;
 mod session;
+#[cfg(feature = "sim")]
+mod sizes;
 mod ticket;
 mod transfer;
 
@@ -55,6 +57,8 @@ mod tests;
 
 pub(crate) use action::{Action, LastWords, Notice, PeerState};
 pub(crate) use event::{Command, ConnId, DialId, Event, Lane, Side};
+#[cfg(feature = "sim")]
+pub(crate) use sizes::Sizes;
 
 use ack::Undurable;
 use conn::Conn;

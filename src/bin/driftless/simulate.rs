@@ -61,10 +61,8 @@ impl Task {
             }
             "--seconds" => self.seconds = Some(number(value)?),
             "--threads" => self.threads = number(value)?,
-            "--devices" => {
-                let (few, many) = value.split_once("..").ok_or("a range has the form 2..5")?;
-                options.devices = (number(few)?, number(many)?);
-            }
+            "--devices" => options.devices = bounds(value)?,
+            "--spaces" => options.spaces = bounds(value)?,
             "--commits" => options.commits = number(value)?,
             "--faults" => options.faults = number(value)?,
             "--duration-ms" => options.duration_ms = number(value)?,
@@ -84,6 +82,11 @@ impl Task {
 
 fn number<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+fn bounds(text: &str) -> Result<(usize, usize), String> {
+    let (few, many) = text.split_once("..").ok_or("a range has the form 2..5")?;
+    Ok((number(few)?, number(many)?))
 }
 
 fn workload() -> Box<dyn Workload> {

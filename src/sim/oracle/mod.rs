@@ -16,6 +16,13 @@ mod whole;
 
 pub(super) use settled::Final;
 
+/// A space, and its number in the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) id: SpaceId,
+    pub(super) number: usize,
+}
+
 /// Most violations that are kept of one run.
 const VIOLATIONS_MAX: usize = 8;
 
@@ -114,9 +121,15 @@ impl Oracle {
     }
 
     /// A sync returned: all of this is promised.
-    pub(super) fn synced(&mut self, device: usize, collections: &BTreeMap<CollectionName, CollectionState>) {
+    /// To its peers a copy of a store is the device whose store it was.
+    pub(super) fn synced(
+        &mut self,
+        device: usize,
+        original: Option<usize>,
+        collections: &BTreeMap<CollectionName, CollectionState>,
+    ) {
         let durable = self.durable.entry(device).or_default();
-        let ever = self.ever.entry(device).or_default();
+        let ever = self.ever.entry(original.unwrap_or(device)).or_default();
         for (collection, state) in collections {
             durable.insert(collection.clone(), state.vector.clone());
             // A vector at its limit would forget here, and the simulation never comes near it.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::whole::Whole;
-use super::{Oracle, first_missing};
+use super::{Oracle, Place, first_missing};
 use crate::access::Action;
 use crate::doc::Kind;
 use crate::exchange::{Answer, Ask, CommitKey, SpaceState, Vectors};
@@ -28,6 +28,8 @@ struct Read {
     number: usize,
     state: SpaceState,
     readable: BTreeSet<CollectionName>,
+    /// Those of them that reach it from the founder by way of devices that may read them too.
+    agreed: BTreeSet<CollectionName>,
     whole: Whole,
 }
 
@@ -36,11 +38,13 @@ impl Oracle {
     pub(in crate::sim) fn check_settled(
         &mut self,
         at_ms: u64,
-        space: SpaceId,
+        place: Place,
         devices: &mut [Final<'_>],
         kinds: &[Arc<dyn Kind>],
         workload: &dyn Workload,
+        linked: &dyn Fn(usize, usize) -> bool,
     ) {
+        let space = place.id;
         let mut reads = Vec::new();
         for device in devices.iter_mut() {
             match read(space, device) {
@@ -48,29 +52,31 @@ impl Oracle {
                 Err(reason) => self.violate(Rule::Store, at_ms, device.number, reason),
             }
         }
+        agree(&mut reads, linked);
         let Some(first) = reads.first() else { return };
-        let settled = self.settle(first);
+        let settled = self.settle(first, &reads);
         for read in &reads {
             self.check_agreement(at_ms, first, read);
-            self.check_promises(at_ms, read);
+            self.check_promises(at_ms, read, &reads);
         }
         for (device, read) in devices.iter().zip(&reads) {
             self.check_rows(at_ms, space, device, read, kinds);
             self.check_whole_at_end(at_ms, space, device, read);
             self.check_receipts(at_ms, space, device);
-            let view = Device::new(device.number, space, device.reader);
+            let view = Device::new(device.number, place, device.reader);
             if let Err(text) = workload.check(&view, &settled) {
                 self.violate(Rule::App, at_ms, device.number, text);
             }
         }
     }
 
-    /// What came of all steps, as the device sees it that may read all.
-    fn settle(&self, read: &Read) -> Settled {
-        let vectors = vectors(read);
-        let mut settled = Settled { deps: read.whole.deps.clone(), ..Settled::default() };
+    /// What came of all steps. The founder may read all, but for what only others hold who cannot reach it.
+    fn settle(&self, first: &Read, reads: &[Read]) -> Settled {
+        let vectors: Vec<Vectors> = reads.iter().map(vectors).collect();
+        let mut settled = Settled { deps: first.whole.deps.clone(), ..Settled::default() };
         for made in &self.commits {
-            let held = held_parts(&vectors, &made.key);
+            let held: BTreeSet<&CollectionName> =
+                vectors.iter().flat_map(|vectors| held_parts(vectors, &made.key)).collect();
             if !held.is_empty() {
                 settled.survived.insert(made.step);
             }
@@ -85,7 +91,7 @@ impl Oracle {
         if first.state.log != read.state.log {
             self.violate(Rule::Convergent, at_ms, read.number, "another membership log".to_owned());
         }
-        for collection in &read.readable {
+        for collection in &read.agreed {
             let of = |read: &Read| read.state.collections.get(collection).cloned().unwrap_or_default();
             let (ours, theirs) = (of(read), of(first));
             if ours.root != theirs.root {
@@ -99,12 +105,15 @@ impl Oracle {
         }
     }
 
-    /// What any device promised to keep has come to all that may read it.
-    fn check_promises(&mut self, at_ms: u64, read: &Read) {
+    /// What any device promised to keep has come to all that may read it. A device that was removed, or may not
+    /// read a collection any more, is not heard about it either.
+    fn check_promises(&mut self, at_ms: u64, read: &Read, reads: &[Read]) {
         let held = vectors(read);
         let mut lost = Vec::new();
         for (device, promised) in &self.durable {
-            let wanted = promised.iter().filter(|(collection, _)| read.readable.contains(*collection));
+            let Some(promiser) = reads.iter().find(|other| other.number == *device) else { continue };
+            let both = |name: &CollectionName| read.agreed.contains(name) && promiser.agreed.contains(name);
+            let wanted = promised.iter().filter(|(collection, _)| both(collection));
             let wanted = wanted.map(|(collection, vector)| (collection.clone(), vector.clone())).collect();
             lost.extend(first_missing(&held, &wanted).map(|text| format!("device {device} promised {text}")));
         }
@@ -120,7 +129,8 @@ impl Oracle {
         read: &Read,
         kinds: &[Arc<dyn Kind>],
     ) {
-        for kind in kinds {
+        // What a device read before it was forbidden stays as it is.
+        for kind in kinds.iter().filter(|kind| read.readable.contains(kind.collection())) {
             let collection = kind.collection();
             let stored = match rows(device.reader, &space, collection) {
                 Ok(stored) => stored.into_iter().collect::<BTreeMap<EntityId, Vec<u8>>>(),
@@ -214,7 +224,24 @@ fn read(space: SpaceId, device: &mut Final<'_>) -> Result<Read, String> {
     let readable = state.collections.keys().filter(|name| state.membership.may(&me, Action::Read, name));
     let readable = readable.cloned().collect();
     let whole = Whole::read(now, device.replica, space)?;
-    Ok(Read { number: device.number, state, readable, whole })
+    Ok(Read { number: device.number, state, readable, agreed: BTreeSet::new(), whole })
+}
+
+/// Finds which collections come from the first device to which others: each goes by way of its readers alone.
+fn agree(reads: &mut [Read], linked: &dyn Fn(usize, usize) -> bool) {
+    let all: BTreeSet<CollectionName> = reads.iter().flat_map(|read| read.readable.clone()).collect();
+    for collection in all {
+        let mut reached: BTreeSet<usize> = reads.first().map(|read| read.number).into_iter().collect();
+        loop {
+            let near = |read: &&mut Read| {
+                let joins = reached.iter().any(|other| linked(*other, read.number) || *other == read.number);
+                joins && read.readable.contains(&collection) && !read.agreed.contains(&collection)
+            };
+            let Some(next) = reads.iter_mut().find(near) else { break };
+            next.agreed.insert(collection.clone());
+            reached.insert(next.number);
+        }
+    }
 }
 
 /// The collections of a commit whose parts are held.

@@ -73,8 +73,9 @@ impl Entity for Line {
 /// ```
 #[derive(Debug, Default)]
 pub struct Notes {
-    history: BTreeMap<EntityId, History>,
-    steps: BTreeMap<u64, Vec<EntityId>>,
+    /// By space and note.
+    history: BTreeMap<(usize, EntityId), History>,
+    steps: BTreeMap<u64, Vec<(usize, EntityId)>>,
 }
 
 /// What was done to one note, by step.
@@ -116,9 +117,10 @@ impl Notes {
         Self::default()
     }
 
-    fn note(&mut self, step: u64, entity: EntityId) -> &mut History {
-        self.steps.entry(step).or_default().push(entity);
-        self.history.entry(entity).or_default()
+    fn note(&mut self, device: &Device<'_>, step: u64, entity: EntityId) -> &mut History {
+        let place = (device.space(), entity);
+        self.steps.entry(step).or_default().push(place);
+        self.history.entry(place).or_default()
     }
 
     fn insert(&mut self, device: &Device<'_>, step: u64, dice: &mut Dice, tx: Tx) -> Result<Tx, Unreadable> {
@@ -127,13 +129,14 @@ impl Notes {
             true => EntityId::from_key("note", &[dice.below(4) as u8]),
             false => EntityId::new(dice.bytes()),
         };
-        let deleted = self.history.get(&entity).is_some_and(|known| !known.deletes.is_empty());
+        let place = (device.space(), entity);
+        let deleted = self.history.get(&place).is_some_and(|known| !known.deletes.is_empty());
         if deleted || device.get::<Note>(&entity)?.is_some() {
             return Ok(tx);
         }
         let minutes = dice.between(0..=9) as i64;
         let word = word(step);
-        let history = self.note(step, entity);
+        let history = self.note(device, step, entity);
         history.inserts.push(step);
         history.titles.push(step);
         history.words.push(step);
@@ -148,8 +151,8 @@ impl Notes {
         Ok(tx.insert(entity, note))
     }
 
-    fn update(&mut self, entity: EntityId, step: u64, dice: &mut Dice, tx: Tx) -> Tx {
-        let history = self.note(step, entity);
+    fn update(&mut self, device: &Device<'_>, entity: EntityId, step: u64, dice: &mut Dice, tx: Tx) -> Tx {
+        let history = self.note(device, step, entity);
         let word = word(step);
         match dice.below(5) {
             0 | 1 => {
@@ -176,19 +179,20 @@ impl Notes {
         }
     }
 
-    fn delete(&mut self, entity: EntityId, step: u64, tx: Tx) -> Tx {
-        self.note(step, entity).deletes.push(step);
+    fn delete(&mut self, device: &Device<'_>, entity: EntityId, step: u64, tx: Tx) -> Tx {
+        self.note(device, step, entity).deletes.push(step);
         tx.delete::<Note>(entity)
     }
 
     fn restore(&mut self, device: &Device<'_>, step: u64, dice: &mut Dice, tx: Tx) -> Result<Tx, Unreadable> {
+        let here = self.history.iter().filter(|((space, _), _)| *space == device.space());
         let deleted: Vec<EntityId> =
-            self.history.iter().filter(|(_, known)| !known.deletes.is_empty()).map(|(id, _)| *id).collect();
+            here.filter(|(_, known)| !known.deletes.is_empty()).map(|((_, id), _)| *id).collect();
         let Some(entity) = dice.pick(&deleted).copied() else { return Ok(tx) };
         if device.get::<Note>(&entity)?.is_some() {
             return Ok(tx);
         }
-        self.note(step, entity).restores.push(step);
+        self.note(device, step, entity).restores.push(step);
         Ok(tx.restore::<Note>(entity))
     }
 
@@ -248,13 +252,16 @@ impl Workload for Notes {
     }
 
     fn act(&mut self, device: &Device<'_>, step: u64, dice: &mut Dice) -> Result<Tx, Unreadable> {
-        let ids: Vec<EntityId> = device.rows::<Note>()?.into_iter().map(|(entity, _)| entity).collect();
+        // What it did not make is none of its business.
+        let known = |id: &EntityId| self.history.contains_key(&(device.space(), *id));
+        let rows = device.rows::<Note>()?.into_iter().map(|(entity, _)| entity);
+        let ids: Vec<EntityId> = rows.filter(known).collect();
         let mut tx = Tx::new();
         if let Some(entity) = dice.pick(&ids).copied().filter(|_| dice.chance(70)) {
             tx = match dice.below(10) {
-                0 => self.delete(entity, step, tx),
+                0 => self.delete(device, entity, step, tx),
                 1 => self.restore(device, step, dice, tx)?,
-                _ => self.update(entity, step, dice, tx),
+                _ => self.update(device, entity, step, dice, tx),
             };
         } else {
             tx = self.insert(device, step, dice, tx)?;
@@ -262,7 +269,7 @@ impl Workload for Notes {
         if dice.chance(25) {
             let others: Vec<EntityId> = ids.into_iter().filter(|id| !self.touched(step, id)).collect();
             if let Some(entity) = dice.pick(&others).copied() {
-                tx = self.update(entity, step, dice, tx);
+                tx = self.update(device, entity, step, dice, tx);
             }
         }
         if dice.chance(15) {
@@ -272,15 +279,16 @@ impl Workload for Notes {
     }
 
     fn refused(&mut self, step: u64, _reason: &str) {
-        for entity in self.steps.remove(&step).into_iter().flatten() {
-            if let Some(history) = self.history.get_mut(&entity) {
+        for place in self.steps.remove(&step).into_iter().flatten() {
+            if let Some(history) = self.history.get_mut(&place) {
                 history.forget(step);
             }
         }
     }
 
     fn check(&self, device: &Device<'_>, settled: &Settled) -> Result<(), String> {
-        for (entity, history) in &self.history {
+        let here = self.history.iter().filter(|((space, _), _)| *space == device.space());
+        for ((_, entity), history) in here {
             self.check_note(device, settled, entity, history)?;
         }
         for (entity, line) in device.rows::<Line>().map_err(|error| error.to_string())? {
@@ -294,7 +302,7 @@ impl Workload for Notes {
 
 impl Notes {
     fn touched(&self, step: u64, entity: &EntityId) -> bool {
-        self.steps.get(&step).is_some_and(|touched| touched.contains(entity))
+        self.steps.get(&step).is_some_and(|touched| touched.iter().any(|(_, id)| id == entity))
     }
 }
 

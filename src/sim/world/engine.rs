@@ -2,7 +2,7 @@
 
 use super::{Happening, World};
 use crate::access::Commit;
-use crate::limits::FRAME_BYTES_MAX;
+use crate::limits::{CONNECTIONS_MAX, FRAME_BYTES_MAX, INBOX_BYTES_MAX, LIVE_UNACKED_BYTES_MAX, TICKETS_MAX};
 use crate::sim::Canary;
 use crate::sim::fault::Fault;
 use crate::sim::network::{Silence, Transit, side};
@@ -13,6 +13,8 @@ use crate::wire::Message;
 
 /// Bytes that a frame may have beside its body: type and length.
 const FRAME_HEADER_BYTES: usize = 16;
+/// Questions of one engine that wait for a storage which is never busy for long.
+const REQUESTS_MAX: usize = 256;
 /// Rings of one timer at one moment, as a bound on an engine that is never content.
 const RINGS_MAX: u32 = 50;
 /// Time after the trouble in which a deadline may still pass, in milliseconds: one request and one backoff.
@@ -37,7 +39,30 @@ impl World<'_> {
         while let Some(action) = self.poll(device) {
             self.carry_out(device, action);
         }
+        self.check_sizes(device);
         self.set_timer(device);
+    }
+
+    /// What an engine holds keeps the limits, whatever its peers do.
+    fn check_sizes(&mut self, device: usize) {
+        let Some(sizes) = self.node(device).and_then(|node| node.up.as_ref()).map(|up| up.engine.sizes())
+        else {
+            return;
+        };
+        let spaces = self.shared.len();
+        let bounds = [
+            ("connections", sizes.conns, CONNECTIONS_MAX),
+            ("sessions", sizes.sessions, sizes.conns * spaces),
+            ("peers", sizes.peers, self.plan.devices),
+            ("questions", sizes.requests, REQUESTS_MAX),
+            ("remembered vectors", sizes.bases, self.plan.devices * spaces),
+            ("tickets", sizes.tickets, TICKETS_MAX),
+            ("bytes of commits that arrived", sizes.inbox_bytes, INBOX_BYTES_MAX),
+            ("bytes of pushed commits", sizes.unacked_bytes, LIVE_UNACKED_BYTES_MAX),
+        ];
+        for (what, count, max) in bounds.into_iter().filter(|(_, count, max)| count > max) {
+            self.violate(Rule::Bounded, device, format!("{count} {what}, and {max} are the most"));
+        }
     }
 
     fn poll(&mut self, device: usize) -> Option<Action> {
@@ -93,10 +118,16 @@ impl World<'_> {
     fn notified(&mut self, device: usize, notice: Notice) {
         self.trace.line(self.now, format_args!("d{device} {notice:?}"));
         match notice {
-            Notice::InSync { peer, in_sync, .. } => self.oracle.set_in_sync(device, peer, in_sync),
+            Notice::InSync { space, peer, in_sync } => {
+                if let Some(shared) = self.shared_mut(&space) {
+                    shared.oracle.set_in_sync(device, peer, in_sync);
+                }
+            }
             Notice::Synced { ticket, .. } => {
-                if !self.strikes_now(Canary::ForgetTickets, 1) {
-                    self.oracle.reported(self.now, device, ticket);
+                if !self.strikes_now(Canary::ForgetTickets, 1)
+                    && let Some(first) = self.shared.first_mut()
+                {
+                    first.oracle.reported(self.now, device, ticket);
                 }
             }
             Notice::Peer { .. } | Notice::Stored { .. } => {}
@@ -108,6 +139,7 @@ impl World<'_> {
         let (bytes, short) = (frame.len(), short.get(..8).unwrap_or_default());
         self.trace.line(self.now, format_args!("d{device} c{} {lane:?} {bytes} {short}", conn.0));
         self.stats.frames += 1;
+        self.honest_frames += 1;
         self.stats.frame_bytes += bytes as u64;
         if bytes > FRAME_BYTES_MAX + FRAME_HEADER_BYTES {
             self.violate(Rule::Bounded, device, format!("a frame of {bytes} bytes"));
@@ -123,26 +155,34 @@ impl World<'_> {
         }
     }
 
+    /// The device at the far end of a connection.
+    pub(super) fn far(&self, device: usize, conn: ConnId) -> Option<usize> {
+        let entry = self.network.conns.get(&conn)?;
+        let end = entry.ends.iter().position(|end| end.device == device)?;
+        entry.ends.get(1 - end).map(|end| end.device)
+    }
+
     /// Nobody is sent what it may not read.
     fn check_sent(&mut self, device: usize, conn: ConnId, lane: Lane, frame: &[u8]) {
-        if lane == Lane::Control || !self.plan.rule {
+        if lane == Lane::Control {
             return;
         }
-        let commits = match Message::from_frame(frame) {
-            Ok(Some(Message::Live(live))) => vec![live.commit],
-            Ok(Some(Message::Batch(batch))) => batch.commits,
+        let (slot, commits) = match Message::from_frame(frame) {
+            Ok(Some(Message::Live(live))) => (live.slot, vec![live.commit]),
+            Ok(Some(Message::Batch(batch))) => (batch.slot, batch.commits),
             Ok(_) | Err(_) => return,
         };
-        let far = self.network.conns.get(&conn).and_then(|conn| {
-            let end = conn.end_of(device)?;
-            conn.ends.get(1 - end).map(|end| end.device)
-        });
-        let Some(to) = far.and_then(|far| self.node(far)).map(super::Node::peer) else { return };
-        let Some(space) = self.space else { return };
-        let up = self.nodes.get(device).and_then(|node| node.up.as_ref());
-        let Some(membership) = up.and_then(|up| up.replica.membership(&space)) else { return };
-        for commit in commits {
-            self.oracle.check_sent(self.now, device, &to, &membership, &commit);
+        let Some(to) = self.far(device, conn).and_then(|far| self.node(far)).map(super::Node::peer) else {
+            return;
+        };
+        let Some(up) = self.nodes.get(device).and_then(|node| node.up.as_ref()) else { return };
+        let Some(space) = up.engine.space_of(conn, slot) else { return };
+        let Some(membership) = up.replica.membership(&space) else { return };
+        let at_ms = self.now;
+        if let Some(shared) = self.shared_mut(&space) {
+            for commit in commits {
+                shared.oracle.check_sent(at_ms, device, &to, &membership, &commit);
+            }
         }
     }
 
@@ -191,7 +231,7 @@ impl World<'_> {
 
     fn dial(&mut self, device: usize, dial: DialId, peer: &crate::id::PeerId, addresses: &[String]) {
         let Some(life) = self.node(device).map(|node| node.life) else { return };
-        let other = self.oracle.peers.get(peer).copied().unwrap_or(device);
+        let other = self.peers.get(peer).copied().unwrap_or(device);
         self.trace.line(self.now, format_args!("d{device} dials {dial:?} d{other} {addresses:?}"));
         let here = self.node(other).is_some_and(|node| addresses.contains(&address(other, node.address)));
         let runs = self.node(other).is_some_and(|node| node.up.is_some());
@@ -323,7 +363,11 @@ impl World<'_> {
             1 => device < other,
             _ => device > other,
         };
-        let joined = |other: &usize| self.node(*other).is_some_and(|node| node.joined);
+        let joined = |other: &usize| self.node(*other).is_some_and(super::Node::has_joined);
+        if let Some(original) = self.node(device).and_then(|node| node.twin_of) {
+            // Nobody knows where a copy runs: it reaches out itself.
+            return self.plan.neighbours(original).into_iter().filter(joined).collect();
+        }
         self.plan.neighbours(device).into_iter().filter(|other| dials(*other)).filter(joined).collect()
     }
 

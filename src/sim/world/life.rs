@@ -1,14 +1,12 @@
-//! The life of a device: founding, joining, starting, and every way in which a process ends.
+//! The life of a device: how its process starts, and every way in which it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::engine::address;
 use super::{Happening, World};
-use crate::access::Role;
-use crate::exchange::{Answer, Ask};
+use crate::exchange::Vectors;
 use crate::id::{CollectionName, EntityId, SpaceId};
-use crate::limits::INVITE_LIFETIME_MS;
 use crate::metrics::Metrics;
 use crate::replica::{Replica, ReplicaError};
 use crate::sim::Canary;
@@ -19,105 +17,11 @@ use crate::sim::violation::Rule;
 use crate::store::Values;
 use crate::sync::{Command, Engine, Event, Options};
 
-/// The collection that only admins read when the plan says so.
-const RULED: &str = "lines";
 /// Time after which what could not be done now is tried again, in milliseconds.
-const AGAIN_MS: u64 = 700;
+pub(super) const AGAIN_MS: u64 = 700;
 
 impl World<'_> {
-    /// Starts all devices, and founds the space on the first.
-    pub(super) fn found(&mut self) {
-        (0..self.nodes.len()).for_each(|device| self.start(device));
-        let now = self.clocks(0);
-        let rule = self.plan.rule;
-        let Some(up) = self.nodes.get_mut(0).and_then(|node| node.up.as_mut()) else { return };
-        let founded = up.replica.create_space(now, "space", "member 0", "device 0").and_then(|space| {
-            if rule && let Ok(collection) = CollectionName::new(RULED) {
-                up.replica.set_rule(now, space, &collection, Role::Admin, Role::Admin)?;
-            }
-            Ok(space)
-        });
-        match founded {
-            Ok(space) => self.space = Some(space),
-            Err(error) => return self.violate(Rule::Store, 0, format!("founding: {error}")),
-        }
-        self.forward(0, None);
-        self.sync(0);
-        self.enter(0);
-    }
-
-    /// A device belongs to the space from now on.
-    fn enter(&mut self, device: usize) {
-        if let Some(node) = self.node_mut(device) {
-            node.joined = true;
-        }
-        self.observe(device);
-        self.back_up(device);
-        self.add_peers(device);
-        for other in self.plan.neighbours(device) {
-            if self.node(other).is_some_and(|node| node.joined && node.up.is_some()) {
-                self.add_peers(other);
-            }
-        }
-    }
-
-    /// A device joins, by way of the first admin that can be reached.
-    pub(super) fn join(&mut self, index: usize, device: usize) {
-        if self.node(device).is_none_or(|node| node.joined) {
-            return;
-        }
-        let able = |inviter: &usize| {
-            self.node(*inviter)
-                .is_some_and(|node| node.joined && node.is_awake() && !node.troubled && !node.damaged)
-        };
-        let inviter = [0, 1].into_iter().filter(|inviter| *inviter != device).find(able);
-        let ready = self.node(device).is_some_and(|node| node.is_awake() && !node.troubled && !node.damaged);
-        // A member that only knows members who joined after it can never hear of them: devices join along the links.
-        let linked = |other: &usize| *other < device && self.node(*other).is_some_and(|node| node.joined);
-        let ready = ready && self.plan.neighbours(device).iter().any(linked);
-        let Some(inviter) = inviter.filter(|_| ready) else {
-            return self.after(AGAIN_MS, Happening::Step(index));
-        };
-        let exporter = self.dice.bytes();
-        self.trace.line(self.now, format_args!("d{device} joins by d{inviter}"));
-        if let Err(reason) = self.join_by(inviter, device, exporter) {
-            return self.violate(Rule::NotRejected, device, format!("joining: {reason}"));
-        }
-        [inviter, device].into_iter().for_each(|device| {
-            self.forward(device, None);
-            self.sync(device);
-        });
-        if self.now > 100 {
-            self.faults.add(Fault::LateJoin, 1);
-        }
-        // A member of which nobody but itself has heard could not come back to the others.
-        self.back_up(inviter);
-        self.enter(device);
-    }
-
-    fn join_by(&mut self, inviter: usize, joiner: usize, exporter: [u8; 32]) -> Result<(), String> {
-        let space = self.space.ok_or("there is no space")?;
-        let (inviter_now, joiner_now) = (self.clocks(inviter), self.clocks(joiner));
-        let role = self.node(joiner).map_or(Role::Reader, |node| node.role);
-        let (inviter_peer, joiner_peer) = (self.peer(inviter), self.peer(joiner));
-        let text = |error: ReplicaError| error.to_string();
-        let (member, name) = (format!("member {joiner}"), format!("device {joiner}"));
-        let host = self.replica(inviter).ok_or("the inviter is not running")?;
-        let invite = host.invite(inviter_now, space, role, Vec::new(), INVITE_LIFETIME_MS).map_err(text)?;
-        let guest = self.replica(joiner).ok_or("the joiner is not running")?;
-        let request = guest.join_request(&invite, &member, &name, &exporter).map_err(text)?;
-        let host = self.replica(inviter).ok_or("the inviter is not running")?;
-        let redeem = Ask::Redeem { joiner: joiner_peer, exporter, request };
-        let answer = host.answer(inviter_now, redeem);
-        let Answer::Redeemed(reply) = answer else {
-            return Err(format!("{answer:?}"));
-        };
-        let guest = self.replica(joiner).ok_or("the joiner is not running")?;
-        let answer = guest.answer(joiner_now, Ask::Joined { from: inviter_peer, reply });
-        if let Answer::Done = answer { Ok(()) } else { Err(format!("{answer:?}")) }
-    }
-
-    fn replica(&mut self, device: usize) -> Option<&mut Replica> {
+    pub(super) fn replica(&mut self, device: usize) -> Option<&mut Replica> {
         Some(&mut self.node_mut(device)?.up.as_mut()?.replica)
     }
 
@@ -178,37 +82,37 @@ impl World<'_> {
         let Some(node) = self.node_mut(device) else { return };
         node.up = Some(up);
         node.crashes = false;
-        let joined = node.joined;
+        let joined = node.has_joined();
         // What opening itself released is told before anybody can subscribe.
         self.forward(device, None);
-        if joined {
-            self.check_opened(device);
-            self.observe(device);
+        for (number, space) in self.spaces_of(device) {
+            self.check_opened(device, number, space);
+            self.observe(device, number);
         }
-        if self.node(device).is_some_and(|node| node.joined) {
+        if joined {
             self.add_peers(device);
         }
         self.reset_conns(device);
     }
 
-    fn check_opened(&mut self, device: usize) {
-        let Some(space) = self.space else { return };
-        let collections = self.collections(device);
+    fn check_opened(&mut self, device: usize, number: usize, space: SpaceId) {
+        let collections = self.collections(device, space);
         let Some(up) = self.nodes.get(device).and_then(|node| node.up.as_ref()) else { return };
         let (membership, me) = (up.replica.membership(&space), up.replica.peer());
         let readable = |collection: &CollectionName| {
             membership.as_ref().is_none_or(|all| all.may(&me, crate::access::Action::Read, collection))
         };
         if membership.is_none() {
-            let text = "the space is gone".to_owned();
-            return self.oracle.violate(Rule::Durable, self.now, device, text);
+            return self.violate(Rule::Durable, device, format!("space {number} is gone"));
         }
-        self.oracle.opened(self.now, device, &space, &collections, &readable, &up.reader);
+        if let Some(shared) = self.shared.get_mut(number) {
+            shared.oracle.opened(self.now, device, &space, &collections, &readable, &up.reader);
+        }
     }
 
     /// A subscriber begins: it reads the rows, and hears of every change from here on.
-    fn observe(&mut self, device: usize) {
-        let Some(space) = self.space else { return };
+    pub(super) fn observe(&mut self, device: usize, number: usize) {
+        let Some(space) = self.shared.get(number).and_then(|shared| shared.id) else { return };
         let Some(up) = self.nodes.get(device).and_then(|node| node.up.as_ref()) else { return };
         let mut all: BTreeMap<CollectionName, BTreeSet<EntityId>> = BTreeMap::new();
         for kind in &self.kinds {
@@ -216,7 +120,9 @@ impl World<'_> {
             let rows = rows(&up.reader, &space, kind.collection()).unwrap_or_default();
             all.insert(kind.collection().clone(), rows.into_iter().map(|(entity, _)| entity).collect());
         }
-        self.oracle.observe(device, all);
+        if let Some(shared) = self.shared.get_mut(number) {
+            shared.oracle.observe(device, all);
+        }
     }
 
     /// Those who still hold a connection to the old process learn that it is gone.
@@ -233,8 +139,8 @@ impl World<'_> {
     }
 
     /// Ends the process of a device, without a word.
-    fn end_process(&mut self, device: usize) {
-        self.oracle.ended(device);
+    pub(super) fn end_process(&mut self, device: usize) {
+        self.shared.iter_mut().for_each(|space| space.oracle.ended(device));
         let Some(node) = self.node_mut(device) else { return };
         node.up = None;
         node.life += 1;
@@ -296,14 +202,23 @@ impl World<'_> {
 
     /// Copies the store of a device.
     pub(super) fn back_up(&mut self, device: usize) {
-        if self.node(device).is_none_or(|node| node.up.is_none() || node.damaged || !node.joined) {
+        if self.node(device).is_none_or(|node| node.up.is_none() || node.damaged || !node.has_joined()) {
             return;
         }
-        let collections = self.collections(device);
-        let held = collections.into_iter().map(|(name, state)| (name, state.vector)).collect();
+        let held = self.held(device);
         if let Some(node) = self.node_mut(device) {
             node.backup = Some(Backup { image: node.disk.snapshot(), held });
         }
+    }
+
+    /// What a device holds in each of its spaces.
+    pub(super) fn held(&mut self, device: usize) -> BTreeMap<usize, Vectors> {
+        let mut held = BTreeMap::new();
+        for (number, space) in self.spaces_of(device) {
+            let collections = self.collections(device, space).into_iter();
+            held.insert(number, collections.map(|(name, state)| (name, state.vector)).collect());
+        }
+        held
     }
 
     /// A device goes back to its backup: the whole store, or its data below a newer watermark.
@@ -320,7 +235,11 @@ impl World<'_> {
         node.damaged = false;
         self.trace.line(self.now, format_args!("d{device} goes back to its backup"));
         self.faults.add(Fault::Restore, 1);
-        self.oracle.restored(device, held);
+        for (number, held) in held {
+            if let Some(shared) = self.shared.get_mut(number) {
+                shared.oracle.restored(device, held);
+            }
+        }
         if ran {
             self.end_process(device);
             self.after(lasts_ms, Happening::Start { device });
@@ -349,7 +268,7 @@ impl World<'_> {
         node.asleep_until = None;
         let since = node.asleep_since;
         self.trace.line(at_ms, format_args!("d{device} wakes"));
-        self.oracle.slept(device, at_ms - since);
+        self.shared.iter_mut().for_each(|space| space.oracle.slept(device, at_ms - since));
         let idle = self.network.idle_of(at_ms, device);
         self.network.asleep.remove(&device);
         for conn in idle {
@@ -376,10 +295,5 @@ impl World<'_> {
                 self.tell(other, Event::Command(Command::AddPeer { peer, addresses }));
             }
         }
-    }
-
-    /// The space, once it is founded.
-    pub(super) fn has_space(&self) -> Option<SpaceId> {
-        self.space
     }
 }

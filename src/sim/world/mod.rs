@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::fault::{Fault, FaultCounts};
 use super::network::{Network, Silence, Transit};
 use super::node::{Job, Node};
-use super::oracle::{Final, Oracle};
-use super::plan::Plan;
+use super::oracle::{Final, Oracle, Place};
+use super::plan::{Plan, PlannedSpace};
 use super::trace::Trace;
 use super::violation::Rule;
 use super::{Dice, Options, Outcome, Stats, Workload};
@@ -15,11 +15,12 @@ use crate::access::Action;
 use crate::doc::Kind;
 use crate::id::{CollectionName, PeerId, SpaceId};
 use crate::limits::REQUEST_DEADLINE_MS;
-use crate::sync::{ConnId, DialId};
+use crate::sync::{ConnId, DialId, Sizes};
 use crate::time::{Instant, Now, Timestamp};
 
 mod engine;
 mod life;
+mod members;
 mod storage;
 mod trouble;
 
@@ -32,6 +33,8 @@ const QUIET_MS: u64 = 130_000;
 const CALM_MS: u64 = REQUEST_DEADLINE_MS + 5_000;
 /// How often the simulation looks whether everybody has synced.
 const LOOK_MS: u64 = 1_000;
+/// How often it notes what everybody holds.
+const SAMPLE_MS: u64 = 3_600_000;
 /// Happenings of one run, as a bound on a run that never ends.
 const HAPPENINGS_MAX: u64 = 3_000_000;
 /// Frames over one connection that the quiet time allows: comparisons once a minute from both sides.
@@ -83,11 +86,23 @@ pub(super) enum Happening {
     Wake {
         device: usize,
     },
+    /// The app on a copied store does something.
+    Work {
+        device: usize,
+        step: u64,
+        space: usize,
+    },
+    /// A copied store is given up.
+    Vanish {
+        device: usize,
+    },
     /// The others learn the address of a device.
     Announce {
         device: usize,
     },
     Look,
+    /// What everybody holds is noted.
+    Sample,
 }
 
 /// All of one run.
@@ -100,13 +115,13 @@ pub(super) struct World<'a> {
     pub(super) plan: Plan,
     pub(super) nodes: Vec<Node>,
     pub(super) network: Network,
-    pub(super) oracle: Oracle,
+    pub(super) shared: Vec<Shared>,
+    pub(super) peers: BTreeMap<PeerId, usize>,
     pub(super) trace: Trace,
     pub(super) faults: FaultCounts,
     pub(super) stats: Stats,
     pub(super) workload: Box<dyn Workload>,
     pub(super) kinds: Vec<Arc<dyn Kind>>,
-    pub(super) space: Option<SpaceId>,
     pub(super) dice: Dice,
     /// Steps whose connections are attempted twice.
     pub(super) duplicating: BTreeSet<usize>,
@@ -114,6 +129,30 @@ pub(super) struct World<'a> {
     next_ticket: u64,
     /// Counts what a planted bug may strike.
     pub(super) strikes: u64,
+    /// Frames between two honest devices.
+    pub(super) honest_frames: u64,
+    /// What everybody held, hour by hour.
+    pub(super) samples: Vec<Sample>,
+}
+
+/// What all devices held at one moment, together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sample {
+    pub(super) engines: Sizes,
+    /// Commits in quarantine.
+    pub(super) held: usize,
+}
+
+/// One space, as the simulation knows it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Absent until it is founded.
+    pub(super) id: Option<SpaceId>,
+    pub(super) oracle: Oracle,
+    /// Devices whose removal somebody signed.
+    pub(super) out: BTreeSet<usize>,
+    /// Members that removed somebody. They stay: a removal counts only while its signer does.
+    pub(super) removers: BTreeSet<usize>,
 }
 
 /// How far a run is.
@@ -133,10 +172,16 @@ impl<'a> World<'a> {
     pub(super) fn new(seed: u64, options: &'a Options, workload: Box<dyn Workload>) -> Self {
         let plan = Plan::new(seed, options);
         let mut dice = Dice::new(seed, "devices");
-        let nodes: Vec<Node> = (0..plan.devices).map(|number| Node::new(number, &plan, &mut dice)).collect();
+        let nodes: Vec<Node> = (0..plan.devices).map(|number| Node::new(number, &mut dice)).collect();
         let kinds = workload.kinds();
-        let peers = nodes.iter().map(|node| (node.peer(), node.number)).collect();
-        let oracle = Oracle::new(peers, plan.rule);
+        let peers: BTreeMap<PeerId, usize> = nodes.iter().map(|node| (node.peer(), node.number)).collect();
+        let shared = |space: &PlannedSpace| Shared {
+            id: None,
+            oracle: Oracle::new(peers.clone(), space.rule),
+            out: BTreeSet::new(),
+            removers: BTreeSet::new(),
+        };
+        let shared = plan.spaces.iter().map(shared).collect();
         Self {
             options,
             seed,
@@ -146,18 +191,20 @@ impl<'a> World<'a> {
             network: Network::new(seed, plan.delay_ms),
             plan,
             nodes,
-            oracle,
+            shared,
+            peers,
             trace: Trace::new(options.full_trace),
             faults: FaultCounts::default(),
             stats: Stats::default(),
             workload,
             kinds,
-            space: None,
             dice,
             duplicating: BTreeSet::new(),
             phase: Phase::Trouble,
             next_ticket: 0,
             strikes: 0,
+            honest_frames: 0,
+            samples: Vec::new(),
         }
     }
 
@@ -172,13 +219,14 @@ impl<'a> World<'a> {
             }
         }
         self.at(self.plan.ends_ms, Happening::Look);
+        self.at(SAMPLE_MS, Happening::Sample);
         let mut happened = 0_u64;
-        while self.phase != Phase::Done && self.oracle.violations.is_empty() {
+        while self.phase != Phase::Done && self.holds() {
             let Some(((at, _), happening)) = self.queue.pop_first() else { break };
             self.now = at;
             happened += 1;
             if happened > HAPPENINGS_MAX {
-                self.oracle.violate(Rule::Bounded, self.now, 0, "the run does not end".to_owned());
+                self.violate(Rule::Bounded, 0, "the run does not end".to_owned());
                 break;
             }
             self.happen(happening);
@@ -195,18 +243,19 @@ impl<'a> World<'a> {
         }
         self.stats.simulated_ms = self.now;
         self.stats.happenings = happened;
-        self.stats.acknowledged = self.oracle.acknowledged;
+        self.stats.acknowledged = self.shared.iter().map(|space| space.oracle.acknowledged).sum();
         let steps = self.plan.steps.iter().filter(|step| self.options.keeps(step));
         let timeline = steps.map(|step| (step.number, step.to_string())).collect();
         let (hash, log) = self.trace.into_parts();
         Outcome {
             seed: self.seed,
-            violations: self.oracle.violations,
+            violations: self.shared.into_iter().flat_map(|space| space.oracle.violations).collect(),
             hash,
             log,
             faults: self.faults,
             stats: self.stats,
             timeline,
+            samples: self.samples,
         }
     }
 
@@ -236,8 +285,11 @@ impl<'a> World<'a> {
             Happening::Handshake { device, life, dial, other } => self.handshake(device, life, dial, other),
             Happening::Start { device } => self.start(device),
             Happening::Wake { device } => self.wake(device),
+            Happening::Work { device, step, space } => self.work(device, step, space),
+            Happening::Vanish { device } => self.vanish(device),
             Happening::Announce { device } => self.announce(device),
             Happening::Look => self.look(),
+            Happening::Sample => self.sample(),
         }
     }
 
@@ -259,8 +311,11 @@ impl<'a> World<'a> {
             | Happening::Over(_)
             | Happening::Start { .. }
             | Happening::Wake { .. }
+            | Happening::Work { .. }
+            | Happening::Vanish { .. }
             | Happening::Announce { .. }
-            | Happening::Look => None,
+            | Happening::Look
+            | Happening::Sample => None,
         }
     }
 
@@ -284,19 +339,55 @@ impl<'a> World<'a> {
 
     pub(super) fn violate(&mut self, rule: Rule, device: usize, text: String) {
         self.trace.line(self.now, format_args!("d{device} VIOLATION {rule:?}: {text}"));
-        self.oracle.violate(rule, self.now, device, text);
+        if let Some(first) = self.shared.first_mut() {
+            first.oracle.violate(rule, self.now, device, text);
+        }
     }
 
+    /// Whether all promises were kept so far.
+    fn holds(&self) -> bool {
+        self.shared.iter().all(|space| space.oracle.violations.is_empty())
+    }
+
+    /// What is known of a space.
+    pub(super) fn shared_mut(&mut self, space: &SpaceId) -> Option<&mut Shared> {
+        self.shared.iter_mut().find(|shared| shared.id == Some(*space))
+    }
+
+    /// The spaces that a device came to.
+    pub(super) fn spaces_of(&self, device: usize) -> Vec<(usize, SpaceId)> {
+        let joined = self.node(device).map(|node| &node.joined);
+        let spaces = self.shared.iter().enumerate().filter_map(|(number, shared)| Some((number, shared.id?)));
+        spaces.filter(|(number, _)| joined.is_some_and(|joined| joined.contains(number))).collect()
+    }
+
+    /// A report on a `sync_now` is awaited; the first oracle knows of all of them.
     pub(super) fn ticket(&mut self, device: usize) -> u64 {
         self.next_ticket += 1;
-        self.oracle.drew_ticket(device, self.next_ticket, self.now + REQUEST_DEADLINE_MS + LOOK_MS);
+        let latest = self.now + REQUEST_DEADLINE_MS + LOOK_MS;
+        if let Some(first) = self.shared.first_mut() {
+            first.oracle.drew_ticket(device, self.next_ticket, latest);
+        }
         self.next_ticket
+    }
+
+    /// Notes what everybody holds.
+    fn sample(&mut self) {
+        let mut sample = Sample::default();
+        for node in &self.nodes {
+            let Some(up) = &node.up else { continue };
+            sample.engines.add(&up.engine.sizes());
+            let held = self.shared.iter().filter_map(|shared| up.reader.quarantine(&shared.id?).ok());
+            sample.held += held.map(|held| held.len()).sum::<usize>();
+        }
+        self.samples.push(sample);
+        self.after(SAMPLE_MS, Happening::Sample);
     }
 
     /// Looks how far the devices are, once the trouble is over.
     fn look(&mut self) {
         let asleep = self.network.asleep.clone();
-        self.oracle.check_tickets(self.now, &asleep);
+        self.shared.iter_mut().for_each(|space| space.oracle.check_tickets(self.now, &asleep));
         match self.phase {
             Phase::Trouble => {
                 self.end_all_trouble();
@@ -305,7 +396,7 @@ impl<'a> World<'a> {
             Phase::Settling(since) => match self.unsettled() {
                 None => {
                     self.trace.line(self.now, format_args!("settled"));
-                    self.phase = Phase::Quiet(self.now, self.stats.frames);
+                    self.phase = Phase::Quiet(self.now, self.honest_frames);
                 }
                 Some(why) if self.now > since + SETTLE_MS => {
                     self.violate(Rule::Convergent, 0, format!("not in sync after {SETTLE_MS} ms: {why}"));
@@ -329,19 +420,37 @@ impl<'a> World<'a> {
             return self.violate(Rule::Convergent, 0, format!("in sync, and not any more: {why}"));
         }
         let links = self.network.conns.len() as u64 + 1;
-        let chatter = self.stats.frames.saturating_sub(frames);
+        let chatter = self.honest_frames.saturating_sub(frames);
         if chatter > links * QUIET_FRAMES_MAX {
             self.violate(Rule::Bounded, 0, format!("{chatter} frames while nothing happened"));
         }
-        for device in 0..self.nodes.len() {
-            self.push_job(device, Job::Commit(self.calm_step(device)));
+        for space in 0..self.shared.len() {
+            for device in self.active(space) {
+                self.push_job(device, Job::Commit(self.calm_step(space, device), space));
+            }
         }
         self.phase = Phase::Calm(self.now);
     }
 
-    /// The step of the commit that a device makes when all trouble is over.
-    fn calm_step(&self, device: usize) -> u64 {
-        (self.plan.steps.len() + device) as u64
+    /// The step of the commit that a device makes in a space when all trouble is over.
+    fn calm_step(&self, space: usize, device: usize) -> u64 {
+        (self.plan.steps.len() + space * self.plan.devices + device) as u64
+    }
+
+    /// Those who are members in the end, as the founder sees it, the founder first. A device that has not come yet
+    /// is among them.
+    pub(super) fn active(&self, space: usize) -> Vec<usize> {
+        let Some((planned, shared)) = self.plan.spaces.get(space).zip(self.shared.get(space)) else {
+            return Vec::new();
+        };
+        let founder = self.node(planned.founder).and_then(|node| node.up.as_ref());
+        let membership = shared.id.and_then(|id| founder?.replica.membership(&id));
+        let belongs = |device: &usize| {
+            let Some(node) = self.node(*device) else { return false };
+            let coming = !node.joined.contains(&space);
+            coming || membership.as_ref().is_some_and(|all| all.role(&node.peer()).is_some())
+        };
+        planned.devices.iter().copied().filter(belongs).collect()
     }
 
     fn look_calm(&mut self, since: u64) {
@@ -362,37 +471,49 @@ impl<'a> World<'a> {
 
     /// Without any trouble, every neighbour has confirmed what was made last.
     fn check_calm_receipts(&mut self) {
-        let Some(space) = self.space else { return };
-        for device in 0..self.nodes.len() {
-            let neighbours: Vec<PeerId> =
-                self.plan.neighbours(device).into_iter().map(|other| self.peer(other)).collect();
-            let (step, at_ms) = (self.calm_step(device), self.now);
-            if let Some(up) = self.nodes.get(device).and_then(|node| node.up.as_ref()) {
-                let membership = up.replica.membership(&space);
-                let reads = |peer: &PeerId, collection: &CollectionName| {
-                    membership.as_ref().is_some_and(|all| all.may(peer, Action::Read, collection))
-                };
-                self.oracle.check_confirmed(at_ms, device, step, &space, &neighbours, &reads, &up.reader);
+        for space in 0..self.shared.len() {
+            let active = self.active(space);
+            for device in active.clone() {
+                self.check_calm_receipt(space, device, &active);
             }
+        }
+    }
+
+    fn check_calm_receipt(&mut self, space: usize, device: usize, active: &[usize]) {
+        let neighbours = self.plan.neighbours(device).into_iter().filter(|other| active.contains(other));
+        let neighbours: Vec<PeerId> = neighbours.map(|other| self.peer(other)).collect();
+        let (step, at_ms) = (self.calm_step(space, device), self.now);
+        let up = self.nodes.get(device).and_then(|node| node.up.as_ref());
+        if let (Some(Shared { id: Some(id), oracle, .. }), Some(up)) = (self.shared.get_mut(space), up) {
+            let membership = up.replica.membership(id);
+            let reads = |peer: &PeerId, collection: &CollectionName| {
+                membership.as_ref().is_some_and(|all| all.may(peer, Action::Read, collection))
+            };
+            oracle.check_confirmed(at_ms, device, step, id, &neighbours, &reads, &up.reader);
         }
     }
 
     /// Why not everybody has synced; `None` when everybody has.
     fn unsettled(&self) -> Option<String> {
-        for node in &self.nodes {
-            let Some(up) = &node.up else {
-                return Some(format!("device {} is not running", node.number));
-            };
-            if !node.joined {
-                return Some(format!("device {} has not joined", node.number));
+        if let Some(node) = self.nodes.iter().find(|node| node.up.is_none() && !node.gone) {
+            return Some(format!("device {} is not running", node.number));
+        }
+        (0..self.shared.len()).find_map(|space| self.unsettled_in(space))
+    }
+
+    fn unsettled_in(&self, space: usize) -> Option<String> {
+        let (active, oracle) = (self.active(space), &self.shared.get(space)?.oracle);
+        for device in &active {
+            let node = self.node(*device)?;
+            if !node.joined.contains(&space) {
+                return Some(format!("device {device} has not joined space {space}"));
             }
-            if !up.waiting.is_empty() {
-                return Some(format!("device {} waits for its disk", node.number));
+            if node.up.as_ref().is_some_and(|up| !up.waiting.is_empty()) {
+                return Some(format!("device {device} waits for its disk"));
             }
-            for other in self.plan.neighbours(node.number) {
-                let peer = self.node(other)?.peer();
-                if !self.oracle.is_in_sync(node.number, &peer) {
-                    return Some(format!("device {} is not in sync with {other}", node.number));
+            for other in self.plan.neighbours(*device).into_iter().filter(|other| active.contains(other)) {
+                if !oracle.is_in_sync(*device, &self.peer(other)) {
+                    return Some(format!("device {device} is not in sync with {other} in space {space}"));
                 }
             }
         }
@@ -400,16 +521,24 @@ impl<'a> World<'a> {
     }
 
     fn check_all(&mut self) {
-        let Some(space) = self.space else { return };
         let clocks: Vec<Now> = (0..self.nodes.len()).map(|device| self.clocks(device)).collect();
-        let mut finals = Vec::new();
-        for (node, now) in self.nodes.iter_mut().zip(clocks) {
-            if let Some(up) = &mut node.up {
-                let (replica, reader) = (&mut up.replica, &up.reader);
-                finals.push(Final { number: node.number, now, replica, reader });
+        for space in 0..self.shared.len() {
+            let active = self.active(space);
+            let mut finals = Vec::new();
+            for (node, now) in self.nodes.iter_mut().zip(&clocks) {
+                if let (Some(up), true) = (&mut node.up, active.contains(&node.number)) {
+                    let (replica, reader) = (&mut up.replica, &up.reader);
+                    finals.push(Final { number: node.number, now: *now, replica, reader });
+                }
+            }
+            // The founder first, who may read all.
+            finals.sort_by_key(|device| active.iter().position(|other| *other == device.number));
+            if let Some(Shared { id: Some(id), oracle, .. }) = self.shared.get_mut(space) {
+                let place = Place { id: *id, number: space };
+                let (kinds, workload) = (&self.kinds, self.workload.as_ref());
+                let linked = |one, other| self.plan.is_linked(one, other);
+                oracle.check_settled(self.now, place, &mut finals, kinds, workload, &linked);
             }
         }
-        let workload = self.workload.as_ref();
-        self.oracle.check_settled(self.now, space, &mut finals, &self.kinds, workload);
     }
 }

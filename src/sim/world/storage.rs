@@ -6,6 +6,7 @@ use crate::exchange::{Answer, Ask, CollectionState, Packed, RequestId};
 use crate::id::{CollectionName, PeerId, Position, SpaceId};
 use crate::replica::{Intent, ReplicaError, RowChange, Told};
 use crate::sim::node::{Job, Up};
+use crate::sim::oracle::Place;
 use crate::sim::violation::Rule;
 use crate::sim::{Canary, Device, Dice};
 use crate::sync::Event;
@@ -44,7 +45,7 @@ impl World<'_> {
                 return;
             }
             Some(Job::Sync) => node.dice.between(1..=30),
-            Some(Job::Ask(..) | Job::Commit(_)) => node.dice.between(0..=2),
+            Some(Job::Ask(..) | Job::Commit(..)) => node.dice.between(0..=2),
         };
         up.busy = true;
         self.after(takes * slowness, Happening::Storage { device, life });
@@ -57,7 +58,7 @@ impl World<'_> {
         self.stats.jobs += 1;
         match job {
             Job::Ask(request, ask) => self.answer(device, request, ask),
-            Job::Commit(step) => self.commit(device, step),
+            Job::Commit(step, space) => self.commit(device, step, space),
             Job::Sync => self.sync(device),
         }
         if self.up(device, life).is_some() {
@@ -71,8 +72,11 @@ impl World<'_> {
         if told {
             self.sync(device);
         }
-        if let Ask::Acked { space: _, peer, vectors } = &ask {
-            self.oracle.receipt(self.now, device, peer, vectors);
+        let at_ms = self.now;
+        if let Ask::Acked { space, peer, vectors } = &ask
+            && let Some(shared) = self.shared_mut(space)
+        {
+            shared.oracle.receipt(at_ms, device, peer, vectors);
         }
         let writes = matches!(ask, Ask::Receive { .. } | Ask::Learn { .. } | Ask::Adopt { .. });
         let (ask, instead) = self.plant(device, ask);
@@ -127,12 +131,12 @@ impl World<'_> {
     }
 
     /// The app on a device does something.
-    fn commit(&mut self, device: usize, step: u64) {
-        let Some(space) = self.space else { return };
+    fn commit(&mut self, device: usize, step: u64, number: usize) {
+        let Some(space) = self.shared.get(number).and_then(|shared| shared.id) else { return };
         let now = self.clocks(device);
         let mut dice = Dice::new(self.seed, &format!("step {step}"));
         let Some(up) = self.nodes.get_mut(device).and_then(|node| node.up.as_mut()) else { return };
-        let view = Device::new(device, space, &up.reader);
+        let view = Device::new(device, Place { id: space, number }, &up.reader);
         let tx = match self.workload.act(&view, step, &mut dice) {
             Ok(tx) => tx,
             Err(error) => return self.store_error(device, &error.reason),
@@ -144,14 +148,16 @@ impl World<'_> {
         if self.options.canary == Some(Canary::ForgetDeletes)
             && tx.writes.iter().any(|write| write.intent == Intent::Delete)
         {
-            self.oracle.pretended.insert(step);
+            if let Some(shared) = self.shared.get_mut(number) {
+                shared.oracle.pretended.insert(step);
+            }
             return;
         }
         match up.replica.commit(now, space, tx.writes) {
             Ok(committed) => {
                 if committed.key.is_some() {
                     up.dirty = true;
-                    up.waiting.push((committed.position, step));
+                    up.waiting.push((committed.position, step, number));
                 }
                 self.stats.commits += 1;
                 self.forward(device, Some(step));
@@ -178,15 +184,22 @@ impl World<'_> {
             Ok(upto) => upto,
             Err(error) => return self.store_error(device, &error.to_string()),
         };
-        let collections = self.collections(device);
-        self.oracle.synced(device, &collections);
+        let original = self.node(device).and_then(|node| node.twin_of);
+        for (number, space) in self.spaces_of(device) {
+            let collections = self.collections(device, space);
+            if let Some(shared) = self.shared.get_mut(number) {
+                shared.oracle.synced(device, original, &collections);
+            }
+        }
         let Some(up) = self.nodes.get_mut(device).and_then(|node| node.up.as_mut()) else { return };
-        let (done, waiting) = std::mem::take(&mut up.waiting).into_iter().partition(|(at, _)| *at <= upto);
+        let (done, waiting) = std::mem::take(&mut up.waiting).into_iter().partition(|(at, ..)| *at <= upto);
         up.waiting = waiting;
-        let done: Vec<(Position, u64)> = done;
-        for (_, step) in done {
+        let done: Vec<(Position, u64, usize)> = done;
+        for (_, step, number) in done {
             self.trace.line(self.now, format_args!("d{device} step {step} is synced"));
-            self.oracle.acknowledged(self.now, device, step);
+            if let Some(shared) = self.shared.get_mut(number) {
+                shared.oracle.acknowledged(self.now, device, step);
+            }
         }
         self.forward(device, None);
         if self.options.canary != Some(Canary::DropDurable) {
@@ -194,10 +207,13 @@ impl World<'_> {
         }
     }
 
-    /// The collections of a device as they are written.
-    pub(super) fn collections(&mut self, device: usize) -> BTreeMap<CollectionName, CollectionState> {
+    /// The collections of a device in a space as they are written.
+    pub(super) fn collections(
+        &mut self,
+        device: usize,
+        space: SpaceId,
+    ) -> BTreeMap<CollectionName, CollectionState> {
         let now = self.clocks(device);
-        let Some(space) = self.space else { return BTreeMap::new() };
         let up = self.nodes.get_mut(device).and_then(|node| node.up.as_mut());
         match up.map(|up| up.replica.answer(now, Ask::State { space })) {
             Some(Answer::State(Some(state))) => state.collections,
@@ -215,7 +231,9 @@ impl World<'_> {
                     self.tell(device, Event::Stored { space, from, stored });
                 }
                 Told::SpaceChanged(state) => self.tell(device, Event::SpaceChanged(state)),
-                Told::Changed { position, entities, .. } => self.changed(device, position, &entities),
+                Told::Changed { space, position, entities, .. } => {
+                    self.changed(device, space, position, &entities);
+                }
                 Told::Conflict { .. } => self.stats.conflicts += 1,
             }
         }
@@ -229,28 +247,32 @@ impl World<'_> {
         packed: &Packed,
         step: Option<u64>,
     ) {
-        self.oracle.stored(self.now, device, space, packed);
-        if let (None, Some(step)) = (from, step) {
-            return self.oracle.made(step, device, space, packed);
-        }
+        let at_ms = self.now;
         let Some(up) = self.nodes.get(device).and_then(|node| node.up.as_ref()) else { return };
+        let Some(shared) = self.shared.iter_mut().find(|shared| shared.id == Some(space)) else { return };
+        shared.oracle.stored(at_ms, device, space, packed);
+        if let (None, Some(step)) = (from, step) {
+            return shared.oracle.made(step, device, space, packed);
+        }
         let (membership, me) = (up.replica.membership(&space), up.replica.peer());
         let readable = |collection: &CollectionName| {
             membership.as_ref().is_none_or(|all| all.may(&me, crate::access::Action::Read, collection))
         };
-        self.oracle.check_arrived(self.now, device, &space, &packed.key, &readable, &up.reader);
+        shared.oracle.check_arrived(at_ms, device, &space, &packed.key, &readable, &up.reader);
     }
 
     fn changed(
         &mut self,
         device: usize,
+        space: SpaceId,
         position: Position,
         entities: &[(CollectionName, crate::id::EntityId, RowChange)],
     ) {
         self.trace.line(self.now, format_args!("d{device} {position:?} {entities:?}"));
-        self.oracle.changed(self.now, device, position, entities);
-        if self.strikes_now(Canary::TellTwice, 5) {
-            self.oracle.changed(self.now, device, position, entities);
+        let (at_ms, twice) = (self.now, self.strikes_now(Canary::TellTwice, 5));
+        let Some(shared) = self.shared_mut(&space) else { return };
+        for _ in 0..=u8::from(twice) {
+            shared.oracle.changed(at_ms, device, position, entities);
         }
     }
 

@@ -6,7 +6,7 @@ use super::{Happening, World};
 use crate::sim::Dice;
 use crate::sim::fault::Fault;
 use crate::sim::network::Slow;
-use crate::sim::node::{Job, wall};
+use crate::sim::node::wall;
 use crate::sim::plan::{Act, Step};
 use crate::store::kv::memory;
 use crate::sync::{Command, Event};
@@ -17,15 +17,15 @@ const ALL_KEYS: (&[u8], &[u8]) = (&[1], &[0xff]);
 impl World<'_> {
     pub(super) fn begin_step(&mut self, index: usize) {
         let Some(step) = self.plan.steps.get(index).cloned() else { return };
-        let Step { number, device, act, lasts_ms, .. } = step;
+        let Step { number, device, space, act, lasts_ms, .. } = step;
         let mut dice = Dice::new(self.seed, &format!("trouble {number}"));
         if !matches!(act, Act::Commit | Act::Join) {
             self.trace.line(self.now, format_args!("{step}"));
         }
         match act {
-            Act::Commit => self.work(device, number),
+            Act::Commit => self.work(device, number, space),
             Act::SyncNow => self.sync_now(device),
-            Act::Join => self.join(index, device),
+            Act::Join => self.join(index, device, space),
             Act::LoseConnection => self.lose_connection(device, &mut dice),
             Act::DuplicateAttempts => self.duplicate_attempts(index),
             Act::Partition => self.partition(number, &mut dice),
@@ -44,6 +44,9 @@ impl World<'_> {
             Act::SetClock => self.set_clock(device, &mut dice),
             Act::Backup => self.back_up(device),
             Act::Restore => self.restore_by_plan(device, lasts_ms),
+            Act::Clone => self.copy_store(device, number, lasts_ms, &mut dice),
+            Act::Remove => self.remove(device, space, &mut dice),
+            Act::SetRole => self.set_role(device, space, &mut dice),
         }
         if lasts_ms > 0 {
             self.after(lasts_ms, Happening::Over(index));
@@ -77,7 +80,10 @@ impl World<'_> {
             | Act::Sleep
             | Act::SetClock
             | Act::Backup
-            | Act::Restore => {}
+            | Act::Restore
+            | Act::Clone
+            | Act::Remove
+            | Act::SetRole => {}
         }
         self.refresh();
     }
@@ -91,6 +97,10 @@ impl World<'_> {
         for device in 0..self.nodes.len() {
             self.announce(device);
             let at_ms = self.now;
+            if self.node(device).is_some_and(|node| node.twin_of.is_some()) {
+                self.vanish(device);
+                continue;
+            }
             let Some(node) = self.node_mut(device) else { continue };
             node.slowness = 1;
             node.disk.limit(None);
@@ -114,16 +124,8 @@ impl World<'_> {
         self.refresh();
     }
 
-    fn work(&mut self, device: usize, number: u64) {
-        let ready = self.has_space().is_some()
-            && self.node(device).is_some_and(|node| node.joined && node.is_awake());
-        if ready {
-            self.push_job(device, Job::Commit(number));
-        }
-    }
-
     fn sync_now(&mut self, device: usize) {
-        if self.node(device).is_some_and(|node| node.joined && node.is_awake()) {
+        if self.node(device).is_some_and(|node| node.has_joined() && node.is_awake()) {
             let ticket = self.ticket(device);
             self.tell(device, Event::Command(Command::SyncNow { space: None, ticket }));
         }
@@ -196,7 +198,7 @@ impl World<'_> {
     }
 
     fn crash_at_write(&mut self, device: usize, dice: &mut Dice) {
-        if let Some(node) = self.node_mut(device).filter(|node| node.up.is_some() && node.joined) {
+        if let Some(node) = self.node_mut(device).filter(|node| node.up.is_some() && node.has_joined()) {
             node.troubled = true;
             node.crashes = true;
             node.disk.fail_write(dice.below(4) as u32, memory::Fault::Refused);
@@ -218,7 +220,7 @@ impl World<'_> {
     }
 
     fn fill_disk(&mut self, device: usize) {
-        if let Some(node) = self.node_mut(device).filter(|node| node.joined) {
+        if let Some(node) = self.node_mut(device).filter(|node| node.has_joined()) {
             node.troubled = true;
             node.disk.limit(Some(0));
             self.faults.add(Fault::DiskFull, 1);
@@ -232,7 +234,7 @@ impl World<'_> {
     }
 
     fn err_on_disk(&mut self, device: usize, dice: &mut Dice) {
-        if let Some(node) = self.node_mut(device).filter(|node| node.up.is_some() && node.joined) {
+        if let Some(node) = self.node_mut(device).filter(|node| node.up.is_some() && node.has_joined()) {
             node.troubled = true;
             match dice.below(3) {
                 0 => node.disk.fail_write(dice.below(3) as u32, memory::Fault::Refused),
@@ -244,7 +246,8 @@ impl World<'_> {
     }
 
     fn flip_bit(&mut self, device: usize, dice: &mut Dice) {
-        let Some(node) = self.node_mut(device).filter(|node| node.joined && node.backup.is_some()) else {
+        let Some(node) = self.node_mut(device).filter(|node| node.has_joined() && node.backup.is_some())
+        else {
             return;
         };
         if node.disk.flip_bit(dice.seed(), ALL_KEYS.0, ALL_KEYS.1).is_some() {
@@ -280,7 +283,7 @@ impl World<'_> {
     }
 
     fn restore_by_plan(&mut self, device: usize, lasts_ms: u64) {
-        if self.node(device).is_some_and(|node| node.joined && node.backup.is_some()) {
+        if self.node(device).is_some_and(|node| node.has_joined() && node.backup.is_some()) {
             self.restore(device, lasts_ms);
         }
     }
