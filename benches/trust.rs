@@ -93,6 +93,7 @@ fn edits() -> Outcome<()> {
             collection: collection.clone(),
             entity,
             oseq: Oseq(number as u64 + 2),
+            prev: None,
             of: 1,
             seq,
             head: hash,

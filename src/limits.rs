@@ -65,6 +65,8 @@ pub const COMMIT_AT_MAX: usize = 16;
 
 /// Most previous statements that one statement names.
 pub const STATEMENT_PREV_MAX: usize = 16;
+/// Most commits that the cut of a removal names.
+pub const CUT_HASHES_MAX: usize = 96;
 /// Largest encoded statement, in bytes.
 pub const STATEMENT_BYTES_MAX: usize = 4 * 1024;
 /// Most statements in one membership log.
@@ -200,6 +202,8 @@ pub const QUARANTINE_SPACE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const HELD_OVERHEAD_BYTES: usize = 512;
 /// Most missing changes that a held commit is noted under; it is tried again when one of them comes.
 pub const HELD_MISSING_MAX: usize = 64;
+/// Most held commits that are judged together: those beyond a cut, and those that may vouch for them.
+pub const JUDGED_TOGETHER_MAX: usize = 4_096;
 /// Entities whose snapshot is due that are remembered; others are found at their next change.
 pub const SNAPSHOTS_DUE_MAX: usize = 4_096;
 
@@ -240,6 +244,7 @@ const _: () = assert!(HELLO_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(JOIN_BYTES_MAX < HELLO_BYTES_MAX);
 const _: () = assert!(INVITE_ADDRESSES_MAX <= ADDRESSES_PER_PEER_MAX);
 const _: () = assert!(COMMIT_AT_MAX <= STATEMENT_PREV_MAX);
+const _: () = assert!((STATEMENT_PREV_MAX + CUT_HASHES_MAX) * 32 + 256 < STATEMENT_BYTES_MAX);
 const _: () = assert!(JOIN_PART_BYTES + STATEMENT_BYTES_MAX < JOIN_STREAM_WINDOW_BYTES as usize);
 const _: () = assert!(JOIN_REQUEST_BYTES_MAX < HELLO_BYTES_MAX);
 const _: () = assert!(VALUE_BYTES_MAX < CHANGE_BYTES_MAX);

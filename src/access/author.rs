@@ -6,7 +6,7 @@ use crate::limits::STATEMENT_PREV_MAX;
 use crate::time::Timestamp;
 
 use super::log::check_name;
-use super::{AccessError, Body, Grant, Log, Member, Membership, Role, Statement, Uses};
+use super::{AccessError, Body, Cut, Grant, Log, Member, Membership, Role, Statement, Uses};
 
 /// Every function returns a signed statement on top of the current heads; it takes effect when it is
 /// inserted.
@@ -130,7 +130,8 @@ impl Log {
         self.next(identity, "revoking an invite", Body::RevokeInvite { invite })
     }
 
-    /// Removes a member with all its devices, for good.
+    /// Removes a member with all its devices, for good, with the empty cut: of its work nothing stays but what others
+    /// built on. [`Log::remove_member_at`] names what stays.
     ///
     /// # Errors
     ///
@@ -155,11 +156,11 @@ impl Log {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn remove_member(&self, identity: &Identity, member: MemberId) -> Result<Statement, AccessError> {
-        self.remove_member_at(identity, member, self.membership().heads())
+        self.remove_member_at(identity, member, self.membership().heads(), Cut::default())
     }
 
     /// Removes a member as of an earlier position: what the member signed that is not before `heads` is void,
-    /// its own removals of others among it.
+    /// its own removals of others among it. The cut tells which of its commits stay.
     ///
     /// # Errors
     ///
@@ -168,7 +169,7 @@ impl Log {
     /// # Example
     ///
     /// ```
-    /// # use driftless::access::{Invite, InviteKind, Log, Role};
+    /// # use driftless::access::{Cut, Invite, InviteKind, Log, Role};
     /// # use driftless::{Timestamp, identity::Identity};
     /// # let (ada, later) = (Identity::from_seed([1; 32]), Timestamp::from_unix_ms(9));
     /// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
@@ -180,7 +181,7 @@ impl Log {
     /// # let bobs = log.membership().member_of(&bob.peer()).ok_or("no member")?.id;
     /// let before = log.membership().heads().to_vec();
     /// log.insert(log.set_name(&ada, "Harbour Repairs")?)?;
-    /// log.insert(log.remove_member_at(&ada, bobs, &before)?)?;
+    /// log.insert(log.remove_member_at(&ada, bobs, &before, Cut::default())?)?;
     /// assert_eq!(log.membership().role(&bob.peer()), None);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -189,13 +190,15 @@ impl Log {
         identity: &Identity,
         member: MemberId,
         heads: &[StatementHash],
+        cut: Cut,
     ) -> Result<Statement, AccessError> {
         const WHAT: &str = "removing a member";
         self.need_seniority(identity, WHAT, &member)?;
-        self.on_top_of(identity, WHAT, heads, Body::RemoveMember { member, cut: None })
+        self.on_top_of(identity, WHAT, heads, Body::RemoveMember { member, cut })
     }
 
-    /// Removes a device, for good. One that was enrolled twice stays as the junior of the two; call again.
+    /// Removes a device, for good, with the empty cut. One that was enrolled twice stays as the junior of the two;
+    /// call again.
     ///
     /// # Errors
     ///
@@ -219,11 +222,11 @@ impl Log {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn remove_device(&self, identity: &Identity, device: PeerId) -> Result<Statement, AccessError> {
-        self.remove_device_at(identity, device, self.membership().heads())
+        self.remove_device_at(identity, device, self.membership().heads(), Cut::default())
     }
 
     /// Removes a device as of an earlier position: what it signed that is not before `heads` is void. That
-    /// is how the recovery key undoes what a stolen device did.
+    /// is how the recovery key undoes what a stolen device did. The cut tells which of its commits stay.
     ///
     /// # Errors
     ///
@@ -232,7 +235,7 @@ impl Log {
     /// # Example
     ///
     /// ```
-    /// # use driftless::access::{Invite, InviteKind, Log, Role};
+    /// # use driftless::access::{Cut, Invite, InviteKind, Log, Role};
     /// # use driftless::{Timestamp, identity::Identity};
     /// # let (ada, later) = (Identity::from_seed([1; 32]), Timestamp::from_unix_ms(9));
     /// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
@@ -243,7 +246,7 @@ impl Log {
     /// # log.insert(log.redeem(&ada, &request, bob.peer(), &[5; 32], later)?)?;
     /// let before = log.membership().heads().to_vec();
     /// log.insert(log.set_name(&ada, "Harbour Repairs")?)?;
-    /// log.insert(log.remove_device_at(&ada, bob.peer(), &before)?)?;
+    /// log.insert(log.remove_device_at(&ada, bob.peer(), &before, Cut::default())?)?;
     /// assert_eq!(log.membership().role(&bob.peer()), None);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -252,6 +255,7 @@ impl Log {
         identity: &Identity,
         device: PeerId,
         heads: &[StatementHash],
+        cut: Cut,
     ) -> Result<Statement, AccessError> {
         const WHAT: &str = "removing a device";
         let membership = self.membership();
@@ -261,7 +265,7 @@ impl Log {
         self.need_seniority(identity, WHAT, &member.id)?;
         let enrolment = member.devices.iter().find(|other| other.peer == device && !other.removed);
         let enrolment = enrolment.ok_or_else(|| denied(WHAT, "the device is no member's"))?.enrolment;
-        self.on_top_of(identity, WHAT, heads, Body::RemoveDevice { enrolment, cut: None })
+        self.on_top_of(identity, WHAT, heads, Body::RemoveDevice { enrolment, cut })
     }
 
     /// Gives a member another role.

@@ -486,7 +486,7 @@ fn best_heads(graph: &Graph, resolution: &Resolution, heads: &BTreeSet<usize>) -
 }
 
 /// The least role that an action needs under a rule.
-fn needed(action: Action, rule: Option<(Role, Role)>) -> Role {
+pub(super) fn needed(action: Action, rule: Option<(Role, Role)>) -> Role {
     let (read, write) = rule.unwrap_or((Role::Reader, Role::Writer));
     match action {
         Action::Read => read.max(Role::Reader),

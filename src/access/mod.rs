@@ -1,25 +1,30 @@
 //! Who may do what: the membership log, roles, commit signatures, invites.
 
+mod accepted;
 mod author;
 mod commit;
+mod cut;
 mod error;
 mod graph;
 mod invite;
 mod join;
 mod log;
 mod membership;
+mod removal;
 mod resolve;
 mod statement;
 
 use std::fmt;
 
+pub(crate) use accepted::{Fact, counting};
 pub use commit::{Commit, Leaf, Slot, change_hash};
+pub use cut::Cut;
 pub use error::{AccessError, Refusal};
 pub use invite::{Invite, InviteKind};
 pub use join::{JoinReply, JoinRequest};
 pub use log::Log;
 pub use membership::{Device, Member, Membership};
-pub use statement::{Body, Cut, Enrolment, Genesis, Grant, Statement, Uses};
+pub use statement::{Body, Enrolment, Genesis, Grant, Statement, Uses};
 
 /// What a member may do, each more than the one before. A role below all, for relays, is reserved.
 ///

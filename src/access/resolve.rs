@@ -170,7 +170,7 @@ impl Resolution {
         self.removals(member, enrolment).any(holds)
     }
 
-    fn removals(&self, member: usize, enrolment: usize) -> impl Iterator<Item = usize> {
+    pub(super) fn removals(&self, member: usize, enrolment: usize) -> impl Iterator<Item = usize> {
         let of_member = self.members_removed.get(&member).into_iter().flatten();
         of_member.chain(self.devices_removed.get(&enrolment).into_iter().flatten()).copied()
     }

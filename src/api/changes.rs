@@ -170,7 +170,12 @@ impl<T: Entity> Changes<T> {
                         Err(error) => return Some(Err(error)),
                     }
                 }
-                Ok(Happening::Changed { .. } | Happening::Conflict { .. } | Happening::Members { .. }) => {}
+                Ok(
+                    Happening::Changed { .. }
+                    | Happening::Conflict { .. }
+                    | Happening::Members { .. }
+                    | Happening::TakenBack { .. },
+                ) => {}
                 Err(RecvError::Lagged(_)) => self.lagged = true,
             }
         }

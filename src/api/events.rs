@@ -6,7 +6,7 @@ use tokio::sync::broadcast;
 
 use crate::driver::Happening;
 use crate::id::{EntityId, PeerId, SpaceId};
-use crate::replica::RowChange;
+use crate::replica::{HeldReason, RowChange};
 
 use super::Space;
 use super::conflict::{FieldConflict, named};
@@ -128,6 +128,17 @@ pub enum SpaceEvent {
         /// The field and its values.
         conflict: FieldConflict,
     },
+    /// Commits that were applied here do not count any more, for their author was removed or their right to be made
+    /// was. They are in quarantine, with all that depended on them, and their entities are as if they had never come;
+    /// [`SpaceEvent::Changed`] told that before, without a peer.
+    TakenBack {
+        /// The device that made them.
+        author: PeerId,
+        /// How many.
+        commits: usize,
+        /// Why.
+        reason: HeldReason,
+    },
     /// Members, roles or rules changed.
     Members,
     /// The reader was too slow, and this many events of the node are lost: read again what matters.
@@ -219,7 +230,13 @@ impl Events {
                     return Some(SpaceEvent::Conflict { collection, id: entity, conflict });
                 }
                 Happening::Members { space } if space == self.id() => return Some(SpaceEvent::Members),
-                Happening::Changed { .. } | Happening::Conflict { .. } | Happening::Members { .. } => {}
+                Happening::TakenBack { space, author, commits, reason } if space == self.id() => {
+                    return Some(SpaceEvent::TakenBack { author, commits, reason });
+                }
+                Happening::Changed { .. }
+                | Happening::Conflict { .. }
+                | Happening::Members { .. }
+                | Happening::TakenBack { .. } => {}
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::access::Membership;
 use crate::doc::Conflict;
 use crate::id::{CollectionName, EntityId, Origin, PeerId, SpaceId};
 use crate::limits::EVENTS_BUFFER_MAX;
-use crate::replica::RowChange;
+use crate::replica::{HeldReason, RowChange};
 use crate::sync::{Notice, PeerState};
 
 /// A row that changed, with the value that it has.
@@ -39,6 +39,8 @@ pub(crate) enum Happening {
         conflict: Arc<Conflict>,
         origins: Arc<[Origin]>,
     },
+    /// Commits do not count any more.
+    TakenBack { space: SpaceId, author: PeerId, commits: usize, reason: HeldReason },
     /// Members, roles or rules changed.
     Members { space: SpaceId },
     /// The node was closed; nothing follows.

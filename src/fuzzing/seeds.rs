@@ -142,6 +142,7 @@ fn commits() -> Vec<Seed> {
         collection: CollectionName::new("notes").expect("the name is one"),
         entity: EntityId::new([1; 16]),
         oseq: Oseq(1),
+        prev: None,
         of: 1,
         seq: change.seq,
         head: change.hash,

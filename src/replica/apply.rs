@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::draft::{Applied, Draft, Touched};
 use super::receive::{Hold, Incoming, Tally};
 use super::{Replica, ReplicaError};
-use crate::access::Slot;
+use crate::access::{Fact, Slot, counting};
 use crate::doc::{Conflict, Document, GateError, Header};
 use crate::id::{ActorId, ChangeHash, CollectionName, EntityId};
 use crate::limits::HELD_MISSING_MAX;
@@ -73,7 +73,11 @@ impl Replica {
             )?;
             applied.insert(index);
         }
+        let space = draft.space;
         self.finish(draft)?;
+        for index in &applied {
+            incoming.get(*index).into_iter().for_each(|commit| self.note_applied(space, commit));
+        }
         tally.applied += applied.len();
         Ok(brings.into_iter().filter(|(_, index)| applied.contains(index)).map(|(hash, _)| hash).collect())
     }
@@ -111,7 +115,7 @@ impl Replica {
                 }
             }
         }
-        group.bury_dependents();
+        group.bury();
         Ok(group)
     }
 
@@ -138,7 +142,7 @@ impl Replica {
             for (index, hold) in refused {
                 group.dead.entry(index).or_insert(hold);
             }
-            group.bury_dependents();
+            group.bury();
             let fell = standing.into_iter().filter(|index| group.dead.contains_key(index));
             let fell: BTreeSet<usize> = fell.collect();
             due = group
@@ -195,6 +199,37 @@ impl Group {
         (0..self.incoming.len()).filter(|index| !self.dead.contains_key(index))
     }
 
+    /// Holds what does not count with the commits that cannot be applied.
+    fn bury(&mut self) {
+        self.bury_dependents();
+        if self.incoming.iter().all(|commit| commit.owes.is_empty()) {
+            return;
+        }
+        let facts: Vec<Fact> = (0..self.incoming.len()).filter_map(|index| self.fact(index)).collect();
+        let counts = counting(&facts);
+        for (index, (commit, counts)) in self.incoming.iter().zip(counts).enumerate() {
+            if !counts && !commit.owes.is_empty() {
+                let deps = commit.headers.iter().flatten().flat_map(|header| &header.deps);
+                let missing = deps.take(HELD_MISSING_MAX).copied().collect();
+                self.dead.entry(index).or_insert(Hold { cause: HeldCause::AfterCut, missing });
+            }
+        }
+        self.bury_dependents();
+    }
+
+    fn fact(&self, index: usize) -> Option<Fact> {
+        let commit = self.incoming.get(index)?;
+        let deps = commit.headers.iter().flatten().flat_map(|header| &header.deps);
+        let follows: BTreeSet<usize> = deps.filter_map(|hash| self.brings.get(hash)).copied().collect();
+        Some(Fact {
+            stands: !self.dead.contains_key(&index),
+            // One that stands before what it follows follows it in a circle, and can never stand.
+            follows: follows.into_iter().filter(|below| *below < index).collect(),
+            owes: commit.owes.clone(),
+            speaks: commit.speaks.clone(),
+        })
+    }
+
     /// Holds every commit that depends on a change of a commit that cannot be applied.
     ///
     /// One pass does: the commits are in causal order.
@@ -229,19 +264,28 @@ fn in_causal_order(incoming: Vec<Incoming>) -> Vec<Incoming> {
     for (index, commit) in incoming.iter().enumerate() {
         brings.extend(commit.headers.iter().flatten().map(|header| (header.hash, index)));
     }
-    let mut waits = vec![0_usize; incoming.len()];
-    let mut followers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for ((index, commit), waits) in incoming.iter().enumerate().zip(&mut waits) {
+    let below = |commit: &Incoming| {
         let deps = commit.headers.iter().flatten().flat_map(|header| &header.deps);
-        let before: BTreeSet<usize> = deps.filter_map(|hash| brings.get(hash)).copied().collect();
-        for dep in before.into_iter().filter(|dep| *dep != index) {
+        deps.filter_map(|hash| brings.get(hash)).copied().collect()
+    };
+    let order = causal_order(&incoming.iter().map(below).collect::<Vec<_>>());
+    let mut slots: Vec<Option<Incoming>> = incoming.into_iter().map(Some).collect();
+    order.into_iter().filter_map(|index| slots.get_mut(index).and_then(Option::take)).collect()
+}
+
+/// Orders places so that each comes behind those that stand below it, and else as they are.
+pub(super) fn causal_order(below: &[BTreeSet<usize>]) -> Vec<usize> {
+    let mut waits = vec![0_usize; below.len()];
+    let mut followers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for ((index, below), waits) in below.iter().enumerate().zip(&mut waits) {
+        for dep in below.iter().filter(|dep| **dep != index) {
             *waits += 1;
-            followers.entry(dep).or_default().push(index);
+            followers.entry(*dep).or_default().push(index);
         }
     }
     let mut ready: BTreeSet<usize> =
         waits.iter().enumerate().filter(|(_, waits)| **waits == 0).map(|(index, _)| index).collect();
-    let mut order = Vec::with_capacity(incoming.len());
+    let mut order = Vec::with_capacity(below.len());
     while let Some(index) = ready.pop_first() {
         order.push(index);
         for follower in followers.remove(&index).unwrap_or_default() {
@@ -253,11 +297,10 @@ fn in_causal_order(incoming: Vec<Incoming>) -> Vec<Incoming> {
             }
         }
     }
-    // Commits that depend on each other in a circle can never stand; they keep their place at the end.
+    // Those that follow each other in a circle can never stand; they keep their place at the end.
     let placed: BTreeSet<usize> = order.iter().copied().collect();
-    order.extend((0..incoming.len()).filter(|index| !placed.contains(index)));
-    let mut slots: Vec<Option<Incoming>> = incoming.into_iter().map(Some).collect();
-    order.into_iter().filter_map(|index| slots.get_mut(index).and_then(Option::take)).collect()
+    order.extend((0..below.len()).filter(|index| !placed.contains(index)));
+    order
 }
 
 /// Fields that have concurrent values with a group and had not before, or had fewer.

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::draft::{Applied, Draft, Touched};
-use super::{Committed, Intent, Replica, ReplicaError, Write};
+use super::{Committed, Intent, Replica, ReplicaError, Write, load};
 use crate::access::{Action, Commit, Leaf, Membership, Slot};
 use crate::doc::{Document, Made, gate};
 use crate::exchange::CommitKey;
-use crate::id::{ActorId, CollectionName, EntityId, Origin, Oseq, Seen, SpaceId};
+use crate::id::{ActorId, CollectionName, CommitHash, EntityId, Origin, Oseq, Seen, SpaceId};
 use crate::limits::{COLLECTIONS_PER_SPACE_MAX, COMMIT_BYTES_MAX, COMMIT_LEAVES_MAX};
-use crate::store::keyspaces::{Head, HeadKey};
+use crate::store::keyspaces::{CommitId, CommitRecord, Head, HeadKey, Prefix};
 use crate::time::Now;
 
 impl Replica {
@@ -45,6 +45,7 @@ impl Replica {
             return Ok(Committed { key: None, position: self.position });
         }
         let commit = self.sign(&membership, space, origin, made)?;
+        let hash = commit.hash();
         let bytes = commit.encode();
         if bytes.len() > COMMIT_BYTES_MAX {
             let bytes = bytes.len();
@@ -65,6 +66,9 @@ impl Replica {
         let applied = Applied { commit: &commit, bytes, headers, existing: None, from: None, held: None };
         self.stage(&mut draft, &applied)?;
         self.finish(draft)?;
+        if let Some(known) = self.spaces.get_mut(&space) {
+            known.own_last.extend(key.parts.iter().map(|(collection, _)| (collection.clone(), hash)));
+        }
         self.metrics.commits_local.add(1);
         Ok(Committed { key: Some(key), position: self.position })
     }
@@ -138,23 +142,56 @@ impl Replica {
             Oseq(seen.map_or(0, Seen::highest) + 1)
         };
         let count = |collection: &CollectionName| made.iter().filter(|((c, _), _)| c == collection).count();
-        let mut counts: Vec<(CollectionName, u32, Oseq)> = Vec::new();
+        let mut counts: Vec<(CollectionName, u32, Oseq, Option<CommitHash>)> = Vec::new();
         for ((collection, _), _) in &made {
             if counts.iter().all(|(known, ..)| known != collection) {
-                counts.push((collection.clone(), count(collection) as u32, next(collection)));
+                let prev = self.own_last(space, collection)?;
+                counts.push((collection.clone(), count(collection) as u32, next(collection), prev));
             }
         }
         let mut slots = Vec::with_capacity(made.len());
         for ((collection, entity), Made { hash, seq, bytes }) in made {
-            let (of, oseq) = counts
+            let (of, oseq, prev) = counts
                 .iter()
                 .find(|(known, ..)| *known == collection)
-                .map(|(_, of, oseq)| (*of, *oseq))
+                .map(|(_, of, oseq, prev)| (*of, *oseq, *prev))
                 .expect("every collection was counted above");
-            slots.push((Leaf { collection, entity, oseq, of, seq, head: hash }, bytes));
+            slots.push((Leaf { collection, entity, oseq, prev, of, seq, head: hash }, bytes));
         }
         slots.sort_unstable_by(|(a, _), (b, _)| (&a.collection, a.entity).cmp(&(&b.collection, b.entity)));
         Ok(Commit::sign(&self.identity, space, origin, membership.heads().to_vec(), slots)?)
+    }
+}
+
+impl Replica {
+    /// The last commit of this device in a collection, whatever its incarnation was then.
+    fn own_last(
+        &self,
+        space: SpaceId,
+        collection: &CollectionName,
+    ) -> Result<Option<CommitHash>, ReplicaError> {
+        let Some(known) = self.spaces.get(&space) else { return Ok(None) };
+        if let Some(hash) = known.own_last.get(collection) {
+            return Ok(Some(*hash));
+        }
+        let Some(state) = known.collections.get(collection) else { return Ok(None) };
+        let mut last = None;
+        for (origin, _) in state.vector.iter().filter(|(origin, _)| origin.peer == self.peer) {
+            let Some((id, entry)) =
+                self.store.last(&Prefix::<CommitId>::origin(&space, collection, origin))?
+            else {
+                continue;
+            };
+            let (_, record) = load::resolve(&self.store, id, entry)?;
+            if last
+                .as_ref()
+                .is_none_or(|(_, known): &(Origin, CommitRecord)| known.position < record.position)
+            {
+                last = Some((*origin, record));
+            }
+        }
+        let Some((origin, record)) = last else { return Ok(None) };
+        Ok(Some(load::commit(&self.store, space, origin, &record, &|_| false)?.hash()))
     }
 }
 

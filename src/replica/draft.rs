@@ -83,6 +83,16 @@ impl Touched {
         };
     }
 
+    /// As [`Touched::settle`], for a document from which changes were taken. Returns what becomes of the row.
+    pub(super) fn settle_anew(&mut self) -> Option<RowChange> {
+        self.settle();
+        if self.document.is_empty() {
+            let was_there = self.before.as_ref().is_some_and(|head| !head.deleted);
+            self.change = was_there.then_some(RowChange::Deleted);
+        }
+        self.change.take()
+    }
+
     /// The first commit tells the change of the row, later ones that it was updated.
     fn take_change(&mut self) -> Option<RowChange> {
         let change = self.change?;
@@ -145,6 +155,7 @@ impl Draft {
                 collection: leaf.collection.clone(),
                 entity: leaf.entity,
                 oseq: leaf.oseq,
+                prev: leaf.prev,
                 of: leaf.of,
                 seq: leaf.seq,
                 head: leaf.head,
@@ -293,6 +304,10 @@ impl Replica {
                 self.told.push_back(Told::Conflict { space, collection, entity, conflict });
             }
             let key = HeadKey { space: draft.space, collection, entity };
+            if touched.document.is_empty() {
+                self.cache.remove(&key);
+                continue;
+            }
             self.note_snapshot_due(&key, &touched.head);
             self.cache.put(key, touched.document);
         }
@@ -313,8 +328,13 @@ impl Replica {
             if let Some(before) = &touched.before {
                 root.remove(Fingerprint::of_entity(&space, entity, &before.heads));
             }
-            root.add(Fingerprint::of_entity(&space, entity, &touched.head.heads));
             let key = RowKey { space, collection: collection.clone(), entity: *entity };
+            if touched.document.is_empty() {
+                draft.batch.remove(&key);
+                draft.batch.remove(&HeadKey { space, collection: collection.clone(), entity: *entity });
+                continue;
+            }
+            root.add(Fingerprint::of_entity(&space, entity, &touched.head.heads));
             touched.head.row_version = None;
             match self.row_of(collection, touched)? {
                 Some(row) => {

@@ -248,7 +248,8 @@ fn primary_of(id: &CommitId, entry: &CommitEntry) -> CommitId {
     }
 }
 
-fn collections(record: &CommitRecord) -> impl Iterator<Item = &CollectionName> {
+/// The collections of the leaves that are open here, one for each leaf.
+pub(super) fn collections(record: &CommitRecord) -> impl Iterator<Item = &CollectionName> {
     record.slots.iter().filter_map(|slot| match slot {
         crate::store::keyspaces::SlotRecord::Open { collection, .. } => Some(collection),
         crate::store::keyspaces::SlotRecord::Blind(_) => None,

@@ -13,12 +13,17 @@ pub(super) type HeldId = (PeerId, u64);
 
 /// An index over the quarantine keyspace of one space.
 ///
-/// Every entry is in `by_hash`, in `waiting` under each of its missing changes, and counted in `cost`.
+/// Every entry is in `by_hash`, in `waiting` under each of its missing changes, and counted in `cost`; one that may
+/// count once others do is in `brings` under each of its changes.
 #[derive(Debug, Default)]
 pub(super) struct Quarantine {
     entries: BTreeMap<HeldId, Entry>,
     by_hash: BTreeMap<CommitHash, HeldId>,
     waiting: BTreeMap<ChangeHash, BTreeSet<HeldId>>,
+    /// Of those that may count together with others: which of them brings a change.
+    brings: BTreeMap<ChangeHash, HeldId>,
+    /// How many are beyond the cut of a removal.
+    unvouched: usize,
     cost: BTreeMap<PeerId, usize>,
     total: usize,
 }
@@ -28,6 +33,10 @@ struct Entry {
     cause: HeldCause,
     hash: CommitHash,
     missing: Vec<ChangeHash>,
+    /// The commits of its device that it follows.
+    follows: Vec<CommitHash>,
+    /// The changes in it.
+    changes: Vec<ChangeHash>,
     cost: usize,
 }
 
@@ -44,7 +53,7 @@ impl Quarantine {
         store.each(&Prefix::<HeldKey>::space(space), |key, record| {
             // A record that does not decode cannot be tried again; it stays for people to look at.
             if let Ok(commit) = Commit::decode(*space, &record.commit) {
-                held.insert((key.author, key.number), Entry::new(&record, commit.hash()));
+                held.insert((key.author, key.number), Entry::new(&record, &commit, commit.hash()));
             }
             Ok::<(), ReplicaError>(())
         })?;
@@ -56,14 +65,14 @@ impl Quarantine {
     /// Returns false, and stages nothing, when there is no room that this author may take.
     pub(super) fn stage_put(
         &self,
-        space: SpaceId,
-        author: PeerId,
+        commit: &Commit,
         hash: CommitHash,
         record: &HeldRecord,
         changes: &mut HeldChanges,
         batch: &mut Batch,
     ) -> bool {
-        let entry = Entry::new(record, hash);
+        let (space, author) = (commit.space, commit.origin.peer);
+        let entry = Entry::new(record, commit, hash);
         let (mut mine, mut total) = changes.costs(self, &author);
         let mut victims = Vec::new();
         let kept = self.of_author(&author).filter(|(id, _)| !changes.removed.contains_key(id));
@@ -125,6 +134,37 @@ impl Quarantine {
         held.map(|(id, _)| *id).collect()
     }
 
+    /// Returns the place of a commit.
+    pub(super) fn id(&self, hash: &CommitHash) -> Option<HeldId> {
+        self.by_hash.get(hash).copied()
+    }
+
+    /// Returns the place of a commit, and the commits of its device that it follows.
+    pub(super) fn follows(&self, hash: &CommitHash) -> Option<(HeldId, &[CommitHash])> {
+        let id = self.by_hash.get(hash)?;
+        Some((*id, self.entries.get(id)?.follows.as_slice()))
+    }
+
+    pub(super) fn hash(&self, id: &HeldId) -> Option<CommitHash> {
+        self.entries.get(id).map(|entry| entry.hash)
+    }
+
+    pub(super) fn cause(&self, id: &HeldId) -> Option<HeldCause> {
+        self.entries.get(id).map(|entry| entry.cause)
+    }
+
+    /// Tells whether any is beyond the cut of a removal.
+    pub(super) fn has_unvouched(&self) -> bool {
+        self.unvouched > 0
+    }
+
+    /// Returns those whose changes a commit waits for, and those that wait for its changes.
+    pub(super) fn neighbours(&self, id: &HeldId) -> BTreeSet<HeldId> {
+        let Some(entry) = self.entries.get(id) else { return BTreeSet::new() };
+        let below = entry.missing.iter().filter_map(|hash| self.brings.get(hash)).copied();
+        below.chain(self.waiting_for(entry.changes.iter())).collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -139,6 +179,10 @@ impl Quarantine {
         for hash in &entry.missing {
             self.waiting.entry(*hash).or_default().insert(id);
         }
+        if entry.may_count_with_others() {
+            self.brings.extend(entry.changes.iter().map(|change| (*change, id)));
+        }
+        self.unvouched += usize::from(entry.cause == HeldCause::AfterCut);
         *self.cost.entry(id.0).or_default() += entry.cost;
         self.total += entry.cost;
         self.entries.insert(id, entry);
@@ -155,6 +199,12 @@ impl Quarantine {
                 }
             }
         }
+        for change in &entry.changes {
+            if self.brings.get(change) == Some(id) {
+                self.brings.remove(change);
+            }
+        }
+        self.unvouched -= usize::from(entry.cause == HeldCause::AfterCut);
         self.total -= entry.cost;
         if let Some(cost) = self.cost.get_mut(&id.0) {
             *cost -= entry.cost;
@@ -166,9 +216,15 @@ impl Quarantine {
 }
 
 impl Entry {
-    fn new(record: &HeldRecord, hash: CommitHash) -> Self {
+    fn new(record: &HeldRecord, commit: &Commit, hash: CommitHash) -> Self {
         let cost = record.commit.len() + HELD_OVERHEAD_BYTES;
-        Self { cause: record.cause, hash, missing: record.missing.clone(), cost }
+        let changes = commit.open().map(|(leaf, _)| leaf.head).collect();
+        let (cause, missing) = (record.cause, record.missing.clone());
+        Self { cause, hash, missing, follows: commit.follows(), changes, cost }
+    }
+
+    fn may_count_with_others(&self) -> bool {
+        matches!(self.cause, HeldCause::AfterCut | HeldCause::MissingDependency)
     }
 }
 

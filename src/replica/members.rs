@@ -1,11 +1,15 @@
 //! Spaces and their members: founding, inviting, joining, removing, and statements that peers send.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use super::rebuild::{self, Shift};
 use super::{Replica, ReplicaError, Space, Told};
-use crate::access::{AccessError, Invite, InviteKind, JoinReply, JoinRequest, Log, Refusal, Role, Statement};
+use crate::access::{
+    AccessError, Invite, InviteKind, JoinReply, JoinRequest, Log, Membership, Refusal, Role, Statement,
+};
 use crate::exchange::Answer;
-use crate::id::{CollectionName, MemberId, PeerId, SpaceId};
+use crate::id::{CollectionName, MemberId, PeerId, SpaceId, StatementHash};
 use crate::identity::Identity;
 use crate::limits::{JOINS_MAX, SPACES_PER_NODE_MAX};
 use crate::store::keyspaces::{Batch, HeldCause, Raw, StatementKey};
@@ -107,32 +111,40 @@ impl Replica {
         Ok(request)
     }
 
-    /// Removes a member with all its devices, for good.
+    /// Removes a member with all its devices, for good. What they made and is applied here stays.
     ///
     /// # Errors
     ///
     /// [`ReplicaError::Access`] with the rule when this device may not.
     pub(crate) fn remove_member(
         &mut self,
-        _now: Now,
+        now: Now,
         space: SpaceId,
         member: MemberId,
     ) -> Result<(), ReplicaError> {
-        self.author(space, |log, by| log.remove_member(by, member))
+        self.wall = now.wall;
+        let membership = self.membership(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let devices = membership.member(&member).into_iter().flat_map(|member| &member.devices);
+        let devices: Vec<PeerId> = devices.map(|device| device.peer).collect();
+        let cut = self.cut_of(space, &devices)?;
+        self.author(space, |log, by| log.remove_member_at(by, member, membership.heads(), cut))
     }
 
-    /// Removes a device, for good.
+    /// Removes a device, for good. What it made and is applied here stays.
     ///
     /// # Errors
     ///
     /// As [`Replica::remove_member`].
     pub(crate) fn remove_device(
         &mut self,
-        _now: Now,
+        now: Now,
         space: SpaceId,
         device: PeerId,
     ) -> Result<(), ReplicaError> {
-        self.author(space, |log, by| log.remove_device(by, device))
+        self.wall = now.wall;
+        let membership = self.membership(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let cut = self.cut_of(space, &[device])?;
+        self.author(space, |log, by| log.remove_device_at(by, device, membership.heads(), cut))
     }
 
     /// Gives a member another role.
@@ -278,20 +290,34 @@ impl Replica {
         self.adopt(log, &[statement])
     }
 
-    /// Writes statements and takes over the log that they led to. Commits that waited for them are tried again.
+    /// Writes statements and takes over the log that they led to. What does not count any more is taken back, and
+    /// commits that waited are tried again.
     fn adopt(&mut self, log: Log, new: &[Statement]) -> Result<(), ReplicaError> {
         let space = log.space();
+        let membership = log.membership();
+        let removals = membership.removals();
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let shift = shift(known, &membership, &removals);
         let mut batch = Batch::new();
         for statement in new {
             batch.put(&StatementKey { space, hash: statement.hash() }, &Raw(statement.bytes().to_vec()));
         }
+        if !shift.is_empty() {
+            batch.put(&rebuild::mark(&space), &Raw(Vec::new()));
+        }
         self.store.write(batch)?;
         if let Some(known) = self.spaces.get_mut(&space) {
-            known.membership = log.membership();
+            known.membership = membership;
+            known.removals = removals;
             known.log = log;
             self.told.push_back(Told::SpaceChanged(known.state()));
         }
-        self.retry(space, &[HeldCause::UnknownPosition, HeldCause::NotAllowed])
+        let mut causes = vec![HeldCause::UnknownPosition, HeldCause::NotAllowed];
+        if !shift.is_empty() {
+            self.take_back(space, shift)?;
+            causes.push(HeldCause::AfterCut);
+        }
+        self.retry(space, &causes)
     }
 
     fn add_space(&mut self, log: Log) -> Result<(), ReplicaError> {
@@ -310,6 +336,21 @@ impl Replica {
         self.spaces.insert(space, added);
         Ok(())
     }
+}
+
+/// What a log means for what is applied under another one.
+fn shift(
+    known: &Space,
+    membership: &Membership,
+    removals: &BTreeMap<PeerId, BTreeSet<StatementHash>>,
+) -> Shift {
+    let before = &known.removals;
+    let differ = |device: &&PeerId| before.get(*device) != removals.get(*device);
+    let devices = before.keys().chain(removals.keys()).filter(differ).copied().collect();
+    let turned = |statement: &Statement| {
+        known.membership.counts(&statement.hash()) != membership.counts(&statement.hash())
+    };
+    Shift { devices, rights: known.log.statements().any(turned) }
 }
 
 fn short(statement: &Statement) -> [u8; 8] {

@@ -19,7 +19,9 @@ use crate::identity::Identity;
 use crate::limits::SNAPSHOTS_DUE_MAX;
 use crate::metrics::Metrics;
 use crate::store::keyspaces::{Batch, Head, HeadKey, Keyspaces, META_INCARNATION, MetaKey, Raw};
+use crate::time::Timestamp;
 
+mod accepted;
 mod answer;
 mod apply;
 mod cache;
@@ -33,6 +35,7 @@ mod load;
 mod members;
 mod open;
 mod reader;
+mod rebuild;
 mod receive;
 mod repair;
 mod sketch;
@@ -76,6 +79,8 @@ pub(crate) struct Replica {
     synced: Position,
     told: VecDeque<Told>,
     report: OpenReport,
+    /// The time of the last call, for display.
+    wall: Timestamp,
 }
 
 /// One entity's part of a local commit.
@@ -146,6 +151,17 @@ pub(crate) enum Told {
         position: Position,
         /// The rows. Commits that came together may show in a row before they are told.
         entities: Vec<(CollectionName, EntityId, RowChange)>,
+    },
+    /// Commits do not count any more: they were taken out of the documents. For subscribers.
+    TakenBack {
+        /// The space.
+        space: SpaceId,
+        /// The device that made them.
+        author: PeerId,
+        /// How many.
+        commits: usize,
+        /// Why.
+        reason: HeldReason,
     },
     /// A field got concurrent values. For subscribers.
     Conflict {

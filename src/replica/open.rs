@@ -46,7 +46,7 @@ impl Replica {
         values: Values,
         identity: Arc<Identity>,
         entropy: [u8; 32],
-        _now: Now,
+        now: Now,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ReplicaError> {
         let mut entropy = Entropy::new(&entropy);
@@ -86,9 +86,11 @@ impl Replica {
             position,
             synced: position,
             told: VecDeque::new(),
+            wall: now.wall,
             report: OpenReport { new_incarnation: kept.is_none(), rolled_back, spaces: 0, quarantined: 0 },
         };
         replica.load_spaces()?;
+        replica.take_back_again()?;
         replica.release()?;
         Ok(replica)
     }
@@ -102,7 +104,12 @@ impl Replica {
         let waiting: Vec<SpaceId> =
             self.spaces.iter().filter(|(_, known)| known.held.len() > 0).map(|(space, _)| *space).collect();
         for space in waiting {
-            let causes = [HeldCause::MissingDependency, HeldCause::UnknownPosition, HeldCause::NotAllowed];
+            let causes = [
+                HeldCause::MissingDependency,
+                HeldCause::UnknownPosition,
+                HeldCause::NotAllowed,
+                HeldCause::AfterCut,
+            ];
             if let Err(error) = self.retry(space, &causes) {
                 tracing::warn!(space = %space.short(), %error, "held commits could not be tried again");
             }

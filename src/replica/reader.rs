@@ -52,11 +52,10 @@ pub(crate) struct Held {
 pub enum HeldReason {
     /// Changes that it depends on are not here yet.
     MissingDependency,
-    /// Nobody who may write signed it.
-    Unsigned,
     /// Its author might not write there.
     NotAllowed,
-    /// It is beyond what a removal of its author let stand.
+    /// A removal of its author does not let it stand, and nobody who had not heard of that built on it; or what shows
+    /// that it stands is not here yet.
     AfterCut,
     /// Its author gave its number to two commits.
     Equivocation,
@@ -74,6 +73,7 @@ impl From<HeldCause> for HeldReason {
             HeldCause::Equivocation => Self::Equivocation,
             HeldCause::Malformed => Self::Malformed,
             HeldCause::UnknownPosition => Self::UnknownPosition,
+            HeldCause::AfterCut => Self::AfterCut,
         }
     }
 }

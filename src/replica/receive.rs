@@ -9,7 +9,9 @@ use super::{Replica, ReplicaError, load};
 use crate::access::{AccessError, Action, Commit, Leaf, Slot};
 use crate::doc::{Header, gate};
 use crate::exchange::{Answer, CommitKey};
-use crate::id::{ActorId, ChangeHash, CollectionName, CommitHash, Oseq, PeerId, SpaceId};
+use crate::id::{
+    ActorId, ChangeHash, CollectionName, CommitHash, Origin, Oseq, PeerId, Position, SpaceId, StatementHash,
+};
 use crate::store::keyspaces::{CommitId, CommitRecord, HeadKey, HeldCause, HeldKey, HeldRecord};
 use crate::time::{Now, Timestamp};
 
@@ -24,6 +26,10 @@ pub(super) struct Incoming {
     /// The stored record, when other leaves of the commit were applied before.
     pub(super) existing: Option<(CommitId, CommitRecord)>,
     pub(super) source: Source,
+    /// The removals that bind it and do not let it stand: under each of them it needs a voucher.
+    pub(super) owes: BTreeSet<StatementHash>,
+    /// Of the removals that any commit of its group owes: those under which it vouches for what it follows.
+    pub(super) speaks: BTreeSet<StatementHash>,
 }
 
 /// Where a commit comes from.
@@ -66,12 +72,30 @@ enum Found {
     Refused(String),
 }
 
+/// Commits of one batch, sorted by what is to become of them.
+struct Sorted {
+    draft: Draft,
+    fresh: Vec<Incoming>,
+    hashes: BTreeSet<CommitHash>,
+    /// The numbers of the fresh ones.
+    numbers: BTreeSet<((CollectionName, Oseq), Origin)>,
+}
+
+impl Sorted {
+    fn new(space: SpaceId, position: Position) -> Self {
+        let draft = Draft::new(space, position);
+        Self { draft, fresh: Vec::new(), hashes: BTreeSet::new(), numbers: BTreeSet::new() }
+    }
+}
+
 /// What became of the commits of one question.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) applied: usize,
     pub(super) duplicate: usize,
     pub(super) held: Vec<CommitKey>,
+    /// Those that were held in this round, some of them not for the first time.
+    pub(super) newly_held: BTreeSet<CommitHash>,
     pub(super) refused: usize,
     pub(super) reason: Option<String>,
 }
@@ -102,7 +126,7 @@ impl Replica {
         self.metrics.commits_duplicate.add(tally.duplicate as u64);
         self.metrics.commits_quarantined.add(tally.held.len() as u64);
         self.metrics.refused.add(tally.refused as u64);
-        let Tally { applied, duplicate, held, refused, reason } = tally;
+        let Tally { applied, duplicate, held, refused, reason, .. } = tally;
         Ok(Answer::Received { applied, duplicate, held, refused, reason, position: self.position })
     }
 
@@ -123,10 +147,17 @@ impl Replica {
         mut arrived: Vec<(Vec<u8>, Source)>,
         tally: &mut Tally,
     ) -> Result<(), ReplicaError> {
+        // Those that are tried again because they may count together are not tried a second time for that.
+        let mut together = BTreeSet::new();
         while !arrived.is_empty() {
+            tally.newly_held.clear();
             let applied = self.take_once(space, arrived, tally)?;
-            let known = self.spaces.get(&space);
-            let released = known.map(|known| known.held.waiting_for(applied.iter())).unwrap_or_default();
+            tally.newly_held.retain(|hash| !together.contains(hash));
+            let judged = self.judged_together(space, &tally.newly_held);
+            let Some(known) = self.spaces.get(&space) else { return Ok(()) };
+            together = judged.iter().filter_map(|id| known.held.hash(id)).collect();
+            let mut released = known.held.waiting_for(applied.iter());
+            released.extend(judged);
             arrived = self.read_held(space, &released)?;
         }
         Ok(())
@@ -147,51 +178,67 @@ impl Replica {
         Ok(read)
     }
 
-    /// Takes commits in one batch, and returns the hashes of the changes that were applied.
+    /// Takes commits in one batch, together with those of the quarantine that they show to be let stand by a
+    /// removal. Returns the hashes of the changes that were applied.
     pub(super) fn take_once(
         &mut self,
         space: SpaceId,
-        arrived: Vec<(Vec<u8>, Source)>,
+        mut arrived: Vec<(Vec<u8>, Source)>,
         tally: &mut Tally,
     ) -> Result<Vec<ChangeHash>, ReplicaError> {
-        let mut draft = Draft::new(space, self.position);
-        let mut fresh = Vec::new();
-        let mut hashes = BTreeSet::new();
-        let mut numbers = BTreeSet::new();
-        for (bytes, source) in arrived {
-            let found = self.inspect(space, bytes, source)?;
-            let (incoming, hold) = match found {
-                Found::Duplicate => {
-                    self.drop_held(&mut draft, source);
-                    tally.duplicate += 1;
-                    continue;
-                }
-                Found::Refused(reason) => {
-                    self.drop_held(&mut draft, source);
-                    tally.refuse(reason);
-                    continue;
-                }
-                Found::Fresh(incoming) => (incoming, None),
-                Found::Held(incoming, hold) => (incoming, Some(hold)),
-            };
-            if !hashes.insert(incoming.hash) {
-                self.drop_held(&mut draft, source);
-                tally.duplicate += 1;
-                continue;
+        let mut sorted = Sorted::new(space, self.position);
+        let mut reached = BTreeSet::new();
+        while !arrived.is_empty() {
+            for (bytes, source) in arrived {
+                self.sort(&mut sorted, bytes, source, tally)?;
             }
-            let origin = incoming.commit.origin;
-            let parts = incoming.commit.parts();
-            let taken = parts.iter().any(|part| numbers.contains(&(part.clone(), origin)));
-            match hold {
-                Some(hold) => self.hold(&mut draft, &incoming, hold, tally)?,
-                None if taken => self.hold(&mut draft, &incoming, HeldCause::Equivocation.into(), tally)?,
-                None => {
-                    numbers.extend(parts.into_iter().map(|part| (part, origin)));
-                    fresh.push(*incoming);
-                }
+            let mut more = self.judge(space, &mut sorted.fresh)?;
+            more.retain(|id| reached.insert(*id));
+            arrived = self.read_held(space, &more)?;
+        }
+        self.apply(sorted.draft, sorted.fresh, tally)
+    }
+
+    /// Puts a commit among those that may be applied, or where else it belongs.
+    fn sort(
+        &mut self,
+        sorted: &mut Sorted,
+        bytes: Vec<u8>,
+        source: Source,
+        tally: &mut Tally,
+    ) -> Result<(), ReplicaError> {
+        let Sorted { draft, fresh, hashes, numbers } = sorted;
+        let (incoming, hold) = match self.inspect(draft.space, bytes, source)? {
+            Found::Duplicate => {
+                self.drop_held(draft, source);
+                tally.duplicate += 1;
+                return Ok(());
+            }
+            Found::Refused(reason) => {
+                self.drop_held(draft, source);
+                tally.refuse(reason);
+                return Ok(());
+            }
+            Found::Fresh(incoming) => (incoming, None),
+            Found::Held(incoming, hold) => (incoming, Some(hold)),
+        };
+        if !hashes.insert(incoming.hash) {
+            self.drop_held(draft, source);
+            tally.duplicate += 1;
+            return Ok(());
+        }
+        let origin = incoming.commit.origin;
+        let parts = incoming.commit.parts();
+        let taken = parts.iter().any(|part| numbers.contains(&(part.clone(), origin)));
+        match hold {
+            Some(hold) => self.hold(draft, &incoming, hold, tally),
+            None if taken => self.hold(draft, &incoming, HeldCause::Equivocation.into(), tally),
+            None => {
+                numbers.extend(parts.into_iter().map(|part| (part, origin)));
+                fresh.push(*incoming);
+                Ok(())
             }
         }
-        self.apply(draft, fresh, tally)
     }
 
     /// A commit that came out of quarantine and is no longer needed there.
@@ -235,7 +282,9 @@ impl Replica {
             (Ok(headers), Err((cause, rule))) => (headers, Some((cause, rule))),
             (Ok(headers), Ok(())) => (headers, equivocates.then(equivocation)),
         };
-        let incoming = Box::new(Incoming { commit, hash, bytes: bytes.into(), headers, existing, source });
+        let (owes, speaks) = (BTreeSet::new(), BTreeSet::new());
+        let bytes = bytes.into();
+        let incoming = Box::new(Incoming { commit, hash, bytes, headers, existing, source, owes, speaks });
         let Some((cause, reason)) = hold else { return Ok(Found::Fresh(incoming)) };
         let author = incoming.commit.origin.peer;
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
@@ -320,13 +369,14 @@ impl Replica {
         let Hold { cause, missing } = hold;
         let record = HeldRecord { cause, arrived, from, missing, commit: incoming.bytes.to_vec() };
         let (held, batch) = (&mut draft.held, &mut draft.batch);
-        if !known.held.stage_put(space, origin.peer, incoming.hash, &record, held, batch) {
+        if !known.held.stage_put(&incoming.commit, incoming.hash, &record, held, batch) {
             tally.refuse("the quarantine of the space is full".to_owned());
             return Ok(());
         }
         for (collection, oseq) in &parts {
             self.stage_seen(draft, collection, origin, *oseq)?;
         }
+        tally.newly_held.insert(incoming.hash);
         if !again {
             tracing::debug!(author = %origin.peer.short(), ?cause, "commit held");
             tally.held.push(CommitKey { origin, parts });

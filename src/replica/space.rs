@@ -1,13 +1,14 @@
 //! One space in memory: its membership, the state of its collections, and its quarantine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ReplicaError;
+use super::accepted::Chains;
 use super::held::Quarantine;
 use crate::access::{Log, Membership, Statement};
 use crate::exchange::{CollectionState, SpaceState};
-use crate::id::{CollectionName, Origin, Seen, SpaceId, Vector};
+use crate::id::{CollectionName, CommitHash, Origin, PeerId, Seen, SpaceId, StatementHash, Vector};
 use crate::store::keyspaces::{Keyspaces, Prefix, RootKey, StatementKey, VectorKey};
 use crate::store::kv::KvError;
 
@@ -18,13 +19,28 @@ pub(super) struct Space {
     pub(super) membership: Arc<Membership>,
     pub(super) collections: BTreeMap<CollectionName, CollectionState>,
     pub(super) held: Quarantine,
+    /// The devices that were ever removed, each with the removals that count.
+    pub(super) removals: BTreeMap<PeerId, BTreeSet<StatementHash>>,
+    /// Of devices among them: what is known here of their chains. Worked out when it is needed.
+    pub(super) chains: BTreeMap<PeerId, Chains>,
+    /// The last commit of this device in a collection. Found in the store when it is not here.
+    pub(super) own_last: BTreeMap<CollectionName, CommitHash>,
 }
 
 impl Space {
     /// Wraps the log of a space that holds nothing.
     pub(super) fn new(log: Log) -> Self {
         let membership = log.membership();
-        Self { log, membership, collections: BTreeMap::new(), held: Quarantine::default() }
+        let (removals, held) = (membership.removals(), Quarantine::default());
+        Self {
+            log,
+            membership,
+            collections: BTreeMap::new(),
+            held,
+            removals,
+            chains: BTreeMap::new(),
+            own_last: BTreeMap::new(),
+        }
     }
 
     /// Reads a space from its statements, vectors, roots and quarantine.

@@ -2,12 +2,19 @@
 //!
 //! ```text
 //! encoding   origin 40 B | count of `at`, 32 B each, ascending | count of groups, groups | signature 64 B
-//! group      length of the collection's name, the name | oseq | count of leaves, leaves    all open
+//! group      length of the collection's name, the name | oseq | option of prev 32 B
+//!            | count of leaves, leaves                                                     all open
 //!            00 | count, 32 B each                                                         all blind
 //! leaf       entity 16 B | seq | length of the change, the change
 //! signed     origin | count of `at`, 32 B each | count of leaves, the hash of each leaf 32 B
-//! leaf hash  blake3 of "driftless/leaf/v1" 00 | space | collection | entity | oseq | of | seq | head
+//! leaf hash  blake3 of "driftless/leaf/v2" 00 | space | collection | entity | oseq | option of prev | of
+//!            | seq | head
+//! option     00, or 01 and the value
 //! ```
+//!
+//! `prev` is the hash of the commit that the same device made before in the same collection. So whoever knows
+//! one commit of a device knows, by its hash, all that came before it: that is how a removal tells what it
+//! lets stand.
 //!
 //! Neither the space, which the frame names, nor a leaf's `of` and `head` travel: a group holds every leaf
 //! that the commit has in its collection, so its length is `of`, and a withheld leaf changes the hash of
@@ -25,11 +32,12 @@ use crate::limits::{CHANGE_BYTES_MAX, CHANGE_SEQ_MAX, COLLECTION_NAME_BYTES_MAX,
 use crate::limits::{COMMIT_BYTES_MAX, COMMIT_LEAVES_MAX};
 
 use super::AccessError;
+use super::statement::{option, optional};
 
 /// Where the hashed part of an Automerge chunk begins: behind the magic bytes and the checksum.
 const CHUNK_HASHED_FROM: usize = 8;
 
-/// One change of a commit, as its signature covers it. All leaves of one collection share `oseq`.
+/// One change of a commit, as its signature covers it. All leaves of one collection share `oseq` and `prev`.
 ///
 /// # Example
 ///
@@ -44,6 +52,7 @@ const CHUNK_HASHED_FROM: usize = 8;
 ///     collection: CollectionName::new("tickets")?,
 ///     entity: EntityId::new([1; 16]),
 ///     oseq: Oseq(1),
+///     prev: None,
 ///     of: 1,
 ///     seq: 1,
 ///     head: change_hash(&change).ok_or("too short")?,
@@ -58,6 +67,9 @@ pub struct Leaf {
     pub entity: EntityId,
     /// The commit's number among those of its origin in this collection.
     pub oseq: Oseq,
+    /// The commit that the device made before this one in this collection, whatever its incarnation was then;
+    /// `None` for the first.
+    pub prev: Option<CommitHash>,
     /// How many leaves this commit has in this collection, so nobody can withhold one unseen.
     pub of: u32,
     /// The actor's sequence number (actor = `ActorId::derive(space, entity, origin)`).
@@ -79,7 +91,7 @@ pub struct Leaf {
 /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
 /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
 /// # let head = change_hash(&change).ok_or("too short")?;
-/// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+/// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
 /// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
 /// for slot in &commit.slots {
 ///     match slot {
@@ -115,7 +127,7 @@ pub enum Slot {
 /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
 /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
 /// # let head = change_hash(&change).ok_or("too short")?;
-/// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+/// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
 /// let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
 /// commit.verify()?;
 /// assert_eq!(Commit::decode(space, &commit.encode())?, commit);
@@ -149,7 +161,7 @@ pub struct Commit {
 /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
 /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
 /// # let head = change_hash(&change).ok_or("too short")?;
-/// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+/// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
 /// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
 /// let Some((leaf, change)) = commit.open().next() else { return Err("no open leaf".into()) };
 /// assert_eq!(change_hash(change), Some(leaf.head));
@@ -165,11 +177,12 @@ pub fn change_hash(chunk: &[u8]) -> Option<ChangeHash> {
 impl Leaf {
     fn hash(&self, space: &SpaceId) -> [u8; 32] {
         let mut out = Writer::new();
-        out.raw(b"driftless/leaf/v1\0");
+        out.raw(b"driftless/leaf/v2\0");
         space.encode(&mut out);
         self.collection.encode(&mut out);
         self.entity.encode(&mut out);
         self.oseq.encode(&mut out);
+        option(&mut out, self.prev.as_ref(), |out, prev| prev.encode(out));
         out.varint(u64::from(self.of));
         out.varint(self.seq);
         self.head.encode(&mut out);
@@ -197,7 +210,7 @@ impl Commit {
     /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
     /// # let head = change_hash(&change).ok_or("too short")?;
-    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
     /// let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
     /// assert_eq!(commit.origin, origin);
     /// commit.verify()?;
@@ -252,7 +265,7 @@ impl Commit {
     /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
     /// # let head = change_hash(&change).ok_or("too short")?;
-    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
     /// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
     /// let read = Commit::decode(space, &commit.encode())?;
     /// read.verify()?;
@@ -292,7 +305,7 @@ impl Commit {
     /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
     /// # let head = change_hash(&change).ok_or("too short")?;
-    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
     /// let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
     /// let bytes = commit.encode();
     /// assert_eq!(Commit::decode(commit.space, &bytes)?, commit);
@@ -309,6 +322,7 @@ impl Commit {
                 Some(Slot::Open { leaf, .. }) => {
                     leaf.collection.encode(&mut out);
                     leaf.oseq.encode(&mut out);
+                    option(&mut out, leaf.prev.as_ref(), |out, prev| prev.encode(out));
                 }
                 Some(Slot::Blind(_)) | None => out.count(0),
             }
@@ -345,7 +359,7 @@ impl Commit {
     /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
     /// # let head = change_hash(&change).ok_or("too short")?;
-    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
     /// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
     /// commit.verify()?;
     /// let elsewhere = Commit { space: SpaceId::new([8; 32]), ..commit };
@@ -370,7 +384,7 @@ impl Commit {
     /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
     /// # let head = change_hash(&change).ok_or("too short")?;
-    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
     /// let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
     /// let read = Commit::decode(space, &commit.encode())?;
     /// assert_eq!(read.hash(), commit.hash());
@@ -398,7 +412,7 @@ impl Commit {
     /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
     /// # let head = change_hash(&change).ok_or("too short")?;
-    /// let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+    /// let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
     /// let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
     /// assert_eq!(commit.parts(), [(CollectionName::new("tickets")?, Oseq(1))]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -408,6 +422,34 @@ impl Commit {
         let mut parts: Vec<_> = self.open().map(|(leaf, _)| (leaf.collection.clone(), leaf.oseq)).collect();
         parts.dedup();
         parts
+    }
+
+    /// Returns the commits of the same device that it follows in its open collections, ascending, one of each.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Commit, Leaf, change_hash};
+    /// # use driftless::id::{CollectionName, EntityId, Incarnation, Origin, Oseq, SpaceId};
+    /// # use driftless::identity::Identity;
+    /// # let (ada, space) = (Identity::from_seed([1; 32]), SpaceId::new([7; 32]));
+    /// # let origin = Origin { peer: ada.peer(), incarnation: Incarnation(1) };
+    /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
+    /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
+    /// # let head = change_hash(&change).ok_or("too short")?;
+    /// let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
+    /// let first = Commit::sign(&ada, space, origin, vec![], vec![(leaf.clone(), change.clone())])?;
+    /// let leaf = Leaf { oseq: Oseq(2), prev: Some(first.hash()), seq: 2, ..leaf };
+    /// let second = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
+    /// assert_eq!((first.follows(), second.follows()), (vec![], vec![first.hash()]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn follows(&self) -> Vec<CommitHash> {
+        let mut follows: Vec<CommitHash> = self.open().filter_map(|(leaf, _)| leaf.prev).collect();
+        follows.sort_unstable();
+        follows.dedup();
+        follows
     }
 
     /// Iterates over the open leaves and their changes.
@@ -423,7 +465,7 @@ impl Commit {
     /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
     /// # let head = change_hash(&change).ok_or("too short")?;
-    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
     /// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
     /// for (leaf, change) in commit.open() {
     ///     assert_eq!(change_hash(change), Some(leaf.head));
@@ -450,7 +492,7 @@ impl Commit {
     /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
     /// # let head = change_hash(&change).ok_or("too short")?;
-    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), of: 1, seq: 1, head };
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
     /// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
     /// let same = commit.blinded(&|collection| collection.as_str() == "tickets");
     /// assert_eq!(same.as_ref(), Some(&commit));
@@ -462,7 +504,7 @@ impl Commit {
         let mut slots = Vec::with_capacity(self.slots.len());
         let mut is_open = false;
         for group in self.slots.chunk_by(|a, b| group_of(a) == group_of(b)) {
-            let shown = group.first().and_then(group_of).is_some_and(|(collection, _)| readable(collection));
+            let shown = group.first().and_then(group_of).is_some_and(|(collection, ..)| readable(collection));
             is_open |= shown;
             slots.extend(group.iter().map(|slot| match slot {
                 Slot::Open { leaf, .. } if !shown => Slot::Blind(leaf.hash(&self.space)),
@@ -496,9 +538,9 @@ impl Commit {
 }
 
 /// Slots with equal answers stand in one group of the encoding.
-fn group_of(slot: &Slot) -> Option<(&CollectionName, Oseq)> {
+fn group_of(slot: &Slot) -> Option<(&CollectionName, Oseq, Option<CommitHash>)> {
     match slot {
-        Slot::Open { leaf, .. } => Some((&leaf.collection, leaf.oseq)),
+        Slot::Open { leaf, .. } => Some((&leaf.collection, leaf.oseq, leaf.prev)),
         Slot::Blind(_) => None,
     }
 }
@@ -525,6 +567,11 @@ fn checked_leaves(mut leaves: Vec<(Leaf, Vec<u8>)>) -> Result<Vec<Slot>, AccessE
             if leaf.oseq != first.oseq || leaf.oseq.0 == 0 {
                 return Err(AccessError::Malformed {
                     what: "leaves of one collection do not share one number",
+                });
+            }
+            if leaf.prev != first.prev {
+                return Err(AccessError::Malformed {
+                    what: "leaves of one collection do not follow one commit",
                 });
             }
             if leaf.of as usize != group.len() {
@@ -599,6 +646,7 @@ fn decode_open(
     if oseq.0 == 0 {
         return Err(CodecError::Invalid { what: "oseq" }.into());
     }
+    let prev = optional(input, "previous commit", CommitHash::decode)?;
     let of = group_len(input, slots.len())?;
     let mut last: Option<EntityId> = None;
     for _ in 0..of {
@@ -615,7 +663,7 @@ fn decode_open(
         let head = change_hash(change).ok_or(CodecError::Invalid { what: "change" })?;
         let collection = collection.clone();
         // The count was read within COMMIT_LEAVES_MAX.
-        let leaf = Leaf { collection, entity, oseq, of: of as u32, seq, head };
+        let leaf = Leaf { collection, entity, oseq, prev, of: of as u32, seq, head };
         slots.push(Slot::Open { leaf, change: change.to_vec() });
     }
     Ok(())

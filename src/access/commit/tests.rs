@@ -23,6 +23,11 @@ fn chunk(length: usize, fill: u8) -> Vec<u8> {
     chunk
 }
 
+/// What the commit with this number follows.
+fn before(oseq: u64) -> CommitHash {
+    CommitHash::new([!(oseq as u8); 32])
+}
+
 /// Leaves of (collection, entity, oseq), with `of` as it must be.
 fn leaves(of: &[(&str, u8, u64)]) -> Vec<(Leaf, Vec<u8>)> {
     let leaf = |(name, entity, oseq): &(&str, u8, u64)| {
@@ -31,6 +36,7 @@ fn leaves(of: &[(&str, u8, u64)]) -> Vec<(Leaf, Vec<u8>)> {
             collection: CollectionName::new(name).expect("a good name"),
             entity: EntityId::new([*entity; 16]),
             oseq: Oseq(*oseq),
+            prev: (*oseq > 1).then(|| before(*oseq)),
             of: of.iter().filter(|(other, ..)| other == name).count() as u32,
             seq: 1,
             head: change_hash(&change).expect("long enough"),
@@ -83,13 +89,14 @@ fn a_commit_comes_back_as_it_was_and_verifies() {
     let expect = [("employees".to_owned(), 3), ("stock".to_owned(), 1), ("tickets".to_owned(), 8)];
     assert_eq!(parts, expect);
     assert_eq!(commit.open().map(|(leaf, _)| leaf.of).collect::<Vec<_>>(), [1, 1, 2, 2]);
+    assert_eq!(back.expect("compared above").follows(), [before(8), before(3)]);
 }
 
 #[test]
-fn one_small_change_makes_a_commit_of_at_most_300_bytes() {
+fn one_small_change_makes_a_commit_of_at_most_350_bytes() {
     let commit = sign(leaves(&[("tickets", 1, 200)])).expect("well formed");
 
-    assert_eq!(commit.encode().len(), 287);
+    assert_eq!(commit.encode().len(), 320);
 }
 
 #[test]
@@ -104,6 +111,7 @@ fn a_blinded_commit_verifies_and_has_the_same_hash_but_names_nothing_else() {
     let bytes = blinded.encode();
     assert_eq!(Commit::decode(SPACE, &bytes), Ok(blinded.clone()));
     assert!(!bytes.windows(9).any(|window| window == b"employees"));
+    assert!(!bytes.windows(32).any(|window| window == before(3).as_bytes()));
     assert_eq!(blinded.blinded(&|name| name.as_str() == "stock"), None);
     assert_eq!(commit.blinded(&|_| false), None);
     assert_eq!(commit.blinded(&|_| true), Some(commit));
@@ -240,6 +248,7 @@ fn numbered(number: u64, of: u32) -> (Leaf, Vec<u8>) {
         collection: CollectionName::new("tickets").expect("a good name"),
         entity: EntityId::new(entity),
         oseq: Oseq(1),
+        prev: None,
         of,
         seq: 1,
         head: change_hash(&change).expect("long enough"),
@@ -260,6 +269,7 @@ fn raw(groups: impl FnOnce(&mut Writer)) -> Result<Commit, AccessError> {
 fn open_group(out: &mut Writer, name: &str, entities: &[u8], seq: u64, change: &[u8]) {
     out.text(name);
     out.varint(1);
+    out.u8(0);
     out.count(entities.len());
     for entity in entities {
         out.raw(&[*entity; 16]);
@@ -365,9 +375,9 @@ fn the_golden_commit_does_not_change() {
 
     assert_eq!(
         blake3::hash(&bytes).to_hex().as_str(),
-        "33271c76df05a1e246f75c7cf9f726b0ca5ee505a1411114da5561f164f8b712"
+        "7259ea2b4c8a1d5edd1ab9f46251fc5169c025ebf599737676e8cadb4f09f4f4"
     );
-    assert_eq!(commit.hash().to_string(), "dde7b3776fbffc59c14c827d1cff0b114746656bf6207ef895ad4ff479fe92cf");
+    assert_eq!(commit.hash().to_string(), "c4c602a9c4f4c80fc43eeaf210402d95c732941fa5e4a836145514780d80fa72");
     let start: Vec<u8> = [
         commit.origin.peer.as_bytes().as_slice(),
         &0x0123_4567_89ab_cdef_u64.to_le_bytes(),
@@ -376,6 +386,8 @@ fn the_golden_commit_does_not_change() {
         &[1, 7],
         b"tickets",
         &[0xc8, 0x01, 1],
+        before(200).as_bytes(),
+        &[1],
         &[1; 16],
         &[1, 120],
     ]

@@ -17,8 +17,8 @@
 //!    4  revoke invite  invite 32 B
 //!    6  add member     enrolment
 //!    8  add device     member 32 B | enrolment
-//!   10  remove member  member 32 B | option of cut: root 32 B | count
-//!   12  remove device  statement that enrolled it 32 B | option of cut
+//!   10  remove member  member 32 B | cut: count of commits, 32 B each, ascending
+//!   12  remove device  statement that enrolled it 32 B | cut
 //!   14  set role       member 32 B | role
 //!   16  set rule       collection | role to read | role to write
 //!   18  verdict        origin 40 B | collection | entity 16 B | seq | change to keep 32 B
@@ -35,7 +35,7 @@ use crate::identity::{self, Identity, Purpose, Signature};
 use crate::limits::{NAME_BYTES_MAX, STATEMENT_BYTES_MAX, STATEMENT_PREV_MAX};
 use crate::time::Timestamp;
 
-use super::{AccessError, Role};
+use super::{AccessError, Cut, Role};
 
 /// The genesis is signed before its space has an id.
 const NO_SPACE: SpaceId = SpaceId::new([0; 32]);
@@ -117,15 +117,15 @@ pub enum Body {
     RemoveMember {
         /// The member.
         member: MemberId,
-        /// Which of its changes the remover had accepted.
-        cut: Option<Cut>,
+        /// What it lets stand of the member's work.
+        cut: Cut,
     },
     /// Removes a device, for good.
     RemoveDevice {
         /// The statement that enrolled it.
         enrolment: StatementHash,
-        /// Which of its changes the remover had accepted.
-        cut: Option<Cut>,
+        /// What it lets stand of the member's work.
+        cut: Cut,
     },
     /// Gives a member another role.
     SetRole {
@@ -275,25 +275,6 @@ pub enum Uses {
     Many,
     /// Once.
     Once,
-}
-
-/// A commitment to the changes of a removed device that its remover had accepted.
-///
-/// # Example
-///
-/// ```
-/// use driftless::access::{Body, Cut};
-/// # use driftless::id::StatementHash;
-///
-/// let cut = Cut { root: [3; 32], count: 2 };
-/// let removal = Body::RemoveDevice { enrolment: StatementHash::new([1; 32]), cut: Some(cut) };
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cut {
-    /// The Merkle root over the frontiers of the device's actors.
-    pub root: [u8; 32],
-    /// How many frontiers there are.
-    pub count: u64,
 }
 
 impl Statement {
@@ -558,19 +539,6 @@ impl Decode for Role {
     }
 }
 
-impl Encode for Cut {
-    fn encode(&self, out: &mut Writer) {
-        out.raw(&self.root);
-        out.varint(self.count);
-    }
-}
-
-impl Decode for Cut {
-    fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
-        Ok(Self { root: input.array("cut")?, count: input.varint("cut")? })
-    }
-}
-
 impl Body {
     /// The enrolment that it makes, if it makes one of somebody who was invited.
     pub(super) fn enrolment(&self) -> Option<&Enrolment> {
@@ -612,11 +580,11 @@ impl Body {
             }
             Self::RemoveMember { member, cut } => {
                 member.encode(&mut out);
-                option(&mut out, cut.as_ref(), |out, cut| cut.encode(out));
+                cut.encode(&mut out);
             }
             Self::RemoveDevice { enrolment, cut } => {
                 enrolment.encode(&mut out);
-                option(&mut out, cut.as_ref(), |out, cut| cut.encode(out));
+                cut.encode(&mut out);
             }
             Self::SetRole { member, role } => {
                 member.encode(&mut out);
@@ -649,8 +617,8 @@ impl Body {
             4 => Self::RevokeInvite { invite: Decode::decode(input)? },
             6 => Self::AddMember(Enrolment::decode(input)?),
             8 => Self::AddDevice { member: Decode::decode(input)?, enrolment: Decode::decode(input)? },
-            10 => Self::RemoveMember { member: Decode::decode(input)?, cut: decode_cut(input)? },
-            12 => Self::RemoveDevice { enrolment: Decode::decode(input)?, cut: decode_cut(input)? },
+            10 => Self::RemoveMember { member: Decode::decode(input)?, cut: Cut::decode(input)? },
+            12 => Self::RemoveDevice { enrolment: Decode::decode(input)?, cut: Cut::decode(input)? },
             14 => Self::SetRole { member: Decode::decode(input)?, role: Decode::decode(input)? },
             16 => Self::SetRule {
                 collection: Decode::decode(input)?,
@@ -729,10 +697,6 @@ fn decode_invite(input: &mut Reader<'_>) -> Result<Body, CodecError> {
         _ => return Err(CodecError::Invalid { what: "uses" }),
     };
     Ok(Body::Invite { key, grant, expiry, uses })
-}
-
-fn decode_cut(input: &mut Reader<'_>) -> Result<Option<Cut>, CodecError> {
-    optional(input, "cut", Cut::decode)
 }
 
 fn name(input: &mut Reader<'_>, what: &'static str) -> Result<String, CodecError> {

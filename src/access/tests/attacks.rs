@@ -100,8 +100,8 @@ fn attack_37_two_devices_of_a_member_that_remove_each_other_both_go() {
     let first = StatementHash::new(*member(&log, 2).as_bytes());
     let base = heads(&log);
 
-    says(&mut log, 2, &base, Body::RemoveDevice { enrolment: second, cut: None });
-    says(&mut log, 20, &base, Body::RemoveDevice { enrolment: first, cut: None });
+    says(&mut log, 2, &base, Body::RemoveDevice { enrolment: second, cut: Cut::default() });
+    says(&mut log, 20, &base, Body::RemoveDevice { enrolment: first, cut: Cut::default() });
 
     assert!(!is_member(&log, 2) && !is_member(&log, 20));
     let membership = log.membership();
@@ -115,8 +115,8 @@ fn attack_37_a_device_that_knows_of_its_removal_removes_nobody() {
     let first = StatementHash::new(*member(&log, 2).as_bytes());
     let base = heads(&log);
 
-    let removal = says(&mut log, 2, &base, Body::RemoveDevice { enrolment: second, cut: None });
-    says(&mut log, 20, &[removal], Body::RemoveDevice { enrolment: first, cut: None });
+    let removal = says(&mut log, 2, &base, Body::RemoveDevice { enrolment: second, cut: Cut::default() });
+    says(&mut log, 20, &[removal], Body::RemoveDevice { enrolment: first, cut: Cut::default() });
 
     assert!(is_member(&log, 2) && !is_member(&log, 20));
 }
@@ -126,7 +126,7 @@ fn attack_37_a_device_added_by_a_removed_one_at_the_same_time_does_not_stay() {
     let mut log = shop(&[Writer]);
     let second = second_device(&mut log, 2, 20);
     let (base, person) = (heads(&log), member(&log, 2));
-    says(&mut log, 2, &base, Body::RemoveDevice { enrolment: second, cut: None });
+    says(&mut log, 2, &base, Body::RemoveDevice { enrolment: second, cut: Cut::default() });
 
     let invite = says(&mut log, 20, &base, invite_body(50, Grant::Device(person)));
     let body = Body::AddDevice { member: person, enrolment: enrolment(&log, invite, 50, 50) };
@@ -145,7 +145,8 @@ fn attack_38_the_recovery_key_undoes_what_a_stolen_founder_phone_did() {
     }
     assert!(!is_member(&log, 2) && !is_member(&log, 3));
 
-    let rescue = log.remove_device_at(&identity(255), peer(1), &before).expect("the recovery key");
+    let rescue =
+        log.remove_device_at(&identity(255), peer(1), &before, Cut::default()).expect("the recovery key");
     insert(&mut log, rescue);
 
     assert!(!is_member(&log, 1) && is_member(&log, 2) && is_member(&log, 3));
@@ -266,9 +267,9 @@ fn attack_40d_a_malicious_empty_cut_changes_nothing_but_the_removal() {
     let (mut with, mut without) = (shop(&[Admin, Writer]), shop(&[Admin, Writer]));
     let (base, target) = (heads(&with), member(&with, 3));
 
-    let cut = Some(Cut { root: [0; 32], count: 0 });
+    let cut = Cut::new([crate::id::CommitHash::new([7; 32])]).expect("one");
     says(&mut with, 2, &base, Body::RemoveMember { member: target, cut });
-    says(&mut without, 2, &base, Body::RemoveMember { member: target, cut: None });
+    says(&mut without, 2, &base, Body::RemoveMember { member: target, cut: Cut::default() });
 
     assert_eq!(with.membership().members(), without.membership().members());
     let tickets = collection("tickets");

@@ -101,7 +101,7 @@ impl Play {
             5 => {
                 let devices = self.named(|body| adds(body) || matches!(body, Body::AddDevice { .. }));
                 let enrolment = pick(&devices, step.target);
-                enrolment.map(|enrolment| Body::RemoveDevice { enrolment, cut: None })
+                enrolment.map(|enrolment| Body::RemoveDevice { enrolment, cut: Cut::default() })
             }
             6 => Some(Body::SetRole { member, role: step.role }),
             7 => {
@@ -345,7 +345,7 @@ fn who_was_removed_by_its_own_device_may_still_have_removed_its_member() {
     // Once the recovery key has removed the member, knowing both, another is void.
     says_on_top(&mut log, 255, remove(own));
     let enrolment = StatementHash::new(*own.as_bytes());
-    let third = says(&mut log, 20, &fork, Body::RemoveDevice { enrolment, cut: None });
+    let third = says(&mut log, 20, &fork, Body::RemoveDevice { enrolment, cut: Cut::default() });
     assert!(!log.membership().counts(&third));
 }
 

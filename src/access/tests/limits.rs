@@ -86,7 +86,7 @@ fn what_a_statement_names_must_be_in_its_past() {
     assert_eq!(refused(remove(later)), not_in_past("member"));
     assert_eq!(refused(Body::SetRole { member: later, role: Admin }), not_in_past("member"));
     assert_eq!(refused(invite_body(7, Grant::Device(later))), not_in_past("member"));
-    let removal = Body::RemoveDevice { enrolment: hash, cut: None };
+    let removal = Body::RemoveDevice { enrolment: hash, cut: Cut::default() };
     assert_eq!(refused(removal), not_in_past("enrolment"));
     assert_eq!(refused(Body::RevokeInvite { invite: hash }), not_in_past("invite"));
     let weak = Body::Invite {
@@ -140,9 +140,9 @@ fn statements_on_top_of_unknown_or_too_many_positions_are_not_made() {
     let hash = StatementHash::new([3; 32]);
     let target = member(&log, 2);
 
-    let unknown = log.remove_member_at(&identity(1), target, &[hash]);
+    let unknown = log.remove_member_at(&identity(1), target, &[hash], Cut::default());
     let many: Vec<_> = (0..17).map(|number| StatementHash::new([number; 32])).collect();
-    let many = log.remove_member_at(&identity(1), target, &many);
+    let many = log.remove_member_at(&identity(1), target, &many, Cut::default());
 
     assert_eq!(unknown, Err(AccessError::UnknownPosition { hash }));
     assert_eq!(many, Err(AccessError::TooMany { what: "previous statements", max: 16 }));

@@ -139,7 +139,7 @@ pub(super) fn is_member(log: &Log, device: u8) -> bool {
 }
 
 pub(super) fn remove(member: MemberId) -> Body {
-    Body::RemoveMember { member, cut: None }
+    Body::RemoveMember { member, cut: Cut::default() }
 }
 
 pub(super) fn heads(log: &Log) -> Vec<StatementHash> {

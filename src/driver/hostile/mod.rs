@@ -11,6 +11,7 @@ mod changes;
 mod commits;
 mod frames;
 mod peers;
+mod revoked;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Once, PoisonError};
@@ -24,7 +25,7 @@ use crate::doc::tests::{Ticket, ticket};
 use crate::doc::{self, Document, Edit, Entity, KindOf, row_value};
 use crate::exchange::{Answer, Ask, CollectionState};
 use crate::id::{
-    ActorId, CollectionName, EntityId, Fingerprint, Incarnation, Origin, Oseq, PeerId, SpaceId,
+    ActorId, CollectionName, CommitHash, EntityId, Fingerprint, Incarnation, Origin, Oseq, PeerId, SpaceId,
     StatementHash, Vector,
 };
 use crate::identity::Identity;
@@ -295,6 +296,8 @@ struct Attacker {
     /// Empty for one who was never let in.
     log: Option<Log>,
     oseq: u64,
+    /// The last commit.
+    last: Option<CommitHash>,
 }
 
 impl Attacker {
@@ -302,7 +305,7 @@ impl Attacker {
         let identity = Arc::new(Identity::from_seed([seed; 32]));
         let address = ([127, 0, 0, 1], 0).into();
         let endpoint = Endpoint::bind(Arc::clone(&identity), address, Arc::new(Metrics::default())).await;
-        Self { identity, endpoint: endpoint.expect("a free port"), space, log: None, oseq: 0 }
+        Self { identity, endpoint: endpoint.expect("a free port"), space, log: None, oseq: 0, last: None }
     }
 
     fn peer(&self) -> PeerId {
@@ -329,10 +332,13 @@ impl Attacker {
     fn commit_in(&mut self, place: CollectionName, entity: EntityId, seq: u64, change: Vec<u8>) -> Commit {
         self.oseq += 1;
         let head = crate::access::change_hash(&change).expect("long enough for a chunk");
-        let leaf = Leaf { collection: place, entity, oseq: Oseq(self.oseq), of: 1, seq, head };
+        let leaf =
+            Leaf { collection: place, entity, oseq: Oseq(self.oseq), prev: self.last, of: 1, seq, head };
         let commit =
             Commit::sign(&self.identity, self.space, self.origin(), self.heads(), vec![(leaf, change)]);
-        commit.expect("within the limits of a commit")
+        let commit = commit.expect("within the limits of a commit");
+        self.last = Some(commit.hash());
+        commit
     }
 
     /// Signs an insertion by the book.

@@ -1,7 +1,7 @@
 //! Who is let into a conversation, and who is put out of it.
 
 use super::*;
-use crate::access::{Body, Invite, InviteKind};
+use crate::access::{Body, Cut, Invite, InviteKind};
 use crate::wire::Statements;
 
 impl Wire {
@@ -141,7 +141,7 @@ async fn attacks_35_and_39_statements_of_a_junior_and_garbage_change_nobodys_pla
             Statement::sign(&mallory.identity, &scene.space, lamport, membership.heads().to_vec(), body);
         statement.expect("small").bytes().to_vec()
     };
-    let remove = |member| Body::RemoveMember { member, cut: None };
+    let remove = |member| Body::RemoveMember { member, cut: Cut::default() };
     let statements = vec![
         vec![0xff; 300],
         say(lamport + 1, remove(founder)),

@@ -352,6 +352,9 @@ impl Thread {
                     self.tell_engine(Event::SpaceChanged(state));
                 }
                 Told::Changed { space, from, entities, .. } => self.changed(space, from, entities),
+                Told::TakenBack { space, author, commits, reason } => {
+                    self.setup.feed.tell(Happening::TakenBack { space, author, commits, reason });
+                }
                 Told::Conflict { space, collection, entity, conflict } => {
                     self.conflict(space, collection, entity, conflict);
                 }

@@ -51,7 +51,7 @@ impl Node {
                     *self.applied.entry(stored.commit.key.origin.peer).or_default() += 1;
                     events.push(Event::Stored { space, from, stored });
                 }
-                Told::Changed { .. } | Told::Conflict { .. } => {}
+                Told::Changed { .. } | Told::Conflict { .. } | Told::TakenBack { .. } => {}
             }
         }
         events

@@ -30,7 +30,9 @@ fn commit_waits_for_what_it_depends_on_and_counts_as_received() {
         .iter()
         .filter_map(|told| match told {
             Told::Stored { stored, .. } => Some(stored.position),
-            Told::Changed { .. } | Told::Conflict { .. } | Told::SpaceChanged(_) => None,
+            Told::Changed { .. } | Told::Conflict { .. } | Told::TakenBack { .. } | Told::SpaceChanged(_) => {
+                None
+            }
         })
         .collect();
     assert_eq!(positions, [Position(1), Position(2)]);
@@ -196,8 +198,9 @@ fn hold(device: &mut Device, space: SpaceId, author: &Device, arrived: i64, byte
     let mut hash = [author.seed(); 32];
     hash[0] = arrived as u8;
     let hash = crate::id::CommitHash::new(hash);
+    let commit = sign(author, space, Vec::new(), 1, change(author, space, "held"));
     let state = &mut device.replica.spaces.get_mut(&space).expect("here").held;
-    let put = state.stage_put(space, author.replica.peer(), hash, &record, &mut changes, &mut batch);
+    let put = state.stage_put(&commit, hash, &record, &mut changes, &mut batch);
     device.replica.store.write(batch).expect("writes");
     state.apply(changes);
     put
@@ -228,7 +231,15 @@ fn change_of(device: &Device, space: SpaceId, entity: EntityId, title: &str) -> 
     let actor = ActorId::derive(&space, &entity, &device.replica.origin());
     let made =
         doc::insert(note)(&mut Document::new(), &actor, now().wall).expect("inserts").expect("changes");
-    let leaf = Leaf { collection: notes(), entity, oseq: Oseq(1), of: 1, seq: made.seq, head: made.hash };
+    let leaf = Leaf {
+        collection: notes(),
+        entity,
+        oseq: Oseq(1),
+        prev: None,
+        of: 1,
+        seq: made.seq,
+        head: made.hash,
+    };
     (leaf, made.bytes)
 }
 

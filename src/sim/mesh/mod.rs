@@ -289,7 +289,7 @@ impl Node {
                     self.engine.handle(now, Event::Stored { space, from, stored });
                 }
                 Told::SpaceChanged(state) => self.engine.handle(now, Event::SpaceChanged(state)),
-                Told::Changed { .. } | Told::Conflict { .. } => {}
+                Told::Changed { .. } | Told::Conflict { .. } | Told::TakenBack { .. } => {}
             }
         }
         self.sync(now);

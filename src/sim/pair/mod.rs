@@ -382,7 +382,7 @@ impl Party {
                     self.engine.handle(now, Event::Stored { space, from, stored });
                 }
                 Told::SpaceChanged(state) => self.engine.handle(now, Event::SpaceChanged(state)),
-                Told::Changed { .. } | Told::Conflict { .. } => {}
+                Told::Changed { .. } | Told::Conflict { .. } | Told::TakenBack { .. } => {}
             }
         }
     }

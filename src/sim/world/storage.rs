@@ -235,6 +235,7 @@ impl World<'_> {
                     self.changed(device, space, position, &entities);
                 }
                 Told::Conflict { .. } => self.stats.conflicts += 1,
+                Told::TakenBack { .. } => {}
             }
         }
     }

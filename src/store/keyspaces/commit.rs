@@ -3,7 +3,7 @@
 use super::keys::Arrival;
 use super::meta::rest;
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
-use crate::id::{ChangeHash, CollectionName, EntityId, Oseq, PeerId, Position, StatementHash};
+use crate::id::{ChangeHash, CollectionName, CommitHash, EntityId, Oseq, PeerId, Position, StatementHash};
 use crate::limits::{COMMIT_AT_MAX, COMMIT_LEAVES_MAX, HELD_MISSING_MAX};
 use crate::time::Timestamp;
 
@@ -44,7 +44,8 @@ impl CommitEntry {
 /// position varint
 /// count of statement hashes, each 32 B
 /// count of slots, each: 0 and the 32 B hash of a leaf that is closed here, or
-///   1, collection text, entity 16 B, oseq varint, of varint, seq varint, head 32 B, arrival varint
+///   1, 2 or 3, collection text, entity 16 B, oseq varint, of varint, seq varint, head 32 B, arrival varint;
+///   with 2 the 32 B hash of the commit that its device made before in the collection, with 3 as the slot before
 /// signature 64 B
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +71,8 @@ pub(crate) enum SlotRecord {
         entity: EntityId,
         /// The number of the commit in the collection.
         oseq: Oseq,
+        /// The commit that its device made before in the collection.
+        prev: Option<CommitHash>,
         /// How many leaves the commit has in the collection.
         of: u32,
         /// The actor's sequence number.
@@ -120,7 +123,11 @@ impl Encode for CommitRecord {
         out.count(self.at.len());
         self.at.iter().for_each(|at| at.encode(out));
         out.count(self.slots.len());
-        self.slots.iter().for_each(|slot| slot.encode(out));
+        let mut before = None;
+        for slot in &self.slots {
+            slot.encode(before, out);
+            before = slot.prev();
+        }
         out.raw(&self.signature);
     }
 }
@@ -134,21 +141,31 @@ impl Decode for CommitRecord {
         }
         let mut slots = Vec::new();
         for _ in 0..input.count("leaves", COMMIT_LEAVES_MAX)? {
-            slots.push(SlotRecord::decode(input)?);
+            let before = slots.last().and_then(SlotRecord::prev);
+            slots.push(SlotRecord::decode(before, input)?);
         }
         Ok(Self { position, at, slots, signature: input.array("signature")? })
     }
 }
 
-impl Encode for SlotRecord {
-    fn encode(&self, out: &mut Writer) {
+impl SlotRecord {
+    /// The commit that came before it in its collection, and the collection.
+    fn prev(&self) -> Option<(&CollectionName, CommitHash)> {
+        match self {
+            Self::Blind(_) => None,
+            Self::Open { collection, prev, .. } => prev.map(|prev| (collection, prev)),
+        }
+    }
+
+    fn encode(&self, before: Option<(&CollectionName, CommitHash)>, out: &mut Writer) {
         match self {
             Self::Blind(hash) => {
                 out.u8(0);
                 out.raw(hash);
             }
-            Self::Open { collection, entity, oseq, of, seq, head, arrival } => {
-                out.u8(1);
+            Self::Open { collection, entity, oseq, prev, of, seq, head, arrival } => {
+                let again = before.is_some() && before == self.prev();
+                out.u8(if again { 3 } else { 1 + u8::from(prev.is_some()) });
                 collection.encode(out);
                 entity.encode(out);
                 oseq.encode(out);
@@ -156,17 +173,21 @@ impl Encode for SlotRecord {
                 out.varint(*seq);
                 head.encode(out);
                 out.varint(arrival.0);
+                if let (Some(prev), false) = (prev, again) {
+                    prev.encode(out);
+                }
             }
         }
     }
-}
 
-impl Decode for SlotRecord {
-    fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
+    fn decode(
+        before: Option<(&CollectionName, CommitHash)>,
+        input: &mut Reader<'_>,
+    ) -> Result<Self, CodecError> {
         const WHAT: &str = "leaf";
         match input.u8(WHAT)? {
             0 => input.array(WHAT).map(Self::Blind),
-            1 => Ok(Self::Open {
+            kind @ 1..=3 => Ok(Self::Open {
                 collection: CollectionName::decode(input)?,
                 entity: EntityId::decode(input)?,
                 oseq: Oseq::decode(input)?,
@@ -174,6 +195,11 @@ impl Decode for SlotRecord {
                 seq: input.varint(WHAT)?,
                 head: ChangeHash::decode(input)?,
                 arrival: Arrival(input.varint(WHAT)?),
+                prev: match kind {
+                    1 => None,
+                    2 => Some(CommitHash::decode(input)?),
+                    _ => Some(before.ok_or(CodecError::Invalid { what: WHAT })?.1),
+                },
             }),
             _ => Err(CodecError::Invalid { what: WHAT }),
         }
@@ -194,15 +220,18 @@ pub(crate) enum HeldCause {
     Malformed = 3,
     /// It names membership statements that are not here.
     UnknownPosition = 4,
+    /// A removal of its device does not let it stand, and nobody vouches for it.
+    AfterCut = 5,
 }
 
 impl HeldCause {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::MissingDependency,
         Self::NotAllowed,
         Self::Equivocation,
         Self::Malformed,
         Self::UnknownPosition,
+        Self::AfterCut,
     ];
 }
 

@@ -340,6 +340,14 @@ impl Prefix<ChangeKey> {
     }
 }
 
+impl Prefix<CommitId> {
+    /// The commits of one origin in one collection.
+    #[must_use]
+    pub(crate) fn origin(space: &SpaceId, collection: &CollectionName, origin: &Origin) -> Self {
+        Self::collection(space, collection).with(origin)
+    }
+}
+
 impl Prefix<AckedKey> {
     /// What the peers have of one origin.
     #[must_use]

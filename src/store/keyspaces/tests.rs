@@ -78,8 +78,16 @@ fn commit_keyspaces_have_their_layout() {
     let bytes = key(&[&[7], &[0xaa; 32], b"notes\0", &origin, &[0, 0, 0, 0, 0, 0, 0, 1]]);
     let (entity, head) = (ENTITY, ChangeHash::new([4; 32]));
     let (oseq, arrival) = (Oseq(1), Arrival(0));
-    let open =
-        SlotRecord::Open { collection: collection.clone(), entity, oseq, of: 1, seq: 2, head, arrival };
+    let open = SlotRecord::Open {
+        collection: collection.clone(),
+        entity,
+        oseq,
+        prev: None,
+        of: 1,
+        seq: 2,
+        head,
+        arrival,
+    };
     let (at, slots) = (vec![StatementHash::new([3; 32])], vec![open, SlotRecord::Blind([5; 32])]);
     let record = CommitRecord { position: Position(7), at, slots, signature: [6; 64] };
     let leaf = key(&[&[1, 5], b"notes", &[0xee; 16], &[1, 1, 2], &[4; 32], &[0]]);

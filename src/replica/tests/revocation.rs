@@ -1,0 +1,390 @@
+//! Removals and what they let stand: the same accepted set on every device, whatever came when.
+
+use super::*;
+use crate::access::{Cut, Statement};
+use crate::id::PeerId;
+use crate::replica::HeldReason;
+use crate::store::keyspaces::{Batch, Raw, StatementKey};
+
+/// A shop with an owner, a writer that stays, and one that goes. All know each other, and hold what the last made.
+struct Shop {
+    space: SpaceId,
+    owner: Device,
+    stays: Device,
+    goes: Device,
+}
+
+fn shop() -> Shop {
+    let mut owner = Device::new(1);
+    let space = founded(&mut owner);
+    let mut stays = joined(&mut owner, 2, space, Role::Writer);
+    let mut goes = joined(&mut owner, 3, space, Role::Writer);
+    owner.teach(space, &mut stays);
+    owner.teach(space, &mut goes);
+    Shop { space, owner, stays, goes }
+}
+
+impl Shop {
+    fn remove(&mut self) {
+        self.owner.replica.remove_device(now(), self.space, self.goes.replica.peer()).expect("an owner may");
+    }
+
+    /// Removes with a cut of the remover's choice.
+    fn remove_with(&mut self, cut: Cut) {
+        let known = self.owner.replica.spaces.get(&self.space).expect("here");
+        let heads = known.membership.heads().to_vec();
+        let by = &self.owner.identity;
+        let removal = known.log.remove_device_at(by, self.goes.replica.peer(), &heads, cut).expect("may");
+        let from = self.owner.replica.peer();
+        let statements = vec![removal.bytes().to_vec()];
+        self.owner.replica.answer(now(), Ask::Learn { space: self.space, from, statements });
+    }
+}
+
+/// A device that knows these statements and nothing else.
+fn knowing(seed: u8, statements: &[Statement]) -> Device {
+    let device = Device::new(seed);
+    let space = SpaceId::new(*statements[0].hash().as_bytes());
+    let mut batch = Batch::new();
+    for statement in statements {
+        batch.put(&StatementKey { space, hash: statement.hash() }, &Raw(statement.bytes().to_vec()));
+    }
+    device.replica.store.write(batch).expect("writes");
+    device.reopened()
+}
+
+/// Every order of the first numbers.
+fn orders(count: usize) -> Vec<Vec<usize>> {
+    if count == 0 {
+        return vec![Vec::new()];
+    }
+    let shorter = orders(count - 1).into_iter();
+    let with = |order: Vec<usize>| {
+        (0..count).map(move |at| {
+            let mut longer = order.clone();
+            longer.insert(at, count - 1);
+            longer
+        })
+    };
+    shorter.flat_map(with).collect()
+}
+
+fn reasons(device: &Device, space: SpaceId) -> Vec<HeldReason> {
+    let held = device.replica.reader().quarantine(&space).expect("reads");
+    held.into_iter().map(|held| held.reason).collect()
+}
+
+fn taken_back(device: &mut Device) -> Vec<(PeerId, usize, HeldReason)> {
+    let told = device.replica.drain().into_iter();
+    told.filter_map(|told| match told {
+        Told::TakenBack { author, commits, reason, .. } => Some((author, commits, reason)),
+        Told::Stored { .. } | Told::SpaceChanged(_) | Told::Changed { .. } | Told::Conflict { .. } => None,
+    })
+    .collect()
+}
+
+#[test]
+fn what_the_remover_had_stays_and_what_it_had_not_goes() {
+    let mut shop = shop();
+    let space = shop.space;
+    shop.goes.commit(space, vec![insert(id(1), "one"), task(id(2), true)]);
+    shop.goes.commit(space, vec![retitle(id(1), "two")]);
+    shop.goes.send(space, &mut shop.owner);
+    shop.goes.commit(space, vec![retitle(id(1), "three"), insert(id(3), "new")]);
+    shop.goes.send(space, &mut shop.stays);
+    shop.stays.replica.drain();
+
+    shop.remove();
+    shop.owner.send(space, &mut shop.stays);
+
+    assert_eq!(title(shop.stays.note(space, id(1))), Some("two".to_owned()));
+    assert_eq!(shop.stays.note(space, id(3)), None);
+    assert_eq!(reasons(&shop.stays, space), [HeldReason::AfterCut]);
+    assert_eq!(taken_back(&mut shop.stays), [(shop.goes.replica.peer(), 1, HeldReason::AfterCut)]);
+    assert_eq!(shop.stays.roots(space), shop.owner.roots(space));
+    assert!(shop.owner.replica.drain().iter().all(|told| !matches!(told, Told::TakenBack { .. })));
+    assert_consistent(&mut shop.stays, space);
+    let mut reopened = shop.stays.reopened();
+    assert_eq!(reasons(&reopened, space), [HeldReason::AfterCut]);
+    assert_consistent(&mut reopened, space);
+}
+
+/// Without the cut, this was believed: the commit names a position at which its author was a member, and somebody
+/// who may still write passes it on.
+#[test]
+fn what_is_back_dated_and_passed_on_is_held() {
+    let mut shop = shop();
+    let space = shop.space;
+    shop.goes.commit(space, vec![insert(id(1), "one")]);
+    shop.goes.send(space, &mut shop.owner);
+    shop.remove();
+    shop.owner.send(space, &mut shop.stays);
+
+    // It has not heard of its removal, or says so.
+    shop.goes.commit(space, vec![retitle(id(1), "of the past")]);
+    let late = shop.goes.feed(space, &mut shop.stays, FEED_BYTES).0;
+    let late: Vec<Vec<u8>> = late.iter().map(|packed| packed.bytes.to_vec()).collect();
+    let received = shop.owner.receive(space, &shop.stays, late.clone());
+    shop.stays.receive(space, &shop.goes, late);
+
+    assert_eq!(received, held(1));
+    for device in [&mut shop.owner, &mut shop.stays] {
+        assert_eq!(title(device.note(space, id(1))), Some("one".to_owned()));
+        assert_eq!(reasons(device, space), [HeldReason::AfterCut]);
+        assert_consistent(device, space);
+    }
+}
+
+/// Attack 40d: whoever removes cannot take along what others built on.
+#[test]
+fn attack_40d_an_empty_cut_does_not_drop_what_others_vouch_for() {
+    let mut shop = shop();
+    let space = shop.space;
+    shop.goes.commit(space, vec![insert(id(1), "one"), insert(id(2), "two")]);
+    shop.goes.commit(space, vec![retitle(id(2), "alone")]);
+    shop.goes.send(space, &mut shop.stays);
+    shop.stays.commit(space, vec![retitle(id(1), "built on")]);
+    shop.stays.send(space, &mut shop.owner);
+
+    shop.remove_with(Cut::default());
+    shop.owner.send(space, &mut shop.stays);
+
+    for device in [&mut shop.owner, &mut shop.stays] {
+        assert_eq!(title(device.note(space, id(1))), Some("built on".to_owned()));
+        assert_eq!(title(device.note(space, id(2))), Some("two".to_owned()));
+        assert_eq!(reasons(device, space), [HeldReason::AfterCut]);
+        assert_consistent(device, space);
+    }
+    assert_eq!(shop.owner.roots(space), shop.stays.roots(space));
+
+    // Who knows of the removal vouches for nothing any more.
+    let mut late = joined(&mut shop.owner, 4, space, Role::Writer);
+    shop.owner.send(space, &mut late);
+    assert_eq!(late.roots(space), shop.owner.roots(space));
+    assert_consistent(&mut late, space);
+}
+
+/// Attack 40b: every order of the removal, the target's changes and those of whoever builds on them.
+#[test]
+fn attack_40b_the_accepted_set_does_not_depend_on_the_order_of_arrival() {
+    let mut shop = shop();
+    let space = shop.space;
+    shop.goes.commit(space, vec![insert(id(1), "one")]);
+    shop.goes.send(space, &mut shop.owner);
+    shop.goes.commit(space, vec![retitle(id(1), "two"), insert(id(2), "two")]);
+    shop.goes.send(space, &mut shop.stays);
+    shop.stays.commit(space, vec![retitle(id(2), "vouched")]);
+    shop.goes.commit(space, vec![retitle(id(1), "three")]);
+    let mut reader = joined(&mut shop.owner, 5, space, Role::Reader);
+    shop.owner.teach(space, &mut shop.goes);
+    shop.owner.teach(space, &mut shop.stays);
+    let mut pieces: Vec<Vec<u8>> = Vec::new();
+    for (device, count) in [(&mut shop.goes, 3), (&mut shop.stays, 3)] {
+        let commits = device.feed(space, &mut reader, FEED_BYTES).0;
+        assert_eq!(commits.len(), count);
+        pieces.extend(commits.iter().map(|packed| packed.bytes.to_vec()));
+    }
+    pieces.sort();
+    pieces.dedup();
+    assert_eq!(pieces.len(), 4);
+    let before: Vec<Statement> = shop.owner.replica.spaces[&space].log.statements().cloned().collect();
+    shop.remove();
+    let mut expected = None;
+
+    for order in orders(pieces.len() + 1) {
+        let mut device = knowing(5, &before);
+        for piece in &order {
+            match pieces.get(*piece) {
+                Some(commit) => drop(device.receive(space, &shop.stays, vec![commit.clone()])),
+                None => shop.owner.teach(space, &mut device),
+            }
+        }
+        let mut held = reasons(&device, space);
+        held.sort_by_key(|reason| *reason as u8);
+        let end = (device.roots(space), held);
+        assert_eq!(expected.get_or_insert_with(|| end.clone()), &end, "{order:?}");
+        assert_eq!(title(device.note(space, id(1))), Some("two".to_owned()));
+        assert_eq!(title(device.note(space, id(2))), Some("vouched".to_owned()));
+        if order.first() == Some(&4) {
+            assert_consistent(&mut device, space);
+        }
+    }
+}
+
+/// A removal that a senior undoes, by removing who made it, undoes what it did to the documents.
+#[test]
+fn a_removal_that_is_void_gives_back_what_it_took() {
+    let mut shop = shop();
+    let space = shop.space;
+    let mut admin = joined(&mut shop.owner, 4, space, Role::Admin);
+    shop.owner.teach(space, &mut shop.goes);
+    let mut puppet = joined(&mut admin, 6, space, Role::Writer);
+    admin.teach(space, &mut shop.owner);
+    puppet.commit(space, vec![insert(id(1), "one")]);
+    puppet.commit(space, vec![retitle(id(1), "two")]);
+    puppet.send(space, &mut shop.owner);
+    puppet.send(space, &mut shop.stays);
+    let before = shop.owner.roots(space);
+    let heads = shop.owner.replica.membership(&space).expect("here").heads().to_vec();
+
+    // The admin had nothing of it.
+    admin.replica.remove_device(now(), space, puppet.replica.peer()).expect("the admin added it");
+    admin.teach(space, &mut shop.owner);
+    assert_eq!((shop.owner.note(space, id(1)), taken_back(&mut shop.owner).len()), (None, 1));
+    assert_eq!(reasons(&shop.owner, space), [HeldReason::AfterCut; 2]);
+    // The owner had not heard of that when it removed the admin, so the admin's removal is void.
+    let known = shop.owner.replica.spaces.get(&space).expect("here");
+    let member = known.membership.member_of(&admin.replica.peer()).expect("a member").id;
+    let by = &shop.owner.identity;
+    let removal = known.log.remove_member_at(by, member, &heads, Cut::default()).expect("may");
+    let (from, statements) = (shop.owner.replica.peer(), vec![removal.bytes().to_vec()]);
+    shop.owner.replica.answer(now(), Ask::Learn { space, from, statements });
+
+    assert_eq!(title(shop.owner.note(space, id(1))), Some("two".to_owned()));
+    assert_eq!((reasons(&shop.owner, space), shop.owner.roots(space)), (vec![], before));
+    assert_consistent(&mut shop.owner, space);
+}
+
+/// Whom somebody invited who was removed, as of before the invitation, never belonged: what it wrote goes.
+#[test]
+fn what_was_never_allowed_is_taken_back_with_what_follows_it() {
+    let mut shop = shop();
+    let space = shop.space;
+    let mut admin = joined(&mut shop.owner, 4, space, Role::Admin);
+    let heads = shop.owner.replica.membership(&space).expect("here").heads().to_vec();
+    let mut puppet = joined(&mut admin, 6, space, Role::Writer);
+    admin.teach(space, &mut shop.owner);
+    puppet.commit(space, vec![insert(id(1), "puppet's"), task(id(2), true)]);
+    puppet.send(space, &mut shop.owner);
+    shop.owner.commit(space, vec![retitle(id(1), "the owner's"), insert(id(3), "with it")]);
+    shop.owner.commit(space, vec![insert(id(4), "beside it")]);
+    let incarnation = shop.owner.replica.origin();
+
+    let known = shop.owner.replica.spaces.get(&space).expect("here");
+    let member = known.membership.member_of(&admin.replica.peer()).expect("a member").id;
+    let by = &shop.owner.identity;
+    let removal = known.log.remove_member_at(by, member, &heads, Cut::default()).expect("may");
+    let (from, statements) = (shop.owner.replica.peer(), vec![removal.bytes().to_vec()]);
+    shop.owner.replica.answer(now(), Ask::Learn { space, from, statements });
+
+    // Nobody answers for the puppet: its commit is not kept.
+    assert_eq!(reasons(&shop.owner, space), [HeldReason::MissingDependency]);
+    let told = taken_back(&mut shop.owner).into_iter().map(|(.., reason)| reason);
+    let mut told: Vec<HeldReason> = told.collect();
+    told.sort_by_key(|reason| *reason as u8);
+    assert_eq!(told, [HeldReason::MissingDependency, HeldReason::NotAllowed]);
+    assert_eq!((shop.owner.note(space, id(1)), shop.owner.note(space, id(3))), (None, None));
+    assert_eq!(title(shop.owner.note(space, id(4))), Some("beside it".to_owned()));
+    // Its numbers are not given again: another commit with one of them would be two with one number.
+    shop.owner.commit(space, vec![retitle(id(4), "after")]);
+    assert_ne!(shop.owner.replica.origin(), incarnation);
+    assert_consistent(&mut shop.owner, space);
+}
+
+/// Two removed devices that vouch for each other do not count; when the voucher goes, so does what it kept.
+#[test]
+fn what_was_vouched_for_goes_with_its_voucher() {
+    let mut shop = shop();
+    let space = shop.space;
+    shop.goes.commit(space, vec![insert(id(1), "one")]);
+    shop.goes.send(space, &mut shop.stays);
+    shop.stays.commit(space, vec![retitle(id(1), "built on")]);
+    shop.stays.send(space, &mut shop.owner);
+    shop.remove_with(Cut::default());
+    assert_eq!(title(shop.owner.note(space, id(1))), Some("built on".to_owned()));
+    let goes = shop.goes.replica.peer();
+
+    let known = shop.owner.replica.spaces.get(&space).expect("here");
+    let heads = known.membership.heads().to_vec();
+    let by = &shop.owner.identity;
+    let stays = shop.stays.replica.peer();
+    let removal = known.log.remove_device_at(by, stays, &heads, Cut::default()).expect("may");
+    let (from, statements) = (shop.owner.replica.peer(), vec![removal.bytes().to_vec()]);
+    shop.owner.replica.answer(now(), Ask::Learn { space, from, statements });
+
+    assert_eq!(
+        (shop.owner.note(space, id(1)), reasons(&shop.owner, space)),
+        (None, vec![HeldReason::AfterCut; 2])
+    );
+    let mut authors: Vec<PeerId> =
+        taken_back(&mut shop.owner).into_iter().map(|(author, ..)| author).collect();
+    authors.sort_unstable();
+    let mut both = [goes, stays];
+    both.sort_unstable();
+    assert_eq!(authors, both);
+    assert_consistent(&mut shop.owner, space);
+}
+
+/// The statement was written and the process died before the documents were made again: opening does it.
+#[test]
+fn what_was_not_taken_back_before_the_process_died_is_taken_back_by_opening() {
+    let mut shop = shop();
+    let space = shop.space;
+    shop.goes.commit(space, vec![insert(id(1), "one")]);
+    shop.goes.send(space, &mut shop.stays);
+    shop.remove();
+    let removal = {
+        let known = shop.owner.replica.spaces.get(&space).expect("here");
+        known.log.statements().last().expect("the removal").clone()
+    };
+    let mut batch = Batch::new();
+    batch.put(&StatementKey { space, hash: removal.hash() }, &Raw(removal.bytes().to_vec()));
+    batch.put(&crate::replica::rebuild::mark(&space), &Raw(Vec::new()));
+    shop.stays.replica.store.write(batch).expect("writes");
+
+    let mut stays = shop.stays.killed();
+
+    assert_eq!((stays.note(space, id(1)), reasons(&stays, space)), (None, vec![HeldReason::AfterCut]));
+    assert_consistent(&mut stays, space);
+    let mark = stays.replica.store.get(&crate::replica::rebuild::mark(&space)).expect("reads");
+    assert_eq!(mark, None);
+}
+
+/// The chain goes on through new incarnations and from collection to collection, so one name reaches all of it; and
+/// what came of it early is told apart before its end is here.
+#[test]
+fn a_cut_reaches_back_through_incarnations() {
+    let mut shop = shop();
+    let space = shop.space;
+    for round in 0..5 {
+        shop.goes.commit(space, vec![insert(id(10 + round), "note"), task(id(20 + round), true)]);
+        shop.goes.commit(space, vec![retitle(id(10 + round), "again")]);
+        shop.goes = shop.goes.killed();
+    }
+    shop.goes.send(space, &mut shop.owner);
+    let goes = shop.goes.replica.peer();
+    let cut = shop.owner.replica.cut_of(space, &[goes]).expect("reads");
+    let commits = shop.goes.feed(space, &mut shop.stays, FEED_BYTES).0;
+    let bytes: Vec<Vec<u8>> = commits.iter().map(|packed| packed.bytes.to_vec()).collect();
+    let last = Commit::decode(space, &bytes[9]).expect("a commit").hash();
+    assert_eq!((bytes.len(), cut.commits().len()), (10, 10), "each of so few has a name");
+
+    // By the last of them alone.
+    shop.remove_with(Cut::new([last]).expect("one"));
+    shop.owner.teach(space, &mut shop.stays);
+    for commit in &bytes[..9] {
+        assert_eq!(shop.stays.receive(space, &shop.owner, vec![commit.clone()]), held(1));
+    }
+    assert_eq!(reasons(&shop.stays, space), [HeldReason::AfterCut; 9]);
+    let arrived = shop.stays.receive(space, &shop.owner, vec![bytes[9].clone()]);
+
+    // All notes are in one chain; the tasks hang on it by the commits that made both.
+    assert_eq!((arrived, reasons(&shop.stays, space)), (applied(10), vec![]));
+    assert_eq!(shop.stays.roots(space), shop.owner.roots(space));
+    assert_consistent(&mut shop.stays, space);
+}
+
+/// Cuts are bounded: of too many chains they name the newest.
+#[test]
+fn a_cut_names_no_more_than_it_may() {
+    let mut shop = shop();
+    let space = shop.space;
+    for number in 0..120_u8 {
+        shop.goes.commit(space, vec![insert(id(number), "note")]);
+    }
+    shop.goes.send(space, &mut shop.owner);
+
+    let cut = shop.owner.replica.cut_of(space, &[shop.goes.replica.peer()]).expect("reads");
+
+    assert_eq!(cut.commits().len(), crate::limits::CUT_HASHES_MAX);
+}
