@@ -168,7 +168,7 @@ async fn creations(pair: &Pair, changes: &mut Changes<Job>) -> Outcome<Times> {
 /// Commits without a peer.
 async fn local(dir: &Path, floors: &Floors) -> Outcome<()> {
     let table = Table::begin("commits on one node without peers (p50 / p99)");
-    let builder = Node::builder(dir.join("written")).listen(([127, 0, 0, 1], 0));
+    let builder = Node::builder(dir.join("written")).listen(([127, 0, 0, 1], 0)).discovery(false);
     let written = builder.durability(Durability::Written).open().await?;
     let jobs = written.create_space("Bench").await?.collection::<Job>()?;
     let ids = fill(&jobs, 1_000).await?;

@@ -80,7 +80,7 @@ async fn first(dir: &Path, size: usize) -> Outcome<()> {
     table.row("read all", size, &format!("{} ms", ms(start.elapsed())), "", "");
     there.close().await?;
     let start = now();
-    let there = Node::builder(dir.join("there")).listen(([127, 0, 0, 1], 0)).open().await?;
+    let there = Node::builder(dir.join("there")).listen(([127, 0, 0, 1], 0)).discovery(false).open().await?;
     let opened = start.elapsed();
     let jobs = there.space(space.id())?.collection::<Job>()?;
     let all = jobs.all().await?.len();

@@ -21,8 +21,10 @@ impl Entity for Note {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
-    let phone = Node::builder(dir.path().join("phone")).listen(([127, 0, 0, 1], 0)).open().await?;
-    let laptop = Node::builder(dir.path().join("laptop")).listen(([127, 0, 0, 1], 0)).open().await?;
+    let phone =
+        Node::builder(dir.path().join("phone")).listen(([127, 0, 0, 1], 0)).discovery(false).open().await?;
+    let laptop =
+        Node::builder(dir.path().join("laptop")).listen(([127, 0, 0, 1], 0)).discovery(false).open().await?;
 
     // The app: ten lines.
     let space = phone.create_space("Notes").await?;

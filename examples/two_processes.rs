@@ -42,8 +42,12 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments = parse(std::env::args().skip(1))?;
-    let node =
-        Node::builder(&arguments.dir).listen(arguments.listen).backoff_ms([100, 200, 400]).open().await?;
+    let node = Node::builder(&arguments.dir)
+        .listen(arguments.listen)
+        .discovery(false)
+        .backoff_ms([100, 200, 400])
+        .open()
+        .await?;
     let space = enter(&node, &arguments).await?;
     commit(&space, arguments.count).await?;
     node.sync_now().await?;

@@ -20,7 +20,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = tempfile::tempdir()?;
-//! let node = Node::open(dir.path()).await?;
+//! let node = Node::builder(dir.path()).listen(([127, 0, 0, 1], 0)).open().await?;
 //! let shop = node.create_space("Corner Repairs").await?;
 //! let tickets = shop.collection::<Ticket>()?;
 //!

@@ -116,6 +116,12 @@ pub const CLOCK_ACTORS_MAX: usize = 4_096;
 /// Most bytes of commits that wait to be taken, from one peer in one space: its windows, and one frame.
 pub const INBOX_BYTES_MAX: usize =
     LIVE_UNACKED_BYTES_MAX + BATCHES_UNDER_WAY_MAX * 2 * BATCH_BYTES + 4 * FRAME_BYTES_MAX;
+/// Introductions that one side of a connection sends: spaces in which the other does not know it.
+pub const INTRODUCTIONS_MAX: usize = 4;
+/// Statements in one introduction.
+pub const INTRODUCTION_STATEMENTS_MAX: usize = 64;
+/// Bytes of those statements.
+pub const INTRODUCTION_BYTES_MAX: usize = 64 * 1024;
 /// Requests to join that are under way: those that this node has made, and those that are made to it.
 pub const JOINS_MAX: usize = 16;
 /// Most comparisons without agreement in a row; after them the two sides rest until the next regular one.
@@ -150,6 +156,19 @@ pub const TOLD_MAX: usize = 1_024;
 /// Longest reason that closes a connection, in bytes.
 pub const CLOSE_REASON_BYTES_MAX: usize = 256;
 
+/// Spaces that an announcement on the local network names.
+pub const ANNOUNCED_SPACES_MAX: usize = 16;
+/// Their number is rounded up to a multiple of this.
+pub const ANNOUNCED_SPACES_STEP: usize = 4;
+/// Addresses of one announcement that are tried.
+pub const ANNOUNCED_ADDRESSES_MAX: usize = 4;
+/// Nodes on the local network that are remembered, members or not.
+pub const SIGHTINGS_MAX: usize = 256;
+/// Announcements that are looked at in one second.
+pub const SIGHTINGS_PER_SECOND_MAX: usize = 64;
+/// Members that are reached because they were seen on the local network.
+pub const FOUND_PEERS_MAX: usize = 64;
+
 // ---- times --------------------------------------------------------------------------------------------
 
 /// Time in which a connection completes its handshake and its hello, in milliseconds.
@@ -173,8 +192,16 @@ pub const NEIGHBOURS_DELAY_MS: u64 = 50;
 pub const WITHHELD_MS: u64 = 500;
 /// Quiet time after a change before fingerprints are compared, in milliseconds.
 pub const CHECK_DELAY_MS: u64 = 250;
+/// Shortest time between two attempts to reach a member because it announces itself, in milliseconds.
+pub const FOUND_DIAL_MS: u64 = 5_000;
+/// Wait before the local network is searched again after that failed, in milliseconds.
+pub const DISCOVERY_RESTART_MS: u64 = 10_000;
+/// Wait before the next address of a peer is tried beside those that have not answered, in milliseconds.
+pub const DIAL_STAGGER_MS: u64 = 250;
 /// Interval at which equal fingerprints are confirmed, in milliseconds.
 pub const ROOT_CHECK_MS: u64 = 60_000;
+/// Silence after which a peer that is asked to compare counts as one that does not answer, in milliseconds.
+pub const SYNC_SILENCE_MS: u64 = 5_000;
 /// Default lifetime of an invite, in milliseconds: seven days.
 pub const INVITE_LIFETIME_MS: u64 = 7 * 24 * 3_600_000;
 
@@ -240,7 +267,10 @@ const _: () = assert!(COMMIT_BYTES_MAX + HELD_OVERHEAD_BYTES < QUARANTINE_AUTHOR
 const _: () = assert!(QUARANTINE_AUTHOR_BYTES_MAX < QUARANTINE_SPACE_BYTES_MAX);
 const _: () = assert!(COMMIT_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES + COMMIT_BYTES_MAX <= FRAME_BYTES_MAX);
+const _: () = assert!(ANNOUNCED_SPACES_MAX.is_multiple_of(ANNOUNCED_SPACES_STEP));
+const _: () = assert!(ANNOUNCED_ADDRESSES_MAX < ADDRESSES_PER_PEER_MAX && FOUND_PEERS_MAX < PEERS_MAX);
 const _: () = assert!(HELLO_BYTES_MAX < FRAME_BYTES_MAX);
+const _: () = assert!(INTRODUCTION_BYTES_MAX + STATEMENT_BYTES_MAX < HELLO_BYTES_MAX);
 const _: () = assert!(JOIN_BYTES_MAX < HELLO_BYTES_MAX);
 const _: () = assert!(INVITE_ADDRESSES_MAX <= ADDRESSES_PER_PEER_MAX);
 const _: () = assert!(COMMIT_AT_MAX <= STATEMENT_PREV_MAX);

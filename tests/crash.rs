@@ -82,7 +82,7 @@ fn a_device_that_is_killed_while_it_joins_gets_in_once_by_the_same_invite() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let runtime = Runtime::new().expect("a runtime");
     let (node, space, invite) = runtime.block_on(async {
-        let builder = Node::builder(dir.path().join("inviter")).listen(([127, 0, 0, 1], 0));
+        let builder = Node::builder(dir.path().join("inviter")).listen(([127, 0, 0, 1], 0)).discovery(false);
         let node = builder.open().await.expect("a fresh directory");
         let space = node.create_space("crash").await.expect("a name");
         Content::of(&space).found().await;
@@ -106,7 +106,7 @@ fn a_device_that_is_killed_while_it_joins_gets_in_once_by_the_same_invite() {
     acked.extend(process.close().acked);
 
     assert_eq!(space.members().len(), 2);
-    let again = Node::builder(&joiner).listen(([127, 0, 0, 1], 0));
+    let again = Node::builder(&joiner).listen(([127, 0, 0, 1], 0)).discovery(false);
     let both = runtime.block_on(async {
         let again = again.open().await.map_err(|error| format!("{error:?}"))?;
         again.sync_now().await.map_err(|error| format!("{error:?}"))?;

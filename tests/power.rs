@@ -91,7 +91,7 @@ async fn check(dir: &Path) -> u64 {
 }
 
 async fn open(dir: &Path) -> Node {
-    Node::builder(dir).listen(([127, 0, 0, 1], 0)).open().await.expect("opens after a cut")
+    Node::builder(dir).listen(([127, 0, 0, 1], 0)).discovery(false).open().await.expect("opens after a cut")
 }
 
 fn id(number: u64, side: &str) -> EntityId {

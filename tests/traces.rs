@@ -105,9 +105,11 @@ const fn one() -> usize {
 async fn a_paper_typed_on_one_node_reads_the_same_on_another() -> Result<(), Box<dyn Error>> {
     let Some(recording) = recording("automerge-paper")? else { return Ok(()) };
     let dir = tempfile::tempdir()?;
-    let desk = Node::builder(dir.path().join("desk")).listen(([127, 0, 0, 1], 0)).open().await?;
+    let desk =
+        Node::builder(dir.path().join("desk")).listen(([127, 0, 0, 1], 0)).discovery(false).open().await?;
     let office = desk.create_space("office").await?;
-    let shelf = Node::builder(dir.path().join("shelf")).listen(([127, 0, 0, 1], 0)).open().await?;
+    let shelf =
+        Node::builder(dir.path().join("shelf")).listen(([127, 0, 0, 1], 0)).discovery(false).open().await?;
     let joined = shelf.join(&office.invite(Role::Reader).await?).await?;
     let (papers, copies) = (office.collection::<Paper>()?, joined.collection::<Paper>()?);
     let id = papers.insert(&Paper::empty()).await?;

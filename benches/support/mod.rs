@@ -100,7 +100,7 @@ pub(crate) async fn pause(ms: u64) {
 }
 
 pub(crate) async fn node(path: &Path) -> Outcome<Node> {
-    Ok(Node::builder(path).listen(([127, 0, 0, 1], 0)).open().await?)
+    Ok(Node::builder(path).listen(([127, 0, 0, 1], 0)).discovery(false).open().await?)
 }
 
 /// Two nodes that share a space and are connected.

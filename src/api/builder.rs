@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::driver::{Options, Until};
+use crate::driver::{MDNS_PORT, Options, Until};
 use crate::limits::{BACKOFF_STEPS_MAX, NAME_BYTES_MAX};
 
 use super::{Error, Node};
@@ -66,6 +66,7 @@ pub struct Builder {
     backoff_ms: Vec<u64>,
     attempts_max: Option<u32>,
     durability: Durability,
+    discovery: Option<u16>,
 }
 
 impl Builder {
@@ -78,6 +79,7 @@ impl Builder {
             backoff_ms: vec![2_000, 4_000, 8_000, 16_000, 32_000],
             attempts_max: None,
             durability: Durability::default(),
+            discovery: Some(MDNS_PORT),
         }
     }
 
@@ -116,7 +118,8 @@ impl Builder {
     /// # let dir = tempfile::tempdir()?;
     /// use driftless::Node;
     ///
-    /// let node = Node::builder(dir.path()).member("Ana").open().await?;
+    /// let builder = Node::builder(dir.path()).listen(([127, 0, 0, 1], 0));
+    /// let node = builder.member("Ana").open().await?;
     /// let shop = node.create_space("Corner Repairs").await?;
     /// assert_eq!(shop.members()[0].name, "Ana");
     /// # node.close().await?;
@@ -139,7 +142,8 @@ impl Builder {
     /// # let dir = tempfile::tempdir()?;
     /// use driftless::Node;
     ///
-    /// let node = Node::builder(dir.path()).device("front desk").open().await?;
+    /// let builder = Node::builder(dir.path()).listen(([127, 0, 0, 1], 0));
+    /// let node = builder.device("front desk").open().await?;
     /// let shop = node.create_space("Corner Repairs").await?;
     /// assert_eq!(shop.members()[0].devices[0].name, "front desk");
     /// # node.close().await?;
@@ -192,6 +196,54 @@ impl Builder {
     /// ```
     pub fn attempts_max(mut self, attempts: u32) -> Self {
         self.attempts_max = Some(attempts);
+        self
+    }
+
+    /// Sets whether members of the same spaces find each other on the local network, by multicast DNS. Default: yes.
+    ///
+    /// A node that has a space announces itself on the interfaces that it listens on, with `127.0.0.1` on this
+    /// machine alone. An announcement tells everybody on the network that a node is there, and at which port; which
+    /// spaces and which device it is, it tells only to who knows the space. A member that is found is dialled while
+    /// it announces itself, [`Node::remove_peer`] or not. While the node is paused, nothing is announced or heard.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use driftless::Node;
+    ///
+    /// let node = Node::builder(dir.path()).discovery(false).open().await?;
+    /// # node.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn discovery(mut self, on: bool) -> Self {
+        self.discovery = on.then_some(MDNS_PORT);
+        self
+    }
+
+    /// Sets the UDP port of multicast DNS, and switches discovery on. Default: 5353, the one that is assigned to it.
+    ///
+    /// Nodes find each other on the same port only. Another one keeps a test or a fleet apart from everything
+    /// else on the network.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use driftless::Node;
+    ///
+    /// let node = Node::builder(dir.path()).listen(([127, 0, 0, 1], 0)).discovery_port(45_353).open().await?;
+    /// # node.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn discovery_port(mut self, port: u16) -> Self {
+        self.discovery = Some(port);
         self
     }
 
@@ -267,6 +319,7 @@ impl Builder {
             listen: self.listen,
             backoff_ms: self.backoff_ms,
             attempts_max: self.attempts_max,
+            discovery: self.discovery,
         };
         Node::start(options, self.member, self.device, until).await
     }

@@ -114,18 +114,20 @@ pub enum ConnectionState {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Synced {
     /// How many peers hold the same as this node, counted once for each space.
     pub equal: usize,
     /// How many were connected and do not, yet.
     pub behind: usize,
+    /// Who those are, each once: they are still catching up, or have said nothing for 5 s.
+    pub late: Vec<PeerId>,
 }
 
 impl From<SyncOutcome> for Synced {
     fn from(outcome: SyncOutcome) -> Self {
-        Self { equal: outcome.equal, behind: outcome.behind }
+        Self { equal: outcome.equal, behind: outcome.behind, late: outcome.late }
     }
 }
 

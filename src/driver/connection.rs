@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::id::PeerId;
-use crate::limits::{ADDRESSES_PER_PEER_MAX, HELLO_DEADLINE_MS, OUTBOUND_FRAMES_MAX};
+use crate::limits::{ADDRESSES_PER_PEER_MAX, DIAL_STAGGER_MS, HELLO_DEADLINE_MS, OUTBOUND_FRAMES_MAX};
 use crate::net::{self, Connection, Endpoint, Protocol};
 use crate::sync::{ConnId, DialId, Event, Lane, LastWords};
 
@@ -123,7 +123,8 @@ async fn write(lane: net::Lane, connection: Connection, mut queue: mpsc::Receive
     }
 }
 
-/// Tries the addresses of a peer in order; the first that answers with the right key is it.
+/// Tries the addresses of a peer in order; the first that answers with the right key is it. The next one is begun when
+/// one has failed, or has been silent for a moment: addresses where nobody is cost nothing but that.
 ///
 /// # Errors
 ///
@@ -135,14 +136,37 @@ pub(crate) async fn dial(
     protocol: Protocol,
 ) -> Result<Connection, String> {
     let mut reason = "no address is known".to_owned();
-    for address in addresses.iter().take(ADDRESSES_PER_PEER_MAX) {
-        match within(HELLO_DEADLINE_MS, dial_one(endpoint, peer, address, protocol)).await {
-            Some(Ok(connection)) => return Ok(connection),
-            Some(Err(error)) => reason = format!("{address}: {error}"),
-            None => reason = format!("{address}: no answer within {HELLO_DEADLINE_MS} ms"),
+    let mut waiting = addresses.iter().take(ADDRESSES_PER_PEER_MAX).cloned().peekable();
+    let mut attempts = JoinSet::new();
+    loop {
+        if let Some(address) = waiting.next() {
+            attempts.spawn(attempt(endpoint.clone(), peer, address, protocol));
+        }
+        let ended = match waiting.peek() {
+            Some(_) => within(DIAL_STAGGER_MS, attempts.join_next()).await.unwrap_or(None),
+            None => attempts.join_next().await,
+        };
+        match ended {
+            Some(Ok(Ok(connection))) => return Ok(connection),
+            Some(Ok(Err(error))) => reason = error,
+            Some(Err(error)) => reason = error.to_string(),
+            None if attempts.is_empty() && waiting.peek().is_none() => return Err(reason),
+            None => {}
         }
     }
-    Err(reason)
+}
+
+async fn attempt(
+    endpoint: Endpoint,
+    peer: PeerId,
+    address: String,
+    protocol: Protocol,
+) -> Result<Connection, String> {
+    match within(HELLO_DEADLINE_MS, dial_one(&endpoint, peer, &address, protocol)).await {
+        Some(Ok(connection)) => Ok(connection),
+        Some(Err(error)) => Err(format!("{address}: {error}")),
+        None => Err(format!("{address}: no answer within {HELLO_DEADLINE_MS} ms")),
+    }
 }
 
 async fn dial_one(

@@ -155,6 +155,10 @@ impl Feed {
         self.peers.subscribe()
     }
 
+    pub(crate) fn watch_memberships(&self) -> watch::Receiver<Memberships> {
+        self.memberships.subscribe()
+    }
+
     pub(crate) fn memberships(&self) -> Memberships {
         self.memberships.borrow().clone()
     }

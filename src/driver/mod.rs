@@ -11,6 +11,7 @@
 mod book;
 mod clock;
 mod connection;
+mod discovery;
 mod engine;
 mod error;
 mod feed;
@@ -27,7 +28,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
@@ -44,6 +46,7 @@ use book::Book;
 use engine::Order;
 use storage::Storage;
 
+pub(crate) use crate::net::MDNS_PORT;
 use clock::{entropy, within};
 pub(crate) use error::DriverError;
 pub(crate) use feed::{ChangedRow, Feed, Happening, Peers};
@@ -68,15 +71,19 @@ pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
     pub(crate) backoff_ms: Vec<u64>,
     pub(crate) attempts_max: Option<u32>,
+    /// The port of multicast DNS, when the local network is searched.
+    pub(crate) discovery: Option<u16>,
 }
 
 /// What a sync found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SyncOutcome {
     /// Peers that hold the same, counted once for each space.
     pub(crate) equal: usize,
     /// Peers that are connected and do not.
     pub(crate) behind: usize,
+    /// Who those are.
+    pub(crate) late: Vec<PeerId>,
 }
 
 /// A running node without its types.
@@ -94,6 +101,10 @@ pub(crate) struct Driver {
     reader: Mutex<Option<Reader>>,
     book: Mutex<Book>,
     next_ticket: AtomicU64,
+    /// Whether the app has taken the node off the network.
+    paused: watch::Sender<bool>,
+    /// Searches the local network; ends when it is dropped.
+    discovery: Mutex<JoinSet<()>>,
 }
 
 impl Driver {
@@ -140,6 +151,19 @@ impl Driver {
             orders: ordered,
         }));
         info!(peer = %peer.short(), port, "node open");
+        let paused = watch::Sender::new(false);
+        let mut discovery = JoinSet::new();
+        if let Some(mdns_port) = options.discovery {
+            discovery.spawn(discovery::run(discovery::Setup {
+                clock,
+                me: peer,
+                listen: SocketAddr::new(options.listen.ip(), port),
+                port: mdns_port,
+                memberships: feed.watch_memberships(),
+                paused: paused.subscribe(),
+                orders: orders.downgrade(),
+            }));
+        }
         let known = book.peers.clone();
         let driver = Self {
             dir: options.dir,
@@ -152,6 +176,8 @@ impl Driver {
             reader: Mutex::new(Some(reader)),
             book: Mutex::new(book),
             next_ticket: AtomicU64::new(1),
+            paused,
+            discovery: Mutex::new(discovery),
         };
         for (peer, addresses) in known {
             driver.command(Command::AddPeer { peer, addresses }).await?;
@@ -260,11 +286,13 @@ impl Driver {
 
     /// Takes the node off the network: connections end and none is made, until [`Driver::resume`].
     pub(crate) async fn pause(&self) -> Result<(), DriverError> {
+        self.paused.send_replace(true);
         self.command(Command::Pause).await
     }
 
     /// Takes the node back onto the network.
     pub(crate) async fn resume(&self) -> Result<(), DriverError> {
+        self.paused.send_replace(false);
         self.command(Command::Resume).await
     }
 
@@ -285,8 +313,8 @@ impl Driver {
         let answered = async {
             loop {
                 match notices.recv().await {
-                    Ok(Some(Notice::Synced { ticket: other, peers, behind })) if other == ticket => {
-                        break Ok(SyncOutcome { equal: peers, behind });
+                    Ok(Some(Notice::Synced { ticket: other, peers, behind, late })) if other == ticket => {
+                        break Ok(SyncOutcome { equal: peers, behind, late });
                     }
                     Ok(Some(_)) => {}
                     // The answer may have been among what was missed: ask again.
@@ -358,6 +386,9 @@ impl Driver {
     pub(crate) async fn close(&self) -> Result<(), DriverError> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut discovery =
+            std::mem::take(&mut *self.discovery.lock().unwrap_or_else(PoisonError::into_inner));
+        discovery.shutdown().await;
         self.feed.close();
         let (done, ended) = oneshot::channel();
         if self.orders.send(Order::Close { done }).await.is_ok() {

@@ -207,6 +207,21 @@ pub(crate) enum Ask {
         /// Sorted short hashes.
         known: Vec<[u8; 8]>,
     },
+    /// The statements that enrolled this device, and those that they follow. Answer: `Statements`.
+    Enrolment {
+        /// The space.
+        space: SpaceId,
+    },
+    /// Take statements of a device that is no member if they make it one. Answer: `Introduced`;
+    /// `Event::SpaceChanged` tells the new state, first.
+    Introduce {
+        /// The space.
+        space: SpaceId,
+        /// The device.
+        from: PeerId,
+        /// Encoded statements.
+        statements: Vec<Vec<u8>>,
+    },
     /// Take statements that a peer sent. Answer: `Learned`; `Event::SpaceChanged` tells the new state, first.
     Learn {
         /// The space.
@@ -302,12 +317,14 @@ pub(crate) enum Answer {
     Clocks(Vec<EntityClock>),
     /// To `StatementShorts`, sorted.
     StatementShorts(Vec<[u8; 8]>),
-    /// To `Statements`.
+    /// To `Statements` and `Enrolment`.
     Statements(Vec<Vec<u8>>),
     /// To `Learn`: how many were new.
     Learned(usize),
     /// To `Unheld`.
     Unheld(Vectors),
+    /// To `Introduce`: whether the device is a member.
+    Introduced(bool),
     /// To `Redeem`: the reply for the joiner, a refusal among them.
     Redeemed(Vec<u8>),
     /// To `Acked`, `Adopt` and `Joined`.

@@ -338,7 +338,7 @@ fn fitting(script: &mut Script<'_>, ask: &Ask, position: Position) -> Answer {
         Ask::Heads { .. } => 3,
         Ask::Clocks { .. } => 4,
         Ask::StatementShorts { .. } => 5,
-        Ask::Statements { .. } => 6,
+        Ask::Statements { .. } | Ask::Enrolment { .. } => 6,
         Ask::Learn { .. } => 7,
         Ask::Redeem { .. } => 8,
         Ask::Acked { .. } | Ask::Joined { .. } | Ask::Adopt { .. } => 9,
@@ -346,6 +346,7 @@ fn fitting(script: &mut Script<'_>, ask: &Ask, position: Position) -> Answer {
         Ask::Compare { .. } => 11,
         Ask::Resolve { .. } => 12,
         Ask::Unheld { .. } => 16,
+        Ask::Introduce { .. } => 17,
     };
     answer(kind, script, position)
 }
@@ -392,6 +393,7 @@ fn answer(kind: u8, script: &mut Script<'_>, position: Position) -> Answer {
             commits: (0..few).map(|_| packed(script)).collect(),
             rest: (0..usize::from(choice >> 6)).map(|n| clock(n as u8, choice)).collect(),
         },
+        17 => Answer::Introduced(choice & 1 == 0),
         _ => Answer::Failed("told to".to_owned()),
     }
 }

@@ -33,6 +33,12 @@ pub(crate) enum NetError {
         /// What the system said.
         source: Arc<std::io::Error>,
     },
+    /// The local network cannot be searched.
+    #[error("multicast DNS: {reason}")]
+    Discovery {
+        /// What the system said.
+        reason: String,
+    },
     /// TLS cannot be set up, or gives no exporter.
     #[error("cannot set up TLS")]
     Tls {
@@ -197,6 +203,7 @@ impl NetError {
             | Self::Closed { .. }
             | Self::Silent
             | Self::Broken { .. }
+            | Self::Discovery { .. }
             | Self::EndpointClosed => 0,
         };
         0x4e45_5400 | low

@@ -9,9 +9,14 @@
 //! after it             three lanes, full windows, frames up to FRAME_BYTES_MAX (not to join)
 //! ```
 //!
+//! Nodes on one local network find each other by multicast DNS (`discovery`); what they announce means something to
+//! members alone (`announcement`).
+//!
 //! Datagrams and bidirectional streams are switched off.
 
+mod announcement;
 mod connection;
+mod discovery;
 mod endpoint;
 mod error;
 mod frame;
@@ -23,7 +28,9 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use announcement::Announcement;
 pub(crate) use connection::Connection;
+pub(crate) use discovery::{Discovery, MDNS_PORT, Reach, Sighting};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use error::{Closer, NetError};
 pub(crate) use key::KeyFlaw;

@@ -34,6 +34,8 @@ impl Replica {
             Ask::Adopt { space, vectors } => self.adopt_vectors(space, &vectors),
             Ask::StatementShorts { space } => self.statement_shorts(space),
             Ask::Statements { space, known } => self.statements(space, &known),
+            Ask::Enrolment { space } => self.enrolment(space),
+            Ask::Introduce { space, from, statements } => self.introduce(space, from, &statements),
             Ask::Learn { space, from, statements } => self.learn(space, from, statements),
             Ask::Unheld { space, vectors } => self.unheld(space, &vectors),
             Ask::Acked { space, peer, vectors } => self.acked(space, peer, &vectors),

@@ -292,7 +292,7 @@ impl Replica {
 
     /// Writes statements and takes over the log that they led to. What does not count any more is taken back, and
     /// commits that waited are tried again.
-    fn adopt(&mut self, log: Log, new: &[Statement]) -> Result<(), ReplicaError> {
+    pub(super) fn adopt(&mut self, log: Log, new: &[Statement]) -> Result<(), ReplicaError> {
         let space = log.space();
         let membership = log.membership();
         let removals = membership.removals();

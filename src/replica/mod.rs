@@ -30,6 +30,7 @@ mod draft;
 mod error;
 mod feed;
 mod held;
+mod introduce;
 mod kinds;
 mod load;
 mod members;

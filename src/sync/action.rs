@@ -88,6 +88,8 @@ pub(crate) enum Notice {
         peers: usize,
         /// How many were connected and did not.
         behind: usize,
+        /// Who those are, sorted.
+        late: Vec<PeerId>,
     },
     /// A peer has more of a space's commits on its disk.
     Stored {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::introduce::{Introductions, Then};
 use super::{Action, ConnId, DialId, Engine, Lane, LastWords, Purpose, Side};
 use crate::exchange::Ask;
 use crate::id::{PeerId, SpaceId};
@@ -33,6 +34,8 @@ pub(super) struct Conn {
     pub(super) side: Side,
     pub(super) exporter: [u8; 32],
     phase: Phase,
+    /// When its last frame came.
+    pub(super) heard_at: Instant,
     next_slot: Slot,
     /// How the peer's frames name the spaces.
     pub(super) theirs: BTreeMap<Slot, SpaceId>,
@@ -43,6 +46,7 @@ pub(super) struct Conn {
     early_bytes: usize,
     /// Openings of spaces that this side does not know yet. Bounded by `OPENINGS_MAX`.
     pub(super) unknown: Vec<Opening>,
+    pub(super) introductions: Introductions,
 }
 
 /// How far the hello has come.
@@ -58,7 +62,7 @@ enum Phase {
 
 impl Conn {
     /// Our hello is on its way, or its answer.
-    fn awaits_answer(&self) -> bool {
+    pub(super) fn awaits_answer(&self) -> bool {
         self.side == Side::Dialer && matches!(self.phase, Phase::Awaiting { .. })
     }
 
@@ -108,12 +112,14 @@ impl Engine {
             side,
             exporter,
             phase,
+            heard_at: self.now.instant,
             next_slot: 0,
             theirs: BTreeMap::new(),
             heard_slot: 0,
             early: Vec::new(),
             early_bytes: 0,
             unknown: Vec::new(),
+            introductions: Introductions::default(),
         };
         self.conns.insert(conn, conn_new);
         self.dial_connected(peer, dial, conn);
@@ -121,15 +127,25 @@ impl Engine {
             return self.close(conn, CODE_CLOSED, "the node is paused");
         }
         match side {
-            Side::Dialer => {
-                let shared = self.shared_with(&peer);
-                if shared.is_empty() {
-                    return self.close(conn, CODE_NOTHING_SHARED, "no space in common");
-                }
-                self.prepare(conn, shared);
+            Side::Dialer if self.introduces(&peer) => {
+                self.introduce(conn, self.shared_with(&peer), Then::Greet);
             }
+            Side::Dialer => self.greet(conn, &peer),
             Side::Acceptor => {}
         }
+    }
+
+    /// Prepares our hello. Who knows of no space in common says a hello without any: the peer may know better.
+    pub(super) fn greet(&mut self, conn: ConnId, peer: &PeerId) {
+        let shared = self.shared_with(peer);
+        if !shared.is_empty() {
+            return self.prepare(conn, shared);
+        }
+        if self.spaces.is_empty() {
+            return self.close(conn, CODE_NOTHING_SHARED, "no space in common");
+        }
+        let hello = Hello { versions: (VERSION_MIN, VERSION_MAX), features: 0, openings: Vec::new() };
+        self.send(conn, Lane::Control, &Message::Hello(hello));
     }
 
     pub(super) fn disconnected(&mut self, conn: ConnId, reason: &str) {
@@ -172,7 +188,7 @@ impl Engine {
     }
 
     /// The spaces in which both this device and `peer` are enrolled.
-    fn shared_with(&self, peer: &PeerId) -> BTreeSet<SpaceId> {
+    pub(super) fn shared_with(&self, peer: &PeerId) -> BTreeSet<SpaceId> {
         let shared = |local: &super::Local| {
             let is_device = |device| local.membership.role(device).is_some();
             is_device(peer) && is_device(&self.me)
@@ -228,7 +244,10 @@ impl Engine {
         }
     }
 
-    fn hello(&mut self, conn: ConnId, hello: Hello) {
+    pub(super) fn hello(&mut self, conn: ConnId, hello: Hello) {
+        let Some(hello) = self.after_introductions(conn, hello) else {
+            return;
+        };
         let Some(entry) = self.conns.get(&conn) else {
             return;
         };
@@ -238,9 +257,14 @@ impl Engine {
         if let Err(reason) = check_versions(&hello) {
             return self.close(conn, CODE_VERSION, &reason);
         }
+        let peer = entry.peer;
         let named = self.spaces_named(conn, hello.openings);
-        if named.is_empty() {
-            return self.close(conn, CODE_NOTHING_SHARED, "no space in common");
+        let mut unnamed = self.shared_with(&peer);
+        unnamed.retain(|space| named.iter().all(|(other, _)| other != space));
+        match (named.is_empty(), unnamed.is_empty()) {
+            (true, true) => return self.close(conn, CODE_NOTHING_SHARED, "no space in common"),
+            (true, false) => return self.introduce(conn, unnamed, Then::Close),
+            (false, _) => self.introduce(conn, unnamed, Then::GoOn),
         }
         self.prepare(conn, named.iter().map(|(space, _)| *space).collect());
         for (space, opening) in named {
@@ -256,6 +280,7 @@ impl Engine {
             return self.close(conn, CODE_PROTOCOL, "an answer to a hello out of turn");
         }
         entry.phase = Phase::Open { since: self.now.instant };
+        let peer = entry.peer;
         entry.heard_slot = hello.openings.iter().map(|opening| opening.slot).max().unwrap_or(0);
         if let Err(reason) = check_versions(&hello) {
             return self.close(conn, CODE_VERSION, &reason);
@@ -271,6 +296,9 @@ impl Engine {
                 self.drop_session(conn, space);
             }
         }
+        let mut unnamed = self.shared_with(&peer);
+        unnamed.retain(|space| !kept.contains(space));
+        self.introduce(conn, unnamed, Then::GoOn);
         for (space, opening) in named {
             self.hear_opening(conn, space, opening);
         }
@@ -318,9 +346,11 @@ impl Engine {
     }
 
     pub(super) fn frame(&mut self, conn: ConnId, bytes: &[u8]) {
-        let Some(entry) = self.conns.get(&conn) else {
+        let now = self.now.instant;
+        let Some(entry) = self.conns.get_mut(&conn) else {
             return;
         };
+        entry.heard_at = now;
         let open = entry.is_open() || entry.awaits_answer();
         let message = match Message::from_frame(bytes) {
             Ok(Some(message)) => message,
@@ -331,6 +361,7 @@ impl Engine {
             Message::Hello(hello) => self.hello(conn, hello),
             Message::HelloAck(hello) => self.hello_ack(conn, hello),
             Message::Farewell(farewell) => self.farewell(conn, &farewell),
+            Message::Introduce(introduction) => self.hear_introduction(conn, introduction),
             message if open => self.message(conn, message, bytes),
             Message::Open(_)
             | Message::Vectors(_)
@@ -356,7 +387,7 @@ impl Engine {
     /// under way when this side learned of it.
     fn message(&mut self, conn: ConnId, message: Message, bytes: &[u8]) {
         let slot = match &message {
-            Message::Hello(_) | Message::HelloAck(_) | Message::Farewell(_) => return,
+            Message::Hello(_) | Message::HelloAck(_) | Message::Farewell(_) | Message::Introduce(_) => return,
             Message::Open(opening) => return self.hear_late_opening(conn, opening.clone()),
             Message::Vectors(told) => told.slot,
             Message::Shorts(shorts) => shorts.slot,
@@ -385,7 +416,11 @@ impl Engine {
             return;
         };
         match message {
-            Message::Hello(_) | Message::HelloAck(_) | Message::Farewell(_) | Message::Open(_) => {}
+            Message::Hello(_)
+            | Message::HelloAck(_)
+            | Message::Farewell(_)
+            | Message::Introduce(_)
+            | Message::Open(_) => {}
             Message::Vectors(told) => self.hear_vectors(conn, space, told),
             Message::Shorts(shorts) => self.hear_shorts(conn, space, shorts.shorts),
             Message::Statements(statements) => self.hear_statements(conn, space, statements.statements),
@@ -431,8 +466,12 @@ impl Engine {
     fn farewell(&mut self, conn: ConnId, farewell: &Farewell) {
         let reason = format!("the peer closed: {}", farewell.text);
         let (last_words, code) = (LastWords::Drop, CODE_CLOSED);
+        let again = self.was_turned_away(conn, farewell.code);
         self.actions.push_back(Action::Close { conn, last_words, code, reason: reason.clone() });
         self.disconnected(conn, &reason);
+        if let Some(peer) = again {
+            self.dial(peer);
+        }
     }
 }
 

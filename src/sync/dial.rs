@@ -4,7 +4,7 @@ use super::conn::CODE_CLOSED;
 use super::event::Command;
 use super::{Action, ConnId, DialId, Engine, Notice, PeerState};
 use crate::id::PeerId;
-use crate::limits::PEERS_MAX;
+use crate::limits::{ANNOUNCED_ADDRESSES_MAX, FOUND_DIAL_MS, FOUND_PEERS_MAX, PEERS_MAX};
 use crate::time::Instant;
 
 /// What the engine knows of one peer.
@@ -12,11 +12,17 @@ use crate::time::Instant;
 pub(super) struct Peer {
     /// Where it may be; present while the app wants a connection.
     addresses: Option<Vec<String>>,
+    /// Where it was seen on the local network; tried first.
+    found: Vec<String>,
+    /// When it was last dialled because it was seen.
+    found_at: Option<Instant>,
     state: PeerState,
     /// Attempts that failed in a row.
     attempt: u32,
     next_at: Option<Instant>,
     dial: Option<DialId>,
+    /// It turned this device away like a stranger: the next hello comes with an introduction.
+    pub(super) introduces: bool,
     /// The connection that both sides have greeted each other on.
     conn: Option<ConnId>,
 }
@@ -24,11 +30,27 @@ pub(super) struct Peer {
 impl Peer {
     fn new() -> Self {
         let state = PeerState::Disconnected { reason: "not reached yet".to_owned() };
-        Self { addresses: None, state, attempt: 0, next_at: None, dial: None, conn: None }
+        Self {
+            addresses: None,
+            found: Vec::new(),
+            found_at: None,
+            state,
+            attempt: 0,
+            next_at: None,
+            dial: None,
+            introduces: false,
+            conn: None,
+        }
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
         self.next_at
+    }
+
+    /// Where to reach it; nothing when a connection is not wanted.
+    fn places(&self) -> Option<Vec<String>> {
+        let wanted = self.addresses.is_some() || !self.found.is_empty();
+        wanted.then(|| self.found.iter().chain(self.addresses.iter().flatten()).cloned().collect())
     }
 
     pub(super) fn is_dialing(&self) -> bool {
@@ -40,6 +62,8 @@ impl Engine {
     pub(super) fn command(&mut self, command: Command) {
         match command {
             Command::AddPeer { peer, addresses } => self.add_peer(peer, addresses),
+            Command::Found { peer, addresses } => self.found(peer, addresses),
+            Command::Lost { peer } => self.lost(peer),
             Command::RemovePeer { peer } => self.remove_peer(peer),
             Command::SyncNow { space, ticket } => self.draw_ticket(space, ticket),
             Command::Wake => self.dial_all(),
@@ -59,6 +83,42 @@ impl Engine {
         entry.addresses = Some(addresses);
         entry.attempt = 0;
         self.dial(peer);
+    }
+
+    /// A member says that it is near. It is reached by the same schedule as any other; saying so again and again
+    /// begins an attempt each `FOUND_DIAL_MS` at most.
+    fn found(&mut self, peer: PeerId, mut addresses: Vec<String>) {
+        let now = self.now.instant;
+        let found = self.peers.values().filter(|entry| !entry.found.is_empty()).count();
+        let new = self.peers.get(&peer).is_none_or(|entry| entry.found.is_empty());
+        let full = new && (found >= FOUND_PEERS_MAX || self.peers.len() >= PEERS_MAX);
+        if peer == self.me || addresses.is_empty() || full || self.shared_with(&peer).is_empty() {
+            return;
+        }
+        addresses.truncate(ANNOUNCED_ADDRESSES_MAX);
+        let entry = self.peers.entry(peer).or_insert_with(Peer::new);
+        entry.found = addresses;
+        if entry.conn.is_some() || entry.dial.is_some() {
+            return;
+        }
+        let next = entry.found_at.map_or(now, |last| last.plus_ms(FOUND_DIAL_MS));
+        if next <= now {
+            entry.found_at = Some(now);
+            self.dial(peer);
+        } else {
+            entry.next_at = Some(entry.next_at.map_or(next, |at| at.min(next)));
+        }
+    }
+
+    fn lost(&mut self, peer: PeerId) {
+        let Some(entry) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        entry.found.clear();
+        let idle = entry.conn.is_none() && entry.dial.is_none();
+        if idle && entry.addresses.is_none() {
+            self.forget(peer, "it is not on the local network any more".to_owned());
+        }
     }
 
     fn remove_peer(&mut self, peer: PeerId) {
@@ -108,14 +168,18 @@ impl Engine {
         }
     }
 
-    fn dial(&mut self, peer: PeerId) {
+    pub(super) fn introduces(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|entry| entry.introduces)
+    }
+
+    pub(super) fn dial(&mut self, peer: PeerId) {
         let dial = DialId(self.mint());
         let paused = self.paused;
         let Some(entry) = self.peers.get_mut(&peer) else {
             return;
         };
         entry.next_at = None;
-        let Some(addresses) = entry.addresses.clone() else {
+        let Some(addresses) = entry.places() else {
             return;
         };
         if paused || entry.conn.is_some() || entry.dial.is_some() {
@@ -156,6 +220,7 @@ impl Engine {
         let entry = self.peers.entry(peer).or_insert_with(Peer::new);
         entry.conn = Some(conn);
         entry.dial = None;
+        entry.introduces = false;
         entry.attempt = 0;
         entry.next_at = None;
         self.set_state(peer, PeerState::Connected);
@@ -188,7 +253,7 @@ impl Engine {
         if entry.conn.is_some() {
             return;
         }
-        if entry.addresses.is_none() {
+        if entry.places().is_none() {
             return self.forget(peer, reason);
         }
         if self.paused {

@@ -105,6 +105,18 @@ pub(crate) enum Command {
         /// Where it may be; text that only the driver reads.
         addresses: Vec<String>,
     },
+    /// A member was seen on the local network: reach it while it is there, bounded by `FOUND_PEERS_MAX`.
+    Found {
+        /// The peer.
+        peer: PeerId,
+        /// Where it says to be.
+        addresses: Vec<String>,
+    },
+    /// It announces itself no more.
+    Lost {
+        /// The peer.
+        peer: PeerId,
+    },
     /// Keep none any more.
     RemovePeer {
         /// The peer.

@@ -42,6 +42,7 @@ mod dial;
 mod digest;
 mod event;
 mod heads;
+mod introduce;
 mod log;
 mod neighbours;
 mod opening;
@@ -131,6 +132,10 @@ enum Purpose {
     Learn(ConnId, SpaceId),
     Repair(ConnId, SpaceId),
     Offered(ConnId, SpaceId),
+    /// The statements that enrolled this device.
+    Introduce(ConnId, SpaceId),
+    /// Those that a stranger showed.
+    Judge(ConnId, PeerId),
     Acked,
     Adopted,
 }
@@ -149,7 +154,11 @@ impl Purpose {
             | Self::Learn(conn, space)
             | Self::Repair(conn, space)
             | Self::Offered(conn, space) => Some((conn, space)),
-            Self::Statements(_, _, log::After::Part) | Self::Acked | Self::Adopted => None,
+            Self::Statements(_, _, log::After::Part)
+            | Self::Introduce(..)
+            | Self::Judge(..)
+            | Self::Acked
+            | Self::Adopted => None,
         }
     }
 }
@@ -210,7 +219,7 @@ impl Engine {
         let conns = self.conns.values().filter_map(Conn::due);
         let sessions = self.sessions.values().filter_map(Session::due);
         let peers = self.peers.values().filter_map(Peer::due);
-        let tickets = self.tickets.iter().map(Ticket::due);
+        let tickets = self.tickets.iter().map(|ticket| self.ticket_due(ticket));
         conns.chain(sessions).chain(peers).chain(tickets).min()
     }
 
@@ -272,6 +281,12 @@ impl Engine {
                 self.send_statements(conn, space, statements, after);
             }
             (Purpose::Offered(conn, space), Answer::Unheld(unheld)) => self.want(conn, space, unheld),
+            (Purpose::Introduce(conn, space), Answer::Statements(statements)) => {
+                self.tell_introduction(conn, space, statements);
+            }
+            (Purpose::Judge(conn, peer), Answer::Introduced(is_member)) => {
+                self.introduced(conn, peer, is_member);
+            }
             (Purpose::Repair(conn, space), answer) => self.repair_answered(conn, space, answer),
             (Purpose::Learn(..), Answer::Learned(statements)) => tracing::trace!(statements, "log learned"),
             // Learned is followed by SpaceChanged when it changed anything; a space that is gone has no session.
@@ -282,7 +297,8 @@ impl Engine {
     /// A question that the store could not answer ends the conversation it was for; the store itself tells the
     /// app why.
     fn question_failed(&mut self, purpose: Purpose, reason: &str) {
-        let ((Purpose::Statements(conn, _, _), _) | (_, Some((conn, _)))) = (purpose, purpose.session())
+        let ((Purpose::Statements(conn, _, _) | Purpose::Introduce(conn, _) | Purpose::Judge(conn, _), _)
+        | (_, Some((conn, _)))) = (purpose, purpose.session())
         else {
             return;
         };

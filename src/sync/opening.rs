@@ -41,7 +41,7 @@ impl Engine {
         }
     }
 
-    fn is_shared(&self, space: SpaceId, peer: &PeerId) -> bool {
+    pub(super) fn is_shared(&self, space: SpaceId, peer: &PeerId) -> bool {
         self.spaces.get(&space).is_some_and(|local| {
             local.membership.role(peer).is_some() && local.membership.role(&self.me).is_some()
         })

@@ -108,7 +108,8 @@ impl Party {
                         Ask::Feed { .. } => Answer::Commits { commits: Vec::new(), complete: true },
                         Ask::Lacking { .. } => Answer::Lacking { commits: Vec::new(), rest: Vec::new() },
                         Ask::StatementShorts { .. } => Answer::StatementShorts(Vec::new()),
-                        Ask::Statements { .. } => Answer::Statements(Vec::new()),
+                        Ask::Statements { .. } | Ask::Enrolment { .. } => Answer::Statements(Vec::new()),
+                        Ask::Introduce { .. } => Answer::Introduced(false),
                         Ask::Heads { .. } => Answer::Heads { entries: Vec::new(), complete: true },
                         Ask::Clocks { .. } => Answer::Clocks(Vec::new()),
                         Ask::Sketch { cells, .. } => Answer::Sketch(vec![crate::id::Cell::default(); *cells]),
@@ -531,4 +532,141 @@ fn a_device_that_is_being_removed_gets_nothing_more_and_is_not_blamed() {
     assert!(!left.sent.iter().any(batch), "nothing of the space is sent any more");
     assert_eq!(left.closed, [(ConnId(1), CODE_NOTHING_SHARED)]);
     assert!(left.engine.spaces.contains_key(&space));
+}
+
+/// What a stranger shows changes nothing about what it is told: the same as one that shows nothing.
+#[test]
+fn a_stranger_that_introduces_itself_in_vain_is_told_the_same_as_any_other() {
+    let told = |introductions: usize| {
+        let (mut left, _) = two();
+        let tag = digest::tag(&EXPORTER, Side::Dialer, &left.state.space);
+        left.connect(1, 1, 3, Side::Acceptor);
+        for _ in 0..introductions {
+            let introduce = crate::wire::Introduce { tag, statements: vec![vec![1, 2, 3]] };
+            let bytes = Message::Introduce(introduce).to_frame();
+            left.handle(1, Event::Frame { conn: ConnId(1), bytes });
+        }
+        let hello = Hello { versions: (1, 1), features: 0, openings: Vec::new() };
+        left.handle(1, Event::Frame { conn: ConnId(1), bytes: Message::Hello(hello).to_frame() });
+        (left.sent, left.closed, left.asked.len())
+    };
+
+    let (sent, closed, asked) = told(1);
+
+    assert_eq!((sent, closed), (told(0).0, told(0).1));
+    assert_eq!(asked, 1, "its statements were judged");
+    let (_, closed, asked) = told(crate::limits::INTRODUCTIONS_MAX + 1);
+    assert_eq!(closed, [(ConnId(1), CODE_PROTOCOL)]);
+    assert_eq!(asked, crate::limits::INTRODUCTIONS_MAX);
+}
+
+#[test]
+fn who_is_turned_away_by_a_member_introduces_itself_once_more_and_at_once() {
+    let (mut left, _) = two();
+    let peer = identity(2).peer();
+    left.handle(0, Event::Command(Command::AddPeer { peer, addresses: Vec::new() }));
+    let attempt = |left: &mut Party, conn: u64, at: u64| {
+        let (dial, exporter) = (left.dialed.last().map(|(dial, _)| *dial), EXPORTER);
+        let side = Side::Dialer;
+        left.handle(at, Event::Connected { conn: ConnId(conn), peer, side, dial, exporter });
+        let text = "no space in common".to_owned();
+        let farewell = Message::Farewell(crate::wire::Farewell { code: 1, text }).to_frame();
+        left.handle(at, Event::Frame { conn: ConnId(conn), bytes: farewell });
+    };
+
+    attempt(&mut left, 1, 1);
+    let asks = |left: &Party| left.asked.iter().filter(|ask| matches!(ask, Ask::Enrolment { .. })).count();
+    assert_eq!((left.dialed.len(), asks(&left)), (2, 0), "at once");
+    attempt(&mut left, 2, 1);
+
+    assert_eq!((left.dialed.len(), asks(&left)), (2, 1), "and then by its schedule");
+    assert_eq!(left.engine.poll_timeout(), Some(Instant::from_ms(4_001)));
+}
+
+#[test]
+fn a_sync_names_who_is_silent_and_does_not_wait_for_it_for_long() {
+    let (mut left, mut right) = two();
+    left.connect(1, 1, 2, Side::Dialer);
+    right.connect(1, 1, 1, Side::Acceptor);
+    converse(&mut left, &mut right, 1);
+    left.notices.clear();
+
+    left.handle(10, Event::Command(Command::SyncNow { space: None, ticket: 7 }));
+    let mut at = 10;
+    while left.notices.is_empty() {
+        at = left.timeout().expect("a time is due");
+    }
+
+    assert_eq!(at, 10 + crate::limits::SYNC_SILENCE_MS);
+    let late = vec![identity(2).peer()];
+    assert_eq!(left.notices, [Notice::Synced { ticket: 7, peers: 0, behind: 1, late }]);
+}
+
+/// A space whose founder is the first device, with as many others as are wanted.
+fn log_of_many(count: u8) -> Log {
+    let (mut log, _) = Log::found(&identity(1), "Shop", "Ann", "till", [7; 32]).expect("short names");
+    let expiry = Timestamp::from_unix_ms(1_000);
+    for number in 2..=count {
+        let (space, inviter) = (log.space(), identity(1).peer());
+        let secret = [number; 16];
+        let invite = Invite::new(InviteKind::Member, space, inviter, Vec::new(), secret, expiry);
+        let invite = invite.expect("no addresses");
+        let invited =
+            log.invite(&identity(1), Role::Writer, invite.key(), expiry).expect("the founder invites");
+        log.insert(invited).expect("made here");
+        let request = invite.request(&identity(number), "Bob", "phone", &EXPORTER).expect("short names");
+        let wall = Timestamp::from_unix_ms(1);
+        let joined = log.redeem(&identity(1), &request, identity(number).peer(), &EXPORTER, wall);
+        log.insert(joined.expect("in time")).expect("made here");
+    }
+    log
+}
+
+fn found(number: u8, address: &str) -> Event {
+    let addresses = vec![address.to_owned(); 9];
+    Event::Command(Command::Found { peer: identity(number).peer(), addresses })
+}
+
+#[test]
+fn members_on_the_local_network_are_dialled_and_strangers_and_floods_are_not() {
+    let most = crate::limits::FOUND_PEERS_MAX as u8;
+    let mut left = Party::new(1, &log_of_many(most + 2), Options::default());
+
+    left.handle(1, found(200, "10.0.0.9:1"));
+    left.handle(1, found(1, "10.0.0.9:1"));
+    assert_eq!(left.dialed, [], "neither a stranger nor this device");
+    for number in 2..=most + 2 {
+        left.handle(1, found(number, "10.0.0.9:1"));
+    }
+
+    assert_eq!(left.dialed.len(), usize::from(most));
+}
+
+#[test]
+fn saying_so_again_and_again_begins_an_attempt_each_five_seconds() {
+    let (mut left, _) = two();
+    let fail = |left: &mut Party, at| {
+        let dial = left.dialed.last().expect("dialled").0;
+        left.handle(at, Event::DialFailed { dial, reason: "nobody".to_owned() });
+    };
+
+    left.handle(0, found(2, "10.0.0.9:1"));
+    fail(&mut left, 1);
+    let attempts = |left: &Party| left.dialed.len();
+    for at in 2..1_000 {
+        left.handle(at, found(2, &format!("10.0.0.9:{at}")));
+    }
+
+    assert_eq!(attempts(&left), 1);
+    assert_eq!(left.timeout(), Some(1 + 2_000), "by the schedule of all peers");
+    assert_eq!(attempts(&left), 2);
+    fail(&mut left, 2_002);
+    left.handle(2_003, found(2, "10.0.0.9:1"));
+    assert_eq!(left.timeout(), Some(crate::limits::FOUND_DIAL_MS), "4 s would be later");
+    fail(&mut left, 5_001);
+
+    let peer = identity(2).peer();
+    left.handle(5_002, Event::Command(Command::Lost { peer }));
+    assert_eq!(left.timeout(), None, "who is gone is not tried again");
+    assert!(matches!(left.states().last(), Some(PeerState::Disconnected { .. })));
 }

@@ -1,7 +1,8 @@
 //! One message of the protocol, to and from its frame.
 
 use super::{
-    Ack, Apart, Batch, BatchTaken, Cells, CellsWanted, Clocks, Heads, Hello, Live, Neighbours, Offer,
+    Ack, Apart, Batch, BatchTaken, Cells, CellsWanted, Clocks, Heads, Hello, Introduce, Live, Neighbours,
+    Offer,
 };
 use super::{Opening, Roots, Shorts, Statements, VectorsTold, Wanted};
 use super::{WireError, frame, skip_tail, unframe};
@@ -56,6 +57,8 @@ pub(crate) enum Message {
     Apart(Apart),
     /// 51: with whom else the sender has the space open.
     Neighbours(Neighbours),
+    /// 53: statements that make the sender a member.
+    Introduce(Introduce),
     /// 52: commits that another was to send.
     Offer(Offer),
     /// 54: which of them are lacking.
@@ -91,6 +94,7 @@ impl Message {
             Self::Apart(apart) => put(32, apart, &mut body),
             Self::Neighbours(neighbours) => put(51, neighbours, &mut body),
             Self::Offer(offer) => put(52, offer, &mut body),
+            Self::Introduce(introduce) => put(53, introduce, &mut body),
             Self::Wanted(wanted) => put(54, wanted, &mut body),
             Self::Farewell(farewell) => put(26, farewell, &mut body),
         };
@@ -126,6 +130,7 @@ impl Message {
             32 => get(input).map(Self::Apart),
             51 => get(input).map(Self::Neighbours),
             52 => get(input).map(Self::Offer),
+            53 => get(input).map(Self::Introduce),
             54 => get(input).map(Self::Wanted),
             odd if odd % 2 == 1 => return Ok(None),
             _ => return Err(WireError::Unknown { kind }),

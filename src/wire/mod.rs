@@ -17,6 +17,7 @@ use crate::id::{CollectionName, Vector};
 use crate::limits::{COLLECTIONS_PER_SPACE_MAX, FRAME_BYTES_MAX};
 
 mod hello;
+mod introduce;
 mod join;
 mod log;
 mod message;
@@ -25,6 +26,7 @@ mod repair;
 mod transfer;
 
 pub(crate) use hello::{Digest, Hello, Opening, Tag, Told, VERSION_MAX, VERSION_MIN};
+pub(crate) use introduce::Introduce;
 pub(crate) use join::Join;
 pub(crate) use log::{Shorts, Statements};
 pub(crate) use message::{Farewell, Message};

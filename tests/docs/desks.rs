@@ -15,7 +15,7 @@ type Desks = (
 async fn desks() -> Result<Desks, Box<dyn std::error::Error>> {
     let (dir, desk, shop, tickets, id) = shop().await?;
     let bench = driftless::Node::builder(dir.path().join("bench")).listen(([127, 0, 0, 1], 0));
-    let bench = bench.member("Ben").device("bench").open().await?;
+    let bench = bench.member("Ben").device("bench").discovery(false).open().await?;
     let joined = bench.join(&shop.invite(driftless::Role::Writer).await?).await?;
     let others = joined.collection::<Ticket>()?;
     agree(&bench, &tickets, &others).await?;

@@ -36,7 +36,8 @@ type Shop = (
 /// Opens a node that is reached from its own device only, and founds a space with the ticket `"wheel"`.
 async fn shop() -> Result<Shop, Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
-    let node = driftless::Node::builder(dir.path()).listen(([127, 0, 0, 1], 0)).open().await?;
+    let node = driftless::Node::builder(dir.path()).listen(([127, 0, 0, 1], 0));
+    let node = node.discovery(false).open().await?;
     let space = node.create_space("Corner Repairs").await?;
     let tickets = space.collection::<Ticket>()?;
     let id = tickets.insert(&Ticket { title: "wheel".to_owned(), done: false }).await?;

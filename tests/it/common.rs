@@ -57,7 +57,7 @@ pub(crate) fn temp() -> TempDir {
 
 pub(crate) fn builder(path: &Path) -> Builder {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let builder = Node::builder(path).listen(([127, 0, 0, 1], 0)).backoff_ms([20, 40, 80]);
+    let builder = Node::builder(path).listen(([127, 0, 0, 1], 0)).discovery(false).backoff_ms([20, 40, 80]);
     builder.member(format!("person of {name}")).device(name)
 }
 

@@ -7,6 +7,7 @@ mod bounds;
 mod commits;
 mod common;
 mod connections;
+mod discovery;
 #[path = "../disk/image.rs"]
 #[allow(dead_code, reason = "other tests cut the power")]
 mod image;

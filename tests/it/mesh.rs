@@ -47,6 +47,40 @@ async fn eight_devices_that_all_know_each_other_send_each_commit_hardly_more_tha
     }
 }
 
+/// Whoever of the two dials: the one that was there before learns of the newcomer from the newcomer.
+#[tokio::test]
+async fn a_device_is_let_in_by_a_member_that_has_not_heard_of_its_joining() {
+    for newcomer_dials in [true, false] {
+        let dir = temp();
+        let (desk, bench, phone) =
+            (node(&dir, "desk").await, node(&dir, "bench").await, node(&dir, "phone").await);
+        let shop = desk.create_space("shop").await.expect("founded");
+        let on_bench = join(&shop, &bench, Role::Writer).await;
+        agree(&[&shop, &on_bench], &[&desk, &bench]).await;
+        bench.remove_peer(desk.peer()).await.expect("open");
+        bounded(desk.watch_peers().until(bench.peer(), |peer| peer.state != ConnectionState::Connected))
+            .await
+            .expect("open");
+        let on_phone = join(&shop, &phone, Role::Writer).await;
+        phone.remove_peer(desk.peer()).await.expect("open");
+        bounded(desk.close()).await.expect("closes cleanly");
+        let id =
+            on_phone.collection::<Ticket>().expect("a name").insert(&ticket("new")).await.expect("written");
+
+        match newcomer_dials {
+            true => phone.add_peer(bench.peer(), bench.addresses().expect("open")).await.expect("noted"),
+            false => bench.add_peer(phone.peer(), phone.addresses().expect("open")).await.expect("noted"),
+        }
+        agree(&[&on_bench, &on_phone], &[&bench, &phone]).await;
+
+        let lines = on_bench.collection::<Ticket>().expect("a name");
+        assert!(lines.get(id).await.expect("read").is_some());
+        assert_eq!(on_bench.members().len(), 3);
+        bounded(bench.close()).await.expect("closes cleanly");
+        bounded(phone.close()).await.expect("closes cleanly");
+    }
+}
+
 /// Connects each to each, and waits until they are.
 async fn meet(nodes: &[Node]) {
     for (number, node) in nodes.iter().enumerate() {

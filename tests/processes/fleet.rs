@@ -142,7 +142,8 @@ impl Fleet {
     }
 
     async fn verify_one(&self, index: usize) -> Result<String, String> {
-        let opened = Node::builder(self.path(index)).listen(([127, 0, 0, 1], 0)).open().await;
+        let opened =
+            Node::builder(self.path(index)).listen(([127, 0, 0, 1], 0)).discovery(false).open().await;
         let node = opened.map_err(|error| format!("does not open: {error:?}"))?;
         let space = node.space(self.space).map_err(|error| format!("{error:?}"))?;
         let none = Acked::new();
@@ -196,7 +197,10 @@ async fn found(dir: &TempDir, names: &[String]) -> (SpaceId, Vec<Ship>) {
     let mut nodes: Vec<Node> = Vec::new();
     let mut space = None;
     for name in names {
-        let builder = Node::builder(dir.path().join(name)).listen(([127, 0, 0, 1], 0)).device(name.as_str());
+        let builder = Node::builder(dir.path().join(name))
+            .listen(([127, 0, 0, 1], 0))
+            .discovery(false)
+            .device(name.as_str());
         let node = builder.open().await.expect("a fresh directory");
         match &space {
             None => {

@@ -51,7 +51,7 @@ fn process() {
 
 async fn work(dir: PathBuf, run: &str, pace: Duration) -> Result<(), String> {
     let orders = hear();
-    let builder = Node::builder(dir).listen(([127, 0, 0, 1], 0)).backoff_ms([20, 40, 80]);
+    let builder = Node::builder(dir).listen(([127, 0, 0, 1], 0)).discovery(false).backoff_ms([20, 40, 80]);
     let waits = std::env::var_os(WRITTEN_VARIABLE).is_none();
     let builder = builder.durability(if waits { Durability::Synced } else { Durability::Written });
     let node = builder.open().await.map_err(|error| format!("the node does not open: {error:?}"))?;

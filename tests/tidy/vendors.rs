@@ -5,11 +5,12 @@ use crate::scan::Tokens;
 use crate::tree::{Broken, File};
 
 /// A crate, and the path prefixes below which it may be named.
-const ADDRESSES: [(&str, &[&str]); 12] = [
+const ADDRESSES: [(&str, &[&str]); 13] = [
     ("sled", &["src/store/kv/sled"]),
     ("quinn", &["src/net/"]),
     ("quinn_proto", &["src/net/"]),
     ("rustls", &["src/net/"]),
+    ("mdns_sd", &["src/net/discovery.rs"]),
     // The test of `access` holds that the hash which it computes is Automerge's own.
     ("automerge", &["src/doc/", "src/gateway/", "src/lib.rs", "src/access/commit/tests.rs"]),
     ("autosurgeon", &["src/doc/", "src/gateway/", "src/lib.rs"]),

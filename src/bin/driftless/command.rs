@@ -69,7 +69,7 @@ pub(crate) async fn status(out: &mut impl Write, dir: &Path) -> Done {
         return Err(format!("{} holds no node", dir.display()).into());
     }
     // On loopback and off the network: looking must not change anything elsewhere.
-    let node = Node::builder(dir).listen(([127, 0, 0, 1], 0)).open().await?;
+    let node = Node::builder(dir).listen(([127, 0, 0, 1], 0)).discovery(false).open().await?;
     node.pause().await?;
     writeln!(out, "device  {}", node.peer())?;
     for space in node.spaces() {

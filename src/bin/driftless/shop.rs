@@ -95,5 +95,5 @@ impl Device {
 
 async fn open(dir: &Path, member: &'static str, name: &'static str) -> Result<Node, Error> {
     let node = Node::builder(dir.join(name.replace(' ', "-"))).member(member).device(name);
-    node.listen(([127, 0, 0, 1], 0)).open().await
+    node.listen(([127, 0, 0, 1], 0)).discovery(false).open().await
 }

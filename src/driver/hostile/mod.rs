@@ -260,6 +260,7 @@ async fn node(dir: &TempDir, name: &str) -> Driver {
         listen: ([127, 0, 0, 1], 0).into(),
         backoff_ms: vec![20, 40, 80],
         attempts_max: None,
+        discovery: None,
     };
     let node = bounded(Driver::start(options)).await.expect("a fresh directory");
     register(&node).await;

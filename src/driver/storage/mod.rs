@@ -445,6 +445,7 @@ fn writes(ask: &Ask) -> bool {
         Ask::Receive { .. }
         | Ask::Adopt { .. }
         | Ask::Learn { .. }
+        | Ask::Introduce { .. }
         | Ask::Redeem { .. }
         | Ask::Joined { .. } => true,
         Ask::State { .. }
@@ -458,6 +459,7 @@ fn writes(ask: &Ask) -> bool {
         | Ask::StatementShorts { .. }
         | Ask::Statements { .. }
         | Ask::Unheld { .. }
+        | Ask::Enrolment { .. }
         | Ask::Acked { .. } => false,
     }
 }

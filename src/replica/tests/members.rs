@@ -93,6 +93,91 @@ fn statements_of_another_space_are_refused_and_known_ones_are_not_sent() {
     assert!(a.replica.drain().is_empty());
 }
 
+/// A device that joined `a` after `b` had left, and its statements.
+fn newcomer() -> (Device, Device, SpaceId, Vec<Vec<u8>>) {
+    let (mut a, b, space) = pair(Role::Writer);
+    let mut c = Device::new(3);
+    let invite = invite(&mut a, space, Role::Writer);
+    let request = c.replica.join_request(&invite, "Cy", "phone", &[7; 32]).expect("names are short");
+    let redeem = Ask::Redeem { joiner: c.replica.peer(), exporter: [7; 32], request };
+    let Answer::Redeemed(reply) = a.replica.answer(now(), redeem) else { panic!("redeemed") };
+    c.replica.answer(now(), Ask::Joined { from: a.replica.peer(), reply });
+    let Answer::Statements(statements) = c.replica.answer(now(), Ask::Enrolment { space }) else {
+        panic!("statements")
+    };
+    (b, c, space, statements)
+}
+
+#[test]
+fn a_device_shows_the_statements_that_enrolled_it_and_is_a_member_by_them() {
+    let (mut b, c, space, statements) = newcomer();
+    let from = c.replica.peer();
+
+    let introduced = b.replica.answer(now(), Ask::Introduce { space, from, statements: statements.clone() });
+    let again = b.replica.answer(now(), Ask::Introduce { space, from, statements });
+
+    assert!(matches!(introduced, Answer::Introduced(true)), "{introduced:?}");
+    assert!(matches!(again, Answer::Introduced(true)), "{again:?}");
+    let told = b.replica.drain();
+    assert!(matches!(told.as_slice(), [Told::SpaceChanged(state)]
+        if state.membership.role(&from) == Some(Role::Writer)));
+    assert_eq!(b.reopened().replica.membership(&space).expect("here").role(&from), Some(Role::Writer));
+}
+
+#[test]
+fn of_who_is_no_member_by_its_statements_nothing_is_kept() {
+    let (mut b, c, space, statements) = newcomer();
+    let before = b.replica.state(&space).expect("here").log;
+    let stranger = Device::new(9).replica.peer();
+    let missing = statements[..statements.len() - 1].to_vec();
+    let garbage = vec![statements[0].clone(), vec![1, 2, 3]];
+
+    for (from, statements) in
+        [(stranger, statements), (c.replica.peer(), missing), (c.replica.peer(), garbage), (stranger, vec![])]
+    {
+        let answer = b.replica.answer(now(), Ask::Introduce { space, from, statements });
+        assert!(matches!(answer, Answer::Introduced(false)), "{answer:?}");
+    }
+
+    assert_eq!(b.replica.state(&space).expect("here").log, before);
+    assert!(b.replica.drain().is_empty());
+    assert_eq!(b.reopened().replica.state(&space).expect("here").log, before);
+}
+
+#[test]
+fn an_introduction_is_bounded_and_keeps_the_newest() {
+    let (mut a, mut b, space) = pair(Role::Admin);
+    let mut names = 0;
+    while names < 2 * crate::limits::INTRODUCTION_STATEMENTS_MAX {
+        invite(&mut a, space, Role::Reader);
+        names += 1;
+    }
+    let mut c = Device::new(3);
+    let invite = invite(&mut a, space, Role::Writer);
+    let request = c.replica.join_request(&invite, "Cy", "phone", &[7; 32]).expect("names are short");
+    let redeem = Ask::Redeem { joiner: c.replica.peer(), exporter: [7; 32], request };
+    let Answer::Redeemed(reply) = a.replica.answer(now(), redeem) else { panic!("redeemed") };
+    c.replica.answer(now(), Ask::Joined { from: a.replica.peer(), reply });
+
+    let Answer::Statements(statements) = c.replica.answer(now(), Ask::Enrolment { space }) else {
+        panic!("statements")
+    };
+
+    assert_eq!(statements.len(), crate::limits::INTRODUCTION_STATEMENTS_MAX);
+    let from = c.replica.peer();
+    let behind = b.replica.answer(now(), Ask::Introduce { space, from, statements: statements.clone() });
+    assert!(matches!(behind, Answer::Introduced(false)), "too far behind: {behind:?}");
+    let (from_a, Answer::Statements(all)) =
+        (a.replica.peer(), a.replica.answer(now(), Ask::Statements { space, known: vec![] }))
+    else {
+        panic!("statements")
+    };
+    let old = all[..all.len() - 3].to_vec();
+    b.replica.answer(now(), Ask::Learn { space, from: from_a, statements: old });
+    let near = b.replica.answer(now(), Ask::Introduce { space, from, statements });
+    assert!(matches!(near, Answer::Introduced(true)), "{near:?}");
+}
+
 #[test]
 fn address_that_is_none_makes_no_invite() {
     let mut a = Device::new(1);
