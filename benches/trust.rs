@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 
-use driftless::access::{Action, Commit, Invite, InviteKind, Leaf, Log, Slot};
+use driftless::access::{Action, Commit, Cut, Invite, InviteKind, Leaf, Log, Slot, Statement};
 use driftless::doc::{self, Document, Entity, Kind, KindOf, Made, gate};
 use driftless::id::{ActorId, CollectionName, Incarnation, Origin, Oseq};
 use driftless::identity::{Identity, Purpose, verify};
@@ -27,8 +27,8 @@ fn main() -> Outcome<()> {
     }
     signatures()?;
     edits()?;
-    for members in [2, 10, 100] {
-        membership(members)?;
+    for statements in [100, 1_000, 10_000] {
+        membership(statements)?;
     }
     Ok(())
 }
@@ -148,38 +148,79 @@ fn show(stations: &[Times; 8], bytes: usize) -> Outcome<()> {
     Ok(())
 }
 
-/// A log of one founder who invited everybody.
-fn membership(members: usize) -> Outcome<()> {
-    let table = Table::begin("memberships (p50 / p99)");
+/// A log of one founder who invited everybody: an invite and its redemption of each member.
+fn membership(count: usize) -> Outcome<()> {
+    let table = Table::begin(&format!("a log of {count} statements (p50 / p99)"));
     let founder = Identity::from_seed([1; 32]);
     let (mut log, _) = Log::found(&founder, "Bench", "member", "device", [9; 32])?;
-    for number in 1..members {
-        let seed = blake3::hash(&number.to_le_bytes());
-        let device = Identity::from_seed(*seed.as_bytes());
-        let secret = *blake3::hash(seed.as_bytes()).as_bytes().first_chunk().ok_or("no secret")?;
-        let invite = Invite::new(InviteKind::Member, log.space(), founder.peer(), Vec::new(), secret, LATER)?;
-        let statement = log.invite(&founder, Role::Writer, invite.key(), LATER)?;
-        log.insert(statement)?;
-        let request = invite.request(&device, "member", "device", &EXPORTER)?;
-        let statement = log.redeem(&founder, &request, device.peer(), &EXPORTER, NOW)?;
-        log.insert(statement)?;
+    let admin = join(&mut log, &founder, 0, Role::Admin)?;
+    let mut number = 0;
+    while log.statements().count() + 2 <= count {
+        number += 1;
+        join(&mut log, &founder, number, Role::Writer)?;
     }
     let statements: Vec<_> = log.statements().cloned().collect();
-    let count = statements.len();
-    let space = log.space();
-    let all = times(20, || Ok(Log::from_statements(space, statements.clone())?.membership()))?;
-    table.times(&format!("verify and resolve {count} statements"), members, &all, "", "");
-    let mut number = 0;
-    let more = times(20, || {
-        number += 1;
-        let statement = log.set_name(&founder, &format!("Bench {number}"))?;
-        log.insert(statement)?;
+    let (space, heads) = (log.space(), log.membership().heads().to_vec());
+    let all = times(3, || Ok(Log::from_statements(space, statements.clone())?.membership()))?;
+    table.times("verify all, judge all at once", 3, &all, "", "");
+    let one_by_one = times(3, || {
+        let (genesis, rest) = statements.split_first().ok_or("no genesis")?;
+        let mut log = Log::from_statements(space, [genesis.clone()])?;
+        for statement in rest {
+            log.insert(statement.clone())?;
+        }
         Ok(log.membership())
     })?;
-    table.times("one more statement, signed and resolved", members, &more, "", "");
+    table.times("verify and judge one by one", 3, &one_by_one, "", "");
+
+    let verifying = times(100, || Ok(Log::from_statements(space, statements.first().cloned())?))?;
+    let floor = format!("{} ms", ms(verifying.middle()));
+    let naming = log.set_name(&founder, "Bench again")?;
+    let named = times(100, || inserted(&log, &naming))?;
+    table.times("one more that only its author feels", 100, &named, &floor, "");
+    let (mut longer, before) = (log.clone(), log.clone());
+    join(&mut longer, &founder, number + 1, Role::Writer)?;
+    let new: Vec<_> = longer.statements().filter(|other| !before.holds(&other.hash())).cloned().collect();
+    let [invite, redemption] = new.as_slice() else { return Err("an invite and its redemption".into()) };
+    let mut invited = before;
+    invited.insert(invite.clone())?;
+    let _shown = invited.membership();
+    let joined = times(100, || inserted(&invited, redemption))?;
+    table.times("one more member", 100, &joined, &floor, "");
+
+    // What the admin says behind the back of its removal falls with it, so everything is judged anew.
+    let mut spoken = log.clone();
+    spoken.insert(log.set_name(&admin, "Not for long")?)?;
+    let _shown = spoken.membership();
+    let member = log.membership().member_of(&admin.peer()).ok_or("no member")?.id;
+    let removal = spoken.remove_member_at(&founder, member, &heads, Cut::default())?;
+    let removed = times(20, || inserted(&spoken, &removal))?;
+    table.times("one more that takes from others: judge all anew", 20, &removed, &floor, "");
+
     let membership = log.membership();
     let collection = CollectionName::new(Job::COLLECTION)?;
     let may = times(TIMES, || Ok(membership.may(&founder.peer(), Action::Write, &collection)))?;
-    table.times("may a device write?", members, &may, "", "");
+    table.times("may a device write?", TIMES, &may, "", "");
     Ok(())
+}
+
+/// A copy of a log with one statement more, judged and shown.
+fn inserted(log: &Log, statement: &Statement) -> Outcome<Log> {
+    let mut log = log.clone();
+    if !log.insert(statement.clone())? || !log.membership().counts(&statement.hash()) {
+        return Err("a statement that counts was new".into());
+    }
+    Ok(log)
+}
+
+/// Invites a device and lets it in.
+fn join(log: &mut Log, founder: &Identity, number: usize, role: Role) -> Outcome<Identity> {
+    let seed = blake3::hash(&number.to_le_bytes());
+    let device = Identity::from_seed(*seed.as_bytes());
+    let secret = *blake3::hash(seed.as_bytes()).as_bytes().first_chunk().ok_or("no secret")?;
+    let invite = Invite::new(InviteKind::Member, log.space(), founder.peer(), Vec::new(), secret, LATER)?;
+    log.insert(log.invite(founder, role, invite.key(), LATER)?)?;
+    let request = invite.request(&device, "member", "device", &EXPORTER)?;
+    log.insert(log.redeem(founder, &request, device.peer(), &EXPORTER, NOW)?)?;
+    Ok(device)
 }

@@ -75,7 +75,7 @@ pub use api::{
     Author, Builder, Change, ChangeKind, Changes, Collection, CollectionStatus, Compacted, ConnectionState,
     Durability, EntityChange, Error, ErrorKind, Events, FieldConflict, FieldValue, Node, Opening, Page, Peer,
     PeerSync, PeerWatch, Quarantined, Receipt, Space, SpaceEvent, SpaceStatus, SyncStatus, Synced, Tx,
-    Update, compact, set_aside,
+    Update, WhenRemoved, compact, set_aside,
 };
 pub use doc::{Counter, Entity, Hydrate, Reconcile, Text, Value};
 pub use id::{CollectionName, EntityId, MemberId, PeerId, SpaceId};

@@ -70,7 +70,9 @@ pub const CUT_HASHES_MAX: usize = 96;
 /// Largest encoded statement, in bytes.
 pub const STATEMENT_BYTES_MAX: usize = 4 * 1024;
 /// Most statements in one membership log.
-pub const STATEMENTS_PER_SPACE_MAX: usize = 8_192;
+pub const STATEMENTS_PER_SPACE_MAX: usize = 16_384;
+/// Statements that come together and are still judged one by one; of more, all of the log is judged anew.
+pub const STATEMENTS_JUDGED_ALONE_MAX: usize = 256;
 /// Most statements of one log that wait for others they name.
 pub const STATEMENTS_WAITING_MAX: usize = 1_024;
 /// Bytes at which one part of the reply to a joiner is closed.
@@ -229,6 +231,8 @@ pub const QUARANTINE_SPACE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const HELD_OVERHEAD_BYTES: usize = 512;
 /// Most missing changes that a held commit is noted under; it is tried again when one of them comes.
 pub const HELD_MISSING_MAX: usize = 64;
+/// Most values that one piece of erasing a space removes.
+pub const ERASE_PIECE_KEYS: usize = 128;
 /// Most held commits that are judged together: those beyond a cut, and those that may vouch for them.
 pub const JUDGED_TOGETHER_MAX: usize = 4_096;
 /// Entities whose snapshot is due that are remembered; others are found at their next change.

@@ -1,10 +1,10 @@
 //! The statements of a log as a graph: which of them each one follows.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::id::{MemberId, StatementHash};
 
+use super::share::{Chunks, Shards};
 use super::{AccessError, Statement};
 
 /// A set of small numbers.
@@ -20,11 +20,11 @@ pub(super) struct Entry {
 }
 
 /// Statements by number. A number is a place in the order of arrival here, so a statement's past has smaller
-/// numbers; nothing that is decided may depend on them.
+/// numbers; nothing that is decided may depend on them. A copy shares what is in it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Graph {
-    entries: Vec<Arc<Entry>>,
-    numbers: BTreeMap<StatementHash, usize>,
+    entries: Chunks<Arc<Entry>>,
+    numbers: Shards<StatementHash, usize>,
 }
 
 impl Bits {

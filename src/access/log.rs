@@ -5,10 +5,13 @@ use std::sync::{Arc, OnceLock};
 
 use crate::id::{PeerId, SpaceId, StatementHash};
 use crate::identity::{self, Identity, IdentityError};
-use crate::limits::{NAME_BYTES_MAX, STATEMENTS_PER_SPACE_MAX, STATEMENTS_WAITING_MAX};
+use crate::limits::{
+    NAME_BYTES_MAX, STATEMENTS_JUDGED_ALONE_MAX, STATEMENTS_PER_SPACE_MAX, STATEMENTS_WAITING_MAX,
+};
 
 use super::graph::{Bits, Graph};
-use super::resolve::device_of;
+use super::membership::Touched;
+use super::resolve::{self, Judged, Resolution, device_of};
 use super::{AccessError, Body, Enrolment, Genesis, Grant, Membership, Statement};
 
 /// The statements of one space. What they add up to is [`Log::membership`], worked out when it is asked for.
@@ -31,18 +34,22 @@ use super::{AccessError, Body, Enrolment, Genesis, Grant, Membership, Statement}
 #[derive(Clone, Debug)]
 pub struct Log {
     space: SpaceId,
-    graph: Arc<Graph>,
+    graph: Graph,
+    resolution: Resolution,
+    /// Statements of the graph that are not judged yet; empty between calls.
+    unjudged: Vec<usize>,
     /// Numbers of the statements that no other follows.
     heads: BTreeSet<usize>,
-    /// Every device ever enrolled, counting or not: nobody else's statements are kept.
-    enrolments: BTreeMap<PeerId, Vec<usize>>,
     recovery: Option<PeerId>,
     digest: u128,
     /// Statements whose signature was verified and that name one which is not here.
     waiting: BTreeMap<StatementHash, Statement>,
     /// Which of them wait for a statement.
     waiting_for: BTreeMap<StatementHash, BTreeSet<StatementHash>>,
+    /// Worked out when it is asked for.
     membership: OnceLock<Arc<Membership>>,
+    /// The membership worked out last, and what has changed since; without it, all has.
+    last: Option<(Arc<Membership>, Touched)>,
 }
 
 impl Log {
@@ -168,6 +175,7 @@ impl Log {
                 return Err(error);
             }
         }
+        log.resolve();
         Ok(log)
     }
 
@@ -193,11 +201,40 @@ impl Log {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn insert(&mut self, statement: Statement) -> Result<bool, AccessError> {
-        if self.holds(&statement.hash()) {
-            return Ok(false);
-        }
-        statement.verify(&self.space)?;
-        self.take(statement)
+        let taken = self.verified(statement);
+        self.judge();
+        taken
+    }
+
+    /// Inserts statements one after another and judges them together: what each one led to is returned in
+    /// their order.
+    ///
+    /// The log is the same as after inserting them one by one. It costs less when there are many, for instance
+    /// what another device has heard in a month.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Log, Statement};
+    /// # use driftless::identity::Identity;
+    /// # let ada = Identity::from_seed([1; 32]);
+    /// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+    /// let mut elsewhere = log.clone();
+    /// log.insert(log.set_name(&ada, "Harbour Repairs")?)?;
+    /// log.insert(log.set_name(&ada, "Seaside Repairs")?)?;
+    ///
+    /// let statements: Vec<Statement> = log.statements().cloned().collect();
+    /// assert_eq!(elsewhere.insert_all(statements), [Ok(false), Ok(true), Ok(true)]);
+    /// assert_eq!(elsewhere.membership().name(), "Seaside Repairs");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn insert_all(
+        &mut self,
+        statements: impl IntoIterator<Item = Statement>,
+    ) -> Vec<Result<bool, AccessError>> {
+        let taken = statements.into_iter().map(|statement| self.verified(statement)).collect();
+        self.judge();
+        taken
     }
 
     /// Returns the space.
@@ -233,7 +270,13 @@ impl Log {
     /// ```
     #[must_use]
     pub fn membership(&self) -> Arc<Membership> {
-        let membership = || Arc::new(Membership::of(self.space, Arc::clone(&self.graph), &self.heads));
+        let membership = || {
+            let (graph, resolution) = (self.graph.clone(), self.resolution.clone());
+            Arc::new(match &self.last {
+                Some((last, touched)) => last.followed_by(graph, resolution, &self.heads, touched.clone()),
+                None => Membership::of(self.space, graph, resolution, &self.heads),
+            })
+        };
         Arc::clone(self.membership.get_or_init(membership))
     }
 
@@ -352,17 +395,68 @@ impl Log {
         }
         let mut log = Self {
             space,
-            graph: Arc::default(),
+            graph: Graph::default(),
+            resolution: Resolution::default(),
+            unjudged: Vec::new(),
             heads: BTreeSet::new(),
-            enrolments: BTreeMap::new(),
             recovery,
             digest: 0,
             waiting: BTreeMap::new(),
             waiting_for: BTreeMap::new(),
             membership: OnceLock::new(),
+            last: None,
         };
         log.attach(genesis, Bits::default());
+        log.resolve();
         Ok(log)
+    }
+
+    fn verified(&mut self, statement: Statement) -> Result<bool, AccessError> {
+        if self.holds(&statement.hash()) {
+            return Ok(false);
+        }
+        statement.verify(&self.space)?;
+        self.take(statement)
+    }
+
+    /// Judges what was attached. Alone where that is enough; when somebody loses something by it, everything.
+    fn judge(&mut self) {
+        if self.unjudged.len() > STATEMENTS_JUDGED_ALONE_MAX {
+            self.resolve();
+        }
+        for number in std::mem::take(&mut self.unjudged) {
+            match self.resolution.judge(&self.graph, number) {
+                Judged::Void => {}
+                Judged::Counts => {
+                    if let Some((_, touched)) = &mut self.last {
+                        touched.note(&self.graph, number);
+                    }
+                }
+                Judged::Unsettles => return self.resolve(),
+            }
+        }
+    }
+
+    fn resolve(&mut self) {
+        self.resolution = resolve::resolve(&self.graph);
+        self.unjudged.clear();
+        self.last = None;
+    }
+
+    /// What the log has worked out step by step, and what it works out at once.
+    #[cfg(test)]
+    pub(super) fn step_by_step_and_at_once(&self) -> [(Vec<String>, String); 2] {
+        let anew = resolve::resolve(&self.graph);
+        let membership = Membership::of(self.space, self.graph.clone(), anew.clone(), &self.heads);
+        [(self.resolution.facts(), self.membership().facts()), (anew.facts(), membership.facts())]
+    }
+
+    /// Inserts a statement that another log has verified.
+    #[cfg(test)]
+    pub(super) fn insert_unverified(&mut self, statement: Statement) -> Result<bool, AccessError> {
+        let taken = self.take(statement);
+        self.judge();
+        taken
     }
 
     /// Takes a statement whose signature is verified.
@@ -424,25 +518,24 @@ impl Log {
     }
 
     fn attach(&mut self, statement: Statement, past: Bits) {
-        // The membership that may hold the graph goes first, so that the graph is not copied for it.
-        self.membership = OnceLock::new();
+        if let Some(membership) = self.membership.take() {
+            self.last = Some((membership, Touched::default()));
+        }
         for prev in statement.prev() {
             if let Some(number) = self.graph.number(prev) {
                 self.heads.remove(&number);
             }
         }
         self.digest = self.digest.wrapping_add(share_of(&self.space, &statement.hash()));
-        let number = Arc::make_mut(&mut self.graph).push(statement, past);
+        let number = self.graph.push(statement, past);
         self.heads.insert(number);
-        if let Some(device) = device_of(&self.graph, number) {
-            self.enrolments.entry(device).or_default().push(number);
-        }
+        self.resolution.note(&self.graph, number);
+        self.unjudged.push(number);
     }
 
     fn check_signer(&self, statement: &Statement, past: &Bits) -> Result<(), AccessError> {
         let signer = statement.signer();
-        let enrolled =
-            self.enrolments.get(&signer).into_iter().flatten().any(|number| past.contains(*number));
+        let enrolled = self.resolution.enrolments(&signer).iter().any(|number| past.contains(*number));
         if enrolled || self.recovery == Some(signer) { Ok(()) } else { Err(AccessError::UnknownSigner) }
     }
 

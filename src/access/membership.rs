@@ -1,7 +1,7 @@
 //! What the statements of a space add up to: its members, their devices and roles, and who may do what.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::id::{CollectionName, MemberId, PeerId, SpaceId, StatementHash};
@@ -9,6 +9,7 @@ use crate::limits::{COMMIT_AT_MAX, STATEMENT_PREV_MAX};
 
 use super::graph::{Bits, Graph};
 use super::resolve::{self, Resolution};
+use super::share::Shards;
 use super::{AccessError, Action, Body, Role};
 
 /// The members of a space as one set of statements makes them. Immutable; shared by `Arc`.
@@ -33,14 +34,23 @@ use super::{AccessError, Action, Body, Role};
 #[derive(Clone, Debug)]
 pub struct Membership {
     pub(super) space: SpaceId,
-    pub(super) graph: Arc<Graph>,
+    pub(super) graph: Graph,
     pub(super) resolution: Resolution,
     name: String,
-    members: Vec<Member>,
-    /// Devices that are not removed, with the place of their member and the role that they have.
-    live: BTreeMap<PeerId, Vec<(usize, Role)>>,
-    rules: BTreeMap<CollectionName, (Role, Role)>,
+    /// In order of rank.
+    members: Arc<Vec<Member>>,
+    /// Devices that are not removed, with the places of their members, ascending, and the roles they have.
+    live: Shards<PeerId, Vec<(usize, Role)>>,
+    rules: Shards<CollectionName, (Role, Role)>,
     heads: Vec<StatementHash>,
+}
+
+/// What of a membership has changed since it was worked out.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Touched {
+    /// Numbers of the statements that added the members.
+    members: BTreeSet<usize>,
+    rules: BTreeSet<CollectionName>,
 }
 
 /// A person, by one record. A person who was removed and comes back has another record.
@@ -112,27 +122,90 @@ pub struct Device {
 
 impl Membership {
     /// Resolves the statements of a graph.
-    pub(super) fn of(space: SpaceId, graph: Arc<Graph>, heads: &BTreeSet<usize>) -> Self {
-        let resolution = resolve::resolve(&graph);
-        let heads = best_heads(&graph, &resolution, heads);
-        let all = |_: usize| true;
-        let mut live: BTreeMap<PeerId, Vec<(usize, Role)>> = BTreeMap::new();
-        let mut members = Vec::with_capacity(resolution.members.len());
-        for (place, number) in resolution.members.iter().copied().enumerate() {
-            let role = resolution.role(&graph, number, &all).unwrap_or(Role::Reader);
-            let member = member_at(&graph, &resolution, number, role);
-            for device in member.devices.iter().filter(|device| !device.removed) {
-                live.entry(device.peer).or_default().push((place, role));
-            }
-            members.push(member);
+    pub(super) fn of(space: SpaceId, graph: Graph, resolution: Resolution, heads: &BTreeSet<usize>) -> Self {
+        let mut membership = Self {
+            space,
+            graph: Graph::default(),
+            resolution: Resolution::default(),
+            name: String::new(),
+            members: Arc::default(),
+            live: Shards::default(),
+            rules: Shards::default(),
+            heads: Vec::new(),
+        };
+        for (place, number) in resolution.members.iter().enumerate() {
+            membership.put(place, member_at(&graph, &resolution, *number));
         }
-        let rules = resolution
-            .rules
-            .keys()
-            .filter_map(|collection| Some((collection.clone(), resolution.rule(&graph, collection, &all)?)))
-            .collect();
-        let name = name_of(&graph, &resolution);
-        Self { space, graph, resolution, name, members, live, rules, heads }
+        let rules = resolution.rules.keys().cloned().collect();
+        membership.update(graph, resolution, heads, Touched { members: BTreeSet::new(), rules });
+        membership
+    }
+
+    /// The membership that follows this one.
+    pub(super) fn followed_by(
+        &self,
+        graph: Graph,
+        resolution: Resolution,
+        heads: &BTreeSet<usize>,
+        touched: Touched,
+    ) -> Self {
+        let last = self.resolution.members.last().map(|last| graph.rank(*last));
+        let known = |member: &usize| self.resolution.members.contains(member);
+        let between = |member: &usize| Some(graph.rank(*member)) < last && !known(member);
+        if touched.members.iter().any(between) {
+            // The places of others change.
+            return Self::of(self.space, graph, resolution, heads);
+        }
+        let mut next = self.clone();
+        next.update(graph, resolution, heads, touched);
+        next
+    }
+
+    fn update(&mut self, graph: Graph, resolution: Resolution, heads: &BTreeSet<usize>, touched: Touched) {
+        self.heads = best_heads(&graph, &resolution, heads);
+        self.name = name_of(&graph, &resolution);
+        for collection in touched.rules {
+            if let Some(rule) = resolution.rule(&graph, &collection, &|_| true) {
+                self.rules.insert(collection, rule);
+            }
+        }
+        let mut members: Vec<usize> = touched.members.into_iter().collect();
+        members.sort_by_key(|member| graph.rank(*member));
+        for number in members {
+            let rank = graph.rank(number);
+            let place = resolution.members.partition_point(|other| graph.rank(*other) < rank);
+            if resolution.members.get(place) == Some(&number) {
+                self.put(place, member_at(&graph, &resolution, number));
+            }
+        }
+        self.graph = graph;
+        self.resolution = resolution;
+    }
+
+    /// Puts a member in its place, which is one of those taken or the next.
+    fn put(&mut self, place: usize, member: Member) {
+        let members = Arc::make_mut(&mut self.members);
+        let before = members.get(place).into_iter().flat_map(|before| &before.devices);
+        for device in before {
+            if let Some(places) = self.live.get(&device.peer) {
+                let left: Vec<(usize, Role)> =
+                    places.iter().filter(|(other, _)| *other != place).copied().collect();
+                if left.is_empty() {
+                    self.live.remove(&device.peer);
+                } else {
+                    self.live.insert(device.peer, left);
+                }
+            }
+        }
+        for device in member.devices.iter().filter(|device| !device.removed) {
+            let places = self.live.entry(device.peer);
+            let at = places.partition_point(|(other, _)| *other <= place);
+            places.insert(at, (place, member.role));
+        }
+        match members.get_mut(place) {
+            Some(known) => *known = member,
+            None => members.push(member),
+        }
     }
 
     /// Returns the space.
@@ -455,8 +528,16 @@ impl Membership {
     /// ```
     #[must_use]
     pub fn counts(&self, statement: &StatementHash) -> bool {
-        let number = self.graph.number(statement);
-        number.and_then(|number| self.resolution.counts.get(number)).copied().unwrap_or(false)
+        self.graph.number(statement).is_some_and(|number| self.resolution.counts(number))
+    }
+
+    /// All that is worked out from the resolution.
+    #[cfg(test)]
+    pub(super) fn facts(&self) -> String {
+        let live: Vec<_> = self.live.iter().collect();
+        let mut rules: Vec<_> = self.rules.iter().collect();
+        rules.sort_unstable();
+        format!("{} {:?} {live:?} {rules:?} {:?}", self.name, self.members, self.heads)
     }
 
     /// The role of a device as of a position.
@@ -474,10 +555,35 @@ impl Membership {
     }
 }
 
+impl Touched {
+    /// Notes what a statement that counts changes.
+    pub(super) fn note(&mut self, graph: &Graph, number: usize) {
+        match graph.statement(number).body() {
+            Body::RemoveMember { member, .. } | Body::SetRole { member, .. } => {
+                self.members.extend(graph.member(member));
+            }
+            Body::RemoveDevice { enrolment, .. } => {
+                let enrolment = graph.number(enrolment);
+                self.members.extend(enrolment.and_then(|number| Resolution::member_of(graph, number)));
+            }
+            Body::Genesis(_) | Body::AddMember(_) | Body::AddDevice { .. } => {
+                self.members.extend(Resolution::member_of(graph, number));
+            }
+            Body::SetRule { collection, .. } => {
+                self.rules.insert(collection.clone());
+            }
+            Body::SetName { .. }
+            | Body::Invite { .. }
+            | Body::RevokeInvite { .. }
+            | Body::Verdict { .. }
+            | Body::Other { .. } => {}
+        }
+    }
+}
+
 fn best_heads(graph: &Graph, resolution: &Resolution, heads: &BTreeSet<usize>) -> Vec<StatementHash> {
-    let counts = |number: usize| resolution.counts.get(number).copied().unwrap_or(false);
     let mut numbers: Vec<usize> = heads.iter().copied().collect();
-    numbers.sort_by_key(|number| Reverse((counts(*number), graph.rank(*number))));
+    numbers.sort_by_key(|number| Reverse((resolution.counts(*number), graph.rank(*number))));
     numbers.truncate(STATEMENT_PREV_MAX);
     let mut best: Vec<StatementHash> =
         numbers.into_iter().map(|number| graph.statement(number).hash()).collect();
@@ -512,9 +618,10 @@ fn not_a_device(action: Action) -> AccessError {
     AccessError::Denied { what: action.verb(), rule: "the device is no member's at that position".to_owned() }
 }
 
-fn member_at(graph: &Graph, resolution: &Resolution, number: usize, role: Role) -> Member {
+fn member_at(graph: &Graph, resolution: &Resolution, number: usize) -> Member {
     let all = |_: usize| true;
-    let counting = |enrolment: &usize| resolution.counts.get(*enrolment).copied().unwrap_or(false);
+    let role = resolution.role(graph, number, &all).unwrap_or(Role::Reader);
+    let counting = |enrolment: &usize| resolution.counts(*enrolment);
     let mut numbers: Vec<usize> =
         resolution.devices.get(&number).into_iter().flatten().copied().filter(counting).collect();
     numbers.sort_by_key(|enrolment| graph.rank(*enrolment));
@@ -532,7 +639,7 @@ fn member_at(graph: &Graph, resolution: &Resolution, number: usize, role: Role) 
         name: member_name(statement.body()),
         role,
         devices: devices.collect(),
-        removed: resolution.members_removed.contains_key(&number),
+        removed: resolution.members_removed.get(&number).is_some(),
     }
 }
 
@@ -552,8 +659,7 @@ fn device_name(body: &Body) -> String {
 
 /// The latest name by rank; of concurrent ones, any, but the same everywhere.
 fn name_of(graph: &Graph, resolution: &Resolution) -> String {
-    let latest = resolution.names.iter().max_by_key(|number| graph.rank(**number));
-    if let Some(Body::SetName { name }) = latest.map(|number| graph.statement(*number).body()) {
+    if let Some(Body::SetName { name }) = resolution.name.map(|number| graph.statement(number).body()) {
         return name.clone();
     }
     let genesis = graph.statements().find_map(|statement| match statement.body() {

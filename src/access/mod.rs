@@ -12,6 +12,7 @@ mod log;
 mod membership;
 mod removal;
 mod resolve;
+mod share;
 mod statement;
 
 use std::fmt;
@@ -71,7 +72,7 @@ pub enum Action {
 }
 
 impl Action {
-    const fn verb(self) -> &'static str {
+    pub(crate) const fn verb(self) -> &'static str {
         match self {
             Self::Read => "reading",
             Self::Write => "writing",

@@ -15,7 +15,7 @@ impl Membership {
     #[must_use]
     pub(crate) fn removals(&self) -> BTreeMap<PeerId, BTreeSet<StatementHash>> {
         let mut removals: BTreeMap<PeerId, BTreeSet<StatementHash>> = BTreeMap::new();
-        for (device, enrolments) in &self.resolution.enrolled {
+        for (device, enrolments) in self.resolution.enrolled.iter() {
             for removal in enrolments.iter().flat_map(|enrolment| self.removals_of(*enrolment)) {
                 removals.entry(*device).or_default().insert(self.graph.statement(removal).hash());
             }

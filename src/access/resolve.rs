@@ -20,38 +20,70 @@
 //! **Within one member** there is no seniority. Removals by a member's own devices do not void each other
 //! unless one knew of the other, so two devices that remove each other both go: when a person's own devices
 //! disagree, one of them may be stolen, and the person can be invited again.
+//!
+//! **One more.** A statement that nothing follows yet is judged alone, as of its own moment in the turns;
+//! see [`Resolution::judge`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::id::{CollectionName, PeerId, StatementHash};
 
 use super::graph::{Bits, Graph};
+#[cfg(test)]
+use super::share::Spread;
+use super::share::{Chunks, Shards};
 use super::{Body, Enrolment, Grant, Role};
 
-/// What the statements of a graph add up to. Numbers are those of the graph.
+/// What the statements of a graph add up to. Numbers are those of the graph. A copy shares what is in it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Resolution {
-    /// Of each statement: whether it counts.
-    pub(super) counts: Vec<bool>,
+    /// Of each statement: by whom it counts, if it does.
+    accepted: Chunks<Option<Accepted>>,
     /// Members whose adding statement counts, in order of rank.
-    pub(super) members: Vec<usize>,
+    pub(super) members: Arc<Vec<usize>>,
     /// Enrolments that count, of each device.
-    pub(super) enrolled: BTreeMap<PeerId, Vec<usize>>,
+    pub(super) enrolled: Shards<PeerId, Vec<usize>>,
     /// Every enrolment, counting or not, of each member.
-    pub(super) devices: BTreeMap<usize, Vec<usize>>,
+    pub(super) devices: Shards<usize, Vec<usize>>,
     /// Counting removals of a member.
-    pub(super) members_removed: BTreeMap<usize, Vec<usize>>,
+    pub(super) members_removed: Shards<usize, Vec<usize>>,
     /// Counting removals of an enrolment.
-    pub(super) devices_removed: BTreeMap<usize, Vec<usize>>,
-    /// Counting role changes of a member.
-    pub(super) roles: BTreeMap<usize, Vec<RoleChange>>,
-    /// Counting rules of a collection.
-    pub(super) rules: BTreeMap<CollectionName, Vec<RuleChange>>,
-    /// Counting names of the space.
-    pub(super) names: Vec<usize>,
+    devices_removed: Shards<usize, Vec<usize>>,
+    /// Counting role changes of a member, in order of numbers.
+    roles: Shards<usize, Vec<RoleChange>>,
+    /// Counting rules of a collection, in order of numbers.
+    pub(super) rules: Shards<CollectionName, Vec<RuleChange>>,
+    /// The latest of the counting names of the space, by rank.
+    pub(super) name: Option<usize>,
     /// Counting revocations of an invite.
-    pub(super) revoked: BTreeMap<usize, Vec<Revocation>>,
+    revoked: Shards<usize, Vec<Revocation>>,
+    /// Statements of each signer, in order of rank.
+    by_signer: Shards<PeerId, Vec<usize>>,
+    /// Enrolments of each device, counting or not, in order of numbers.
+    by_device: Shards<PeerId, Vec<usize>>,
 }
+
+/// By whom a statement counts, and when in the turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Accepted {
+    speaker: Speaker,
+    phase: Phase,
+}
+
+/// The parts of a turn, in their order. The recovery key's turn is all [`Phase::Main`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// What removes the member's own devices.
+    Removing,
+    Main,
+    /// Redemptions that add members.
+    Adding,
+}
+
+/// When something is judged: in whose turn, none being the recovery key's; in which part; by which rank.
+type Moment = (Option<Rank>, Phase, Rank);
+type Rank = (u64, StatementHash);
 
 /// A counting change of a member's role.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +112,15 @@ pub(super) struct Revocation {
     by_inviter: bool,
 }
 
+/// What became of a statement that was judged alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judged {
+    Counts,
+    Void,
+    /// It counts, and others may not any more.
+    Unsettles,
+}
+
 /// Who speaks in a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Speaker {
@@ -89,10 +130,8 @@ enum Speaker {
 
 struct Resolver<'a> {
     graph: &'a Graph,
-    /// Statements of each signer, in order of rank.
-    by_signer: BTreeMap<PeerId, Vec<usize>>,
-    /// Enrolments of each device, counting or not.
-    by_device: BTreeMap<PeerId, Vec<usize>>,
+    /// What is judged later than this is not seen. `None` while turns are taken, which see all so far.
+    now: Option<Moment>,
     out: Resolution,
 }
 
@@ -100,7 +139,7 @@ struct Resolver<'a> {
 pub(super) fn resolve(graph: &Graph) -> Resolution {
     let mut resolver = Resolver::new(graph);
     let Some(genesis) = resolver.genesis() else { return resolver.out };
-    resolver.accept(genesis, Speaker::Recovery, Role::Owner);
+    resolver.accept(genesis, Speaker::Recovery, Phase::Main, Role::Owner);
     if let Body::Genesis(body) = graph.statement(genesis).body()
         && let Some(recovery) = body.recovery
     {
@@ -110,7 +149,6 @@ pub(super) fn resolve(graph: &Graph) -> Resolution {
     members.sort_by_key(|member| graph.rank(*member));
     for member in members {
         if resolver.counts(member) {
-            resolver.out.members.push(member);
             resolver.member_turn(member);
         }
     }
@@ -118,6 +156,77 @@ pub(super) fn resolve(graph: &Graph) -> Resolution {
 }
 
 impl Resolution {
+    /// Notes a statement, the last of the graph, among those to be judged.
+    pub(super) fn note(&mut self, graph: &Graph, number: usize) {
+        self.accepted.push(None);
+        place_by_rank(self.by_signer.entry(graph.statement(number).signer()), graph, number);
+        if let Some(member) = Self::member_of(graph, number) {
+            self.devices.entry(member).push(number);
+        }
+        if let Some(device) = device_of(graph, number) {
+            self.by_device.entry(device).push(number);
+        }
+    }
+
+    /// Judges a statement that was noted and that nothing follows which was judged. Tells whether others have
+    /// to be judged again for it; then nothing has changed.
+    ///
+    /// What is judged by its past alone never changes for a statement that comes after. So a statement that
+    /// gives takes nothing from others, and one that takes (a removal, a lower role, a revocation) can take
+    /// only from those of its target that did not know it.
+    #[must_use]
+    pub(super) fn judge(&mut self, graph: &Graph, number: usize) -> Judged {
+        let mut resolver = Resolver { graph, now: None, out: std::mem::take(self) };
+        let verdict = resolver.verdict(number);
+        resolver.now = None;
+        let judged = match verdict {
+            None => Judged::Void,
+            Some(_) if resolver.unsettles(number) => Judged::Unsettles,
+            Some((Accepted { speaker, phase }, role)) => {
+                resolver.accept(number, speaker, phase, role);
+                Judged::Counts
+            }
+        };
+        *self = resolver.out;
+        judged
+    }
+
+    pub(super) fn counts(&self, number: usize) -> bool {
+        self.accepted.get(number).is_some_and(Option::is_some)
+    }
+
+    /// The enrolments of a device, counting or not.
+    pub(super) fn enrolments(&self, device: &PeerId) -> &[usize] {
+        self.by_device.get(device).map_or(&[], Vec::as_slice)
+    }
+
+    /// All that there is, in an order that does not tell how it came about.
+    #[cfg(test)]
+    pub(super) fn facts(&self) -> Vec<String> {
+        fn list<K: std::fmt::Debug + Ord + Clone + Spread, V: std::fmt::Debug + Clone>(
+            what: &str,
+            of: &Shards<K, Vec<V>>,
+        ) -> Vec<String> {
+            let all = of.iter().flat_map(|(key, values)| values.iter().map(move |value| (key, value)));
+            all.map(|(key, value)| format!("{what} {key:?} {value:?}")).collect()
+        }
+        let accepted = self.accepted.iter().enumerate();
+        let accepted = accepted.map(|(number, accepted)| format!("{number} {accepted:?}"));
+        let mut facts: Vec<String> = accepted.collect();
+        facts.push(format!("{:?} {:?}", self.members, self.name));
+        facts.extend(list("enrolled", &self.enrolled));
+        facts.extend(list("devices", &self.devices));
+        facts.extend(list("members removed", &self.members_removed));
+        facts.extend(list("devices removed", &self.devices_removed));
+        facts.extend(list("roles", &self.roles));
+        facts.extend(list("rules", &self.rules));
+        facts.extend(list("revoked", &self.revoked));
+        facts.extend(list("signed", &self.by_signer));
+        facts.extend(list("enrolments", &self.by_device));
+        facts.sort_unstable();
+        facts
+    }
+
     /// The number of the member whose device a statement enrols.
     pub(super) fn member_of(graph: &Graph, enrolment: usize) -> Option<usize> {
         let body = graph.statement(enrolment).body();
@@ -196,37 +305,37 @@ fn first_role(graph: &Graph, member: usize) -> Option<Role> {
 
 impl<'a> Resolver<'a> {
     fn new(graph: &'a Graph) -> Self {
-        let mut by_signer: BTreeMap<PeerId, Vec<usize>> = BTreeMap::new();
-        let mut by_device: BTreeMap<PeerId, Vec<usize>> = BTreeMap::new();
-        let mut out = Resolution { counts: vec![false; graph.len()], ..Resolution::default() };
-        for number in 0..graph.len() {
-            by_signer.entry(graph.statement(number).signer()).or_default().push(number);
-            if let Some(member) = Resolution::member_of(graph, number) {
-                out.devices.entry(member).or_default().push(number);
-            }
-            if let Some(device) = device_of(graph, number) {
-                by_device.entry(device).or_default().push(number);
-            }
-        }
-        for numbers in by_signer.values_mut() {
-            numbers.sort_by_key(|number| graph.rank(*number));
-        }
-        Self { graph, by_signer, by_device, out }
+        let mut out = Resolution::default();
+        (0..graph.len()).for_each(|number| out.note(graph, number));
+        Self { graph, now: None, out }
     }
 
     fn genesis(&self) -> Option<usize> {
         (0..self.graph.len()).find(|number| matches!(self.graph.statement(*number).body(), Body::Genesis(_)))
     }
 
+    /// Tells whether a statement counts, as far as that is known now.
     fn counts(&self, number: usize) -> bool {
-        self.out.counts.get(number).copied().unwrap_or(false)
+        match (self.out.accepted.get(number), &self.now) {
+            (Some(Some(_)), None) => true,
+            (Some(Some(accepted)), Some(now)) => self.moment(number, *accepted) < *now,
+            (Some(None) | None, _) => false,
+        }
+    }
+
+    fn moment(&self, number: usize, accepted: Accepted) -> Moment {
+        let turn = match accepted.speaker {
+            Speaker::Recovery => None,
+            Speaker::Member(member) => Some(self.graph.rank(member)),
+        };
+        (turn, accepted.phase, self.graph.rank(number))
     }
 
     /// The recovery key needs no enrolment, and nobody can remove it.
     fn recovery_turn(&mut self, recovery: &PeerId) {
-        for number in self.by_signer.get(recovery).cloned().unwrap_or_default() {
+        for number in self.out.by_signer.get(recovery).cloned().unwrap_or_default() {
             if !self.counts(number) && self.allows(number, Speaker::Recovery, Role::Owner) {
-                self.accept(number, Speaker::Recovery, Role::Owner);
+                self.accept(number, Speaker::Recovery, Phase::Main, Role::Owner);
             }
         }
     }
@@ -234,23 +343,124 @@ impl<'a> Resolver<'a> {
     fn member_turn(&mut self, member: usize) {
         let statements = self.statements_of(member);
         for removal in self.own_removals(member, &statements) {
-            self.accept(removal, Speaker::Member(member), Role::Reader);
+            if !self.counts(removal) {
+                self.accept(removal, Speaker::Member(member), Phase::Removing, Role::Reader);
+            }
         }
         // A redemption may be voided by a revocation that ranks behind it, so redemptions come last. Nothing
         // else that the member says depends on whom it added.
         let (adding, other): (Vec<usize>, Vec<usize>) =
             statements.into_iter().partition(|number| self.is_adding(*number));
-        for number in other.into_iter().chain(adding) {
-            if self.counts(number) || !self.is_authorised(number, member) {
-                continue;
+        for (phase, numbers) in [(Phase::Main, other), (Phase::Adding, adding)] {
+            for number in numbers {
+                if self.counts(number) {
+                    continue;
+                }
+                if let Some(role) = self.role_to_say(number, member) {
+                    self.accept(number, Speaker::Member(member), phase, role);
+                }
             }
-            let role = self.role_before(number, member);
-            if let Some(role) = role
-                && self.allows(number, Speaker::Member(member), role)
-                && !self.is_demoted(number, member)
-            {
-                self.accept(number, Speaker::Member(member), role);
+        }
+    }
+
+    /// By whom, when and with which role a statement counts that nothing follows which was judged.
+    fn verdict(&mut self, number: usize) -> Option<(Accepted, Role)> {
+        let signer = self.graph.statement(number).signer();
+        if self.recovery() == Some(signer) {
+            let accepted = Accepted { speaker: Speaker::Recovery, phase: Phase::Main };
+            self.now = Some(self.moment(number, accepted));
+            if self.allows(number, Speaker::Recovery, Role::Owner) {
+                return Some((accepted, Role::Owner));
             }
+        }
+        self.now = None;
+        let enrolments = self.out.enrolments(&signer).iter();
+        let mut members: Vec<usize> =
+            enrolments.filter_map(|enrolment| Resolution::member_of(self.graph, *enrolment)).collect();
+        members.sort_by_key(|member| self.graph.rank(*member));
+        members.dedup();
+        members.retain(|member| self.counts(*member));
+        members.into_iter().find_map(|member| self.verdict_of(number, member))
+    }
+
+    /// What [`Resolver::member_turn`] would do with one statement.
+    fn verdict_of(&mut self, number: usize, member: usize) -> Option<(Accepted, Role)> {
+        let speaker = Speaker::Member(member);
+        if self.own_target(number, member).is_some() {
+            let accepted = Accepted { speaker, phase: Phase::Removing };
+            // All that the member's own devices remove is found before any of it counts.
+            self.now =
+                Some((Some(self.graph.rank(member)), Phase::Removing, (0, StatementHash::new([0; 32]))));
+            let statements = self.statements_of(member);
+            if self.own_removals(member, &statements).contains(&number) {
+                return Some((accepted, Role::Reader));
+            }
+        }
+        let phase = if self.is_adding(number) { Phase::Adding } else { Phase::Main };
+        let accepted = Accepted { speaker, phase };
+        self.now = Some(self.moment(number, accepted));
+        self.role_to_say(number, member).map(|role| (accepted, role))
+    }
+
+    /// The role with which a member says something that counts.
+    fn role_to_say(&self, number: usize, member: usize) -> Option<Role> {
+        if !self.is_authorised(number, member) {
+            return None;
+        }
+        let role = self.role_before(number, member)?;
+        let may = self.allows(number, Speaker::Member(member), role) && !self.is_demoted(number, member);
+        may.then_some(role)
+    }
+
+    /// Tells whether a statement that counts takes something from another that counts so far. It takes from
+    /// those that are not in its past alone.
+    fn unsettles(&self, number: usize) -> bool {
+        let graph = self.graph;
+        let unknown =
+            |other: &usize| *other != number && self.counts(*other) && !graph.precedes(*other, number);
+        let says = |key: &PeerId| self.out.by_signer.get(key).into_iter().flatten().any(unknown);
+        match graph.statement(number).body() {
+            Body::RemoveMember { member, .. } | Body::SetRole { member, .. } => graph
+                .member(member)
+                .is_some_and(|member| self.enrolments_of(member).any(|(_, device)| says(&device))),
+            Body::RemoveDevice { enrolment, .. } => {
+                let device = graph.number(enrolment).and_then(|enrolment| device_of(graph, enrolment));
+                device.is_some_and(|device| says(&device))
+            }
+            // An invite is redeemed by the device that made it.
+            Body::RevokeInvite { invite } => {
+                let redeems = |other: &&usize| {
+                    graph.statement(**other).body().enrolment().is_some_and(|made| made.invite == *invite)
+                };
+                let signer = graph.number(invite).map(|invite| graph.statement(invite).signer());
+                let said = signer.and_then(|signer| self.out.by_signer.get(&signer));
+                said.into_iter().flatten().filter(redeems).any(unknown)
+            }
+            Body::Genesis(_)
+            | Body::SetName { .. }
+            | Body::Invite { .. }
+            | Body::AddMember(_)
+            | Body::AddDevice { .. }
+            | Body::SetRule { .. }
+            | Body::Verdict { .. }
+            | Body::Other { .. } => false,
+        }
+    }
+
+    fn recovery(&self) -> Option<PeerId> {
+        match self.graph.statement(self.genesis()?).body() {
+            Body::Genesis(genesis) => genesis.recovery,
+            Body::SetName { .. }
+            | Body::Invite { .. }
+            | Body::RevokeInvite { .. }
+            | Body::AddMember(_)
+            | Body::AddDevice { .. }
+            | Body::RemoveMember { .. }
+            | Body::RemoveDevice { .. }
+            | Body::SetRole { .. }
+            | Body::SetRule { .. }
+            | Body::Verdict { .. }
+            | Body::Other { .. } => None,
         }
     }
 
@@ -262,7 +472,7 @@ impl<'a> Resolver<'a> {
     fn statements_of(&self, member: usize) -> Vec<usize> {
         let keys: BTreeSet<PeerId> = self.enrolments_of(member).map(|(_, device)| device).collect();
         let mut all: Vec<usize> =
-            keys.iter().filter_map(|key| self.by_signer.get(key)).flatten().copied().collect();
+            keys.iter().filter_map(|key| self.out.by_signer.get(key)).flatten().copied().collect();
         all.sort_by_key(|number| self.graph.rank(*number));
         all
     }
@@ -293,7 +503,7 @@ impl<'a> Resolver<'a> {
                 *device == signer
                     && alive.contains(enrolment)
                     && graph.precedes(*enrolment, number)
-                    && !self.out.removals(member, *enrolment).any(|removal| !graph.precedes(number, removal))
+                    && !self.is_removed(number, member, *enrolment)
                     && !removals.iter().any(|(removal, target)| {
                         target.is_none_or(|target| target == *enrolment) && graph.precedes(*removal, number)
                     })
@@ -328,12 +538,19 @@ impl<'a> Resolver<'a> {
             device == signer
                 && self.counts(enrolment)
                 && self.graph.precedes(enrolment, number)
-                && !self.out.removals(member, enrolment).any(|removal| !self.graph.precedes(number, removal))
+                && !self.is_removed(number, member, enrolment)
         })
     }
 
+    /// Tells whether a removal of an enrolment voids a statement, for it was not known to the removal.
+    fn is_removed(&self, number: usize, member: usize, enrolment: usize) -> bool {
+        let mut removals = self.out.removals(member, enrolment).filter(|removal| self.counts(*removal));
+        removals.any(|removal| !self.graph.precedes(number, removal))
+    }
+
     fn role_before(&self, number: usize, member: usize) -> Option<Role> {
-        self.out.role(self.graph, member, &|change| self.graph.precedes(change, number))
+        self.out
+            .role(self.graph, member, &|change| self.graph.precedes(change, number) && self.counts(change))
     }
 
     /// Tells whether somebody senior has taken, unknown to the statement, the role that it needs.
@@ -341,6 +558,7 @@ impl<'a> Resolver<'a> {
         let needed = self.needed_role(number, member);
         self.out.roles.get(&member).into_iter().flatten().any(|change| {
             !change.by_itself
+                && self.counts(change.number)
                 && change.role < needed
                 && !self.graph.precedes(number, change.number)
                 && !self.graph.precedes(change.number, number)
@@ -374,7 +592,7 @@ impl<'a> Resolver<'a> {
     /// The members to which the signer of `number` belonged by any enrolment in its past.
     fn authors(&self, number: usize) -> Vec<usize> {
         let signer = self.graph.statement(number).signer();
-        let enrolments = self.by_device.get(&signer).into_iter().flatten().copied();
+        let enrolments = self.out.enrolments(&signer).iter().copied();
         let before = enrolments.filter(|enrolment| self.graph.precedes(*enrolment, number));
         before.filter_map(|enrolment| Resolution::member_of(self.graph, enrolment)).collect()
     }
@@ -447,7 +665,9 @@ impl<'a> Resolver<'a> {
         let is_device = matches!(self.graph.statement(number).body(), Body::AddDevice { .. });
         self.counts(invite)
             && !self.out.revoked.get(&invite).into_iter().flatten().any(|revocation| {
-                if is_device && revocation.by_inviter {
+                if !self.counts(revocation.number) {
+                    false
+                } else if is_device && revocation.by_inviter {
                     self.graph.precedes(revocation.number, number)
                 } else {
                     !self.graph.precedes(number, revocation.number)
@@ -456,47 +676,53 @@ impl<'a> Resolver<'a> {
     }
 
     /// Notes that a statement counts, and its effect.
-    fn accept(&mut self, number: usize, speaker: Speaker, author: Role) {
-        if let Some(counts) = self.out.counts.get_mut(number) {
-            *counts = true;
+    fn accept(&mut self, number: usize, speaker: Speaker, phase: Phase, author: Role) {
+        if let Some(accepted) = self.out.accepted.get_mut(number) {
+            *accepted = Some(Accepted { speaker, phase });
         }
         let graph = self.graph;
         match graph.statement(number).body() {
             Body::Genesis(_) | Body::AddMember(_) | Body::AddDevice { .. } => {
                 if let Some(device) = device_of(graph, number) {
-                    self.out.enrolled.entry(device).or_default().push(number);
+                    self.out.enrolled.entry(device).push(number);
+                }
+                if Resolution::member_of(graph, number) == Some(number) {
+                    place_by_rank(Arc::make_mut(&mut self.out.members), graph, number);
                 }
             }
-            Body::SetName { .. } => self.out.names.push(number),
+            Body::SetName { .. } => {
+                let names = self.out.name.into_iter().chain([number]);
+                self.out.name = names.max_by_key(|name| graph.rank(*name));
+            }
             Body::RevokeInvite { invite } => {
                 if let Some(invite) = graph.number(invite) {
                     let by_inviter = match speaker {
                         Speaker::Recovery => false,
                         Speaker::Member(member) => self.authors(invite).contains(&member),
                     };
-                    self.out.revoked.entry(invite).or_default().push(Revocation { number, by_inviter });
+                    self.out.revoked.entry(invite).push(Revocation { number, by_inviter });
                 }
             }
             Body::RemoveMember { member, .. } => {
                 if let Some(target) = graph.member(member) {
-                    self.out.members_removed.entry(target).or_default().push(number);
+                    self.out.members_removed.entry(target).push(number);
                 }
             }
             Body::RemoveDevice { enrolment, .. } => {
                 if let Some(target) = graph.number(enrolment) {
-                    self.out.devices_removed.entry(target).or_default().push(number);
+                    self.out.devices_removed.entry(target).push(number);
                 }
             }
             Body::SetRole { member, role } => {
                 if let Some(target) = graph.member(member) {
                     let by_itself = speaker == Speaker::Member(target);
                     let change = RoleChange { number, role: *role, by_itself };
-                    place(self.out.roles.entry(target).or_default(), change, |change| change.number);
+                    place(self.out.roles.entry(target), change, |change| change.number);
                 }
             }
             Body::SetRule { collection, read, write } => {
                 let rule = RuleChange { number, read: *read, write: *write, author };
-                place(self.out.rules.entry(collection.clone()).or_default(), rule, |rule| rule.number);
+                place(self.out.rules.entry(collection.clone()), rule, |rule| rule.number);
             }
             Body::Invite { .. } | Body::Verdict { .. } | Body::Other { .. } => {}
         }
@@ -517,6 +743,16 @@ fn granted_role(graph: &Graph, invite: usize) -> Option<Role> {
         return Some(*role);
     }
     None
+}
+
+/// Keeps a list in the order of ranks. Most that is placed comes last.
+fn place_by_rank(list: &mut Vec<usize>, graph: &Graph, number: usize) {
+    let rank = graph.rank(number);
+    if list.last().is_none_or(|last| graph.rank(*last) < rank) {
+        return list.push(number);
+    }
+    let at = list.partition_point(|other| graph.rank(*other) < rank);
+    list.insert(at, number);
 }
 
 /// Keeps a list in the order of numbers, in which the past comes before what follows it.

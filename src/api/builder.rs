@@ -36,6 +36,25 @@ pub enum Durability {
     Written,
 }
 
+/// What becomes of a space when this device, or its member, is removed from it.
+///
+/// # Example
+///
+/// ```
+/// use driftless::WhenRemoved;
+///
+/// assert_eq!(WhenRemoved::default(), WhenRemoved::Keep);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenRemoved {
+    /// What is here stays readable; writing is denied.
+    #[default]
+    Keep,
+    /// It is erased as by [`Space::erase`](crate::Space::erase), as soon as this device hears of its removal.
+    Erase,
+}
+
 /// Options of a node, each with a default. Made by [`Node::builder`].
 ///
 /// # Example
@@ -66,6 +85,7 @@ pub struct Builder {
     backoff_ms: Vec<u64>,
     attempts_max: Option<u32>,
     durability: Durability,
+    when_removed: WhenRemoved,
     discovery: Option<u16>,
 }
 
@@ -79,6 +99,7 @@ impl Builder {
             backoff_ms: vec![2_000, 4_000, 8_000, 16_000, 32_000],
             attempts_max: None,
             durability: Durability::default(),
+            when_removed: WhenRemoved::default(),
             discovery: Some(MDNS_PORT),
         }
     }
@@ -267,6 +288,30 @@ impl Builder {
         self
     }
 
+    /// Sets what becomes of a space when this device is removed from it. By default it stays, readable.
+    ///
+    /// With [`WhenRemoved::Erase`] spaces from which this device was removed before are erased when the node is
+    /// opened. Nobody can be sure of it: a device that is never told of its removal, or was changed not to listen,
+    /// keeps what it has.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use driftless::{Node, WhenRemoved};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let node = Node::builder(dir.path()).when_removed(WhenRemoved::Erase).open().await?;
+    /// node.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn when_removed(mut self, when_removed: WhenRemoved) -> Self {
+        self.when_removed = when_removed;
+        self
+    }
+
     /// Opens the node: makes the directory and the device's key when they are not there, recovers the store,
     /// binds the socket, and begins to reach the peers that it knows.
     ///
@@ -319,6 +364,7 @@ impl Builder {
             listen: self.listen,
             backoff_ms: self.backoff_ms,
             attempts_max: self.attempts_max,
+            erase_when_removed: self.when_removed == WhenRemoved::Erase,
             discovery: self.discovery,
         };
         Node::start(options, self.member, self.device, until).await

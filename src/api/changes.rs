@@ -170,10 +170,13 @@ impl<T: Entity> Changes<T> {
                         Err(error) => return Some(Err(error)),
                     }
                 }
+                Ok(Happening::Erased { space }) if space == self.collection.space().id() => return None,
                 Ok(
                     Happening::Changed { .. }
                     | Happening::Conflict { .. }
                     | Happening::Members { .. }
+                    | Happening::Removed { .. }
+                    | Happening::Erased { .. }
                     | Happening::TakenBack { .. },
                 ) => {}
                 Err(RecvError::Lagged(_)) => self.lagged = true,

@@ -545,7 +545,7 @@ impl<T: Entity> Collection<T> {
             self.space.node.driver.call(Until::Written, move |turn| turn.register(&kind)).await
         };
         self.known.ready.get_or_try_init(register).await?;
-        self.space.node.reader()
+        self.space.reader()
     }
 }
 

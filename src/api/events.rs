@@ -141,6 +141,13 @@ pub enum SpaceEvent {
     },
     /// Members, roles or rules changed.
     Members,
+    /// This device was removed from the space, or its member was. Nothing more is received or sent, and writing is
+    /// denied; what is here stays readable until [`Space::erase`]. It comes behind [`SpaceEvent::Members`], and
+    /// again only after the device was let in again.
+    Removed,
+    /// The space was erased from this device; nothing follows. See [`Space::erase`] and
+    /// [`Builder::when_removed`](crate::Builder::when_removed).
+    Erased,
     /// The reader was too slow, and this many events of the node are lost: read again what matters.
     Lagged {
         /// How many.
@@ -171,14 +178,15 @@ pub enum SpaceEvent {
 pub struct Events {
     space: Space,
     happenings: broadcast::Receiver<Happening>,
+    erased: bool,
 }
 
 impl Events {
     pub(super) fn new(space: Space, happenings: broadcast::Receiver<Happening>) -> Self {
-        Self { space, happenings }
+        Self { space, happenings, erased: false }
     }
 
-    /// Waits for the next event; `None` when the node was closed.
+    /// Waits for the next event; `None` when the node was closed, and behind [`SpaceEvent::Erased`].
     ///
     /// # Cancel safety
     ///
@@ -202,7 +210,7 @@ impl Events {
     /// # }
     /// ```
     pub async fn next(&mut self) -> Option<SpaceEvent> {
-        loop {
+        while !self.erased {
             let happening = match self.happenings.recv().await {
                 Ok(happening) => happening,
                 Err(broadcast::error::RecvError::Lagged(events)) => {
@@ -230,15 +238,23 @@ impl Events {
                     return Some(SpaceEvent::Conflict { collection, id: entity, conflict });
                 }
                 Happening::Members { space } if space == self.id() => return Some(SpaceEvent::Members),
+                Happening::Removed { space } if space == self.id() => return Some(SpaceEvent::Removed),
+                Happening::Erased { space } if space == self.id() => {
+                    self.erased = true;
+                    return Some(SpaceEvent::Erased);
+                }
                 Happening::TakenBack { space, author, commits, reason } if space == self.id() => {
                     return Some(SpaceEvent::TakenBack { author, commits, reason });
                 }
                 Happening::Changed { .. }
                 | Happening::Conflict { .. }
                 | Happening::Members { .. }
+                | Happening::Removed { .. }
+                | Happening::Erased { .. }
                 | Happening::TakenBack { .. } => {}
             }
         }
+        None
     }
 
     fn id(&self) -> SpaceId {

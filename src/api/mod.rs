@@ -15,7 +15,7 @@ mod space;
 mod status;
 mod tx;
 
-pub use builder::{Builder, Durability};
+pub use builder::{Builder, Durability, WhenRemoved};
 pub use changes::{Change, Changes, Update};
 pub use collection::{Collection, Page};
 pub use conflict::{FieldConflict, FieldValue};

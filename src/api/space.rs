@@ -8,6 +8,7 @@ use crate::doc::Entity;
 use crate::driver::{Answer, Ask, SpaceState, Until};
 use crate::id::{CollectionName, MemberId, PeerId, SpaceId};
 use crate::limits::{HEADS_PAGE_ENTITIES, INVITE_ADDRESSES_MAX, INVITE_LIFETIME_MS, PENDING_COUNT_MAX};
+use crate::replica::Reader;
 
 use super::events::Events;
 use super::node::Inner;
@@ -326,6 +327,44 @@ impl Space {
         Ok(call.await?)
     }
 
+    /// Erases what this device holds of the space: entities, members, what waits in quarantine. It cannot be undone.
+    ///
+    /// The space is gone when it returns, and stays gone through a crash; the bytes on disk are given back behind
+    /// that. The other devices keep what they have, and this device stays a member if it was one: it can be let in
+    /// again by another invite once it was removed, as a new record, and fetches what the others hold. What remains is
+    /// the journal's list of ids that were changed.
+    ///
+    /// Handles of the space answer [`Error::UnknownSpace`] from then on; its events end with
+    /// [`SpaceEvent::Erased`](crate::SpaceEvent::Erased).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] when the space is not here, [`Error::Closed`], and what the store says.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the space erased or not.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/shop.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (_dir, node, shop, tickets, id) = shop().await?;
+    /// shop.erase().await?;
+    ///
+    /// assert!(node.spaces().is_empty());
+    /// assert!(tickets.get(id).await.is_err());
+    /// # node.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn erase(&self) -> Result<(), Error> {
+        let id = self.id;
+        Ok(self.node.driver.call(Until::Synced, move |turn| turn.replica.erase(id)).await?)
+    }
+
     /// Gives a member another role. Two concurrent changes end with the lower role.
     ///
     /// # Errors
@@ -485,7 +524,7 @@ impl Space {
                 fingerprint: digits(&collection.root.to_bytes()),
             });
         }
-        let reader = self.node.reader()?;
+        let reader = self.reader()?;
         let quarantined = reader.quarantine(&self.id)?.into_iter().map(|held| Quarantined {
             device: held.author,
             arrived: held.arrived,
@@ -617,6 +656,15 @@ impl Space {
 
     pub(super) fn membership(&self) -> Arc<Membership> {
         self.node.driver.feed().membership(&self.id).unwrap_or_else(|| Arc::clone(&self.membership))
+    }
+
+    /// Returns the reader, unless the space was erased: what is left of it then is not to be read.
+    pub(super) fn reader(&self) -> Result<Reader, Error> {
+        let reader = self.node.reader()?;
+        match self.node.driver.feed().membership(&self.id) {
+            Some(_) => Ok(reader),
+            None => Err(Error::UnknownSpace { space: self.id }),
+        }
     }
 
     /// Returns the state of the space: vectors and fingerprints.

@@ -208,6 +208,7 @@ impl Task {
         let conn = match &event {
             Event::Frame { conn, .. } | Event::Disconnected { conn, .. } => *conn,
             Event::SpaceChanged(_)
+            | Event::SpaceGone { .. }
             | Event::Stored { .. }
             | Event::Durable { .. }
             | Event::Answer { .. }

@@ -43,6 +43,10 @@ pub(crate) enum Happening {
     TakenBack { space: SpaceId, author: PeerId, commits: usize, reason: HeldReason },
     /// Members, roles or rules changed.
     Members { space: SpaceId },
+    /// This device was removed from the space.
+    Removed { space: SpaceId },
+    /// The space was erased from this device.
+    Erased { space: SpaceId },
     /// The node was closed; nothing follows.
     Closed,
 }
@@ -122,6 +126,14 @@ impl Feed {
         self.memberships.send_modify(|all| {
             all.insert(space, membership);
         });
+    }
+
+    /// Forgets a space that is not here any more.
+    pub(crate) fn gone(&self, space: &SpaceId) {
+        self.memberships.send_modify(|all| {
+            all.remove(space);
+        });
+        self.tell(Happening::Erased { space: *space });
     }
 
     /// Forgets a peer that is not dialled any more.

@@ -71,6 +71,7 @@ pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
     pub(crate) backoff_ms: Vec<u64>,
     pub(crate) attempts_max: Option<u32>,
+    pub(crate) erase_when_removed: bool,
     /// The port of multicast DNS, when the local network is searched.
     pub(crate) discovery: Option<u16>,
 }
@@ -118,7 +119,13 @@ impl Driver {
         let feed = Feed::new();
         let metrics = Arc::new(Metrics::default());
         let (told, telling) = mpsc::channel(TOLD_MAX);
-        let setup = storage::Setup { clock, feed: feed.clone(), metrics: Arc::clone(&metrics), told };
+        let setup = storage::Setup {
+            clock,
+            feed: feed.clone(),
+            metrics: Arc::clone(&metrics),
+            told,
+            erase_when_removed: options.erase_when_removed,
+        };
         let dir = options.dir.clone();
         let (storage, reader, (identity, mut book)) =
             Storage::start(setup, move |now, metrics| open(&dir, now, metrics)).await?;

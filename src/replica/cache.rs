@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::doc::Document;
+use crate::id::SpaceId;
 use crate::store::keyspaces::HeadKey;
 
 /// A byte-bounded cache of documents that forgets the one unused for longest.
@@ -60,6 +61,13 @@ impl Cache {
             self.order.remove(&cached.tick);
             self.bytes -= cached.bytes;
         }
+    }
+
+    /// Forgets the documents of a space.
+    pub(super) fn forget(&mut self, space: &SpaceId) {
+        let of_space = |key: &&HeadKey| key.space == *space;
+        let keys: Vec<HeadKey> = self.documents.keys().filter(of_space).cloned().collect();
+        keys.iter().for_each(|key| self.remove(key));
     }
 
     #[cfg(test)]

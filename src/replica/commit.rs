@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::draft::{Applied, Draft, Touched};
 use super::{Committed, Intent, Replica, ReplicaError, Write, load};
-use crate::access::{Action, Commit, Leaf, Membership, Slot};
+use crate::access::{AccessError, Action, Commit, Leaf, Membership, Slot};
 use crate::doc::{Document, Made, gate};
 use crate::exchange::CommitKey;
 use crate::id::{ActorId, CollectionName, CommitHash, EntityId, Origin, Oseq, Seen, SpaceId};
@@ -81,6 +81,10 @@ impl Replica {
             return Err(ReplicaError::TooMany { what: "writes in a commit", count, max });
         }
         let membership = Arc::clone(&known.membership);
+        if membership.role(&self.peer).is_none() {
+            let rule = "this device was removed from the space".to_owned();
+            return Err(AccessError::Denied { what: Action::Write.verb(), rule }.into());
+        }
         let mut collections = BTreeSet::new();
         let mut entities = BTreeSet::new();
         for write in writes {

@@ -201,20 +201,15 @@ impl Replica {
     ) -> Result<Answer, ReplicaError> {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let mut log = known.log.clone();
-        let mut new = Vec::new();
-        for bytes in statements {
-            let taken = Statement::decode(&bytes).and_then(|statement| {
-                let taken = log.insert(statement.clone())?;
-                Ok::<_, AccessError>(taken.then_some(statement))
-            });
-            match taken {
-                Ok(statement) => new.extend(statement),
-                Err(error) => {
-                    tracing::debug!(peer = %from.short(), %error, "statement refused");
-                    self.metrics.refused.add(1);
-                }
-            }
-        }
+        let refuse = |error: &AccessError| {
+            tracing::debug!(peer = %from.short(), %error, "statement refused");
+            self.metrics.refused.add(1);
+        };
+        let read = statements.iter().map(|bytes| Statement::decode(bytes).inspect_err(refuse));
+        let mut new: Vec<Statement> = read.flatten().collect();
+        let taken = log.insert_all(new.iter().cloned());
+        let mut taken = taken.into_iter().map(|taken| taken.inspect_err(refuse) == Ok(true));
+        new.retain(|_| taken.next() == Some(true));
         let count = new.len();
         if count > 0 {
             self.adopt(log, &new)?;
@@ -326,6 +321,7 @@ impl Replica {
             return Err(ReplicaError::TooMany { what: "spaces", count, max });
         }
         let space = log.space();
+        self.end_erasure(&space)?;
         let mut batch = Batch::new();
         for statement in log.statements() {
             batch.put(&StatementKey { space, hash: statement.hash() }, &Raw(statement.bytes().to_vec()));

@@ -27,6 +27,7 @@ mod apply;
 mod cache;
 mod commit;
 mod draft;
+mod erase;
 mod error;
 mod feed;
 mod held;
@@ -72,6 +73,8 @@ pub(crate) struct Replica {
     cache: Cache,
     /// Invites that this device asked to redeem, by inviter. Bounded by `JOINS_MAX`.
     joining: BTreeMap<(PeerId, SpaceId), Invite>,
+    /// Spaces that are being erased. Bounded by the spaces that there were.
+    erasing: BTreeSet<SpaceId>,
     /// Entities whose snapshot is due. Bounded; what does not fit is found again at its next change.
     snapshots_due: BTreeSet<HeadKey>,
     /// The last journal entry that is written.
@@ -141,6 +144,11 @@ pub(crate) enum Told {
     },
     /// A space is here, or its membership changed. For the engine.
     SpaceChanged(SpaceState),
+    /// A space is not here any more. For the engine.
+    SpaceGone {
+        /// The space.
+        space: SpaceId,
+    },
     /// Rows that one commit changed. For subscribers.
     Changed {
         /// The space.

@@ -82,6 +82,7 @@ impl Replica {
             spaces: BTreeMap::new(),
             cache: Cache::new(DOCUMENT_CACHE_BYTES),
             joining: BTreeMap::new(),
+            erasing: BTreeSet::new(),
             snapshots_due: BTreeSet::new(),
             position,
             synced: position,
@@ -89,6 +90,7 @@ impl Replica {
             wall: now.wall,
             report: OpenReport { new_incarnation: kept.is_none(), rolled_back, spaces: 0, quarantined: 0 },
         };
+        replica.find_erasures()?;
         replica.load_spaces()?;
         replica.take_back_again()?;
         replica.release()?;
@@ -129,10 +131,12 @@ impl Replica {
                 let (count, max) = (self.spaces.len() + 1, SPACES_PER_NODE_MAX);
                 return Err(ReplicaError::TooMany { what: "spaces", count, max });
             }
-            let loaded = Space::load(&self.store, space)?;
-            self.report.spaces += 1;
-            self.told.push_back(Told::SpaceChanged(loaded.state()));
-            self.spaces.insert(space, loaded);
+            if !self.erasing.contains(&space) {
+                let loaded = Space::load(&self.store, space)?;
+                self.report.spaces += 1;
+                self.told.push_back(Told::SpaceChanged(loaded.state()));
+                self.spaces.insert(space, loaded);
+            }
             // The largest key that a statement of this space can have.
             after = Some(StatementKey { space, hash: StatementHash::new([0xff; 32]) });
         }

@@ -16,16 +16,18 @@ pub(super) fn is_due(head: &Head) -> bool {
 }
 
 impl Replica {
-    /// Does one piece of work that nobody waits for: at most one snapshot. Returns whether more is due.
+    /// Does one piece of work that nobody waits for: at most one snapshot, or a piece of a space to erase.
+    /// Returns whether more is due.
     ///
     /// # Errors
     ///
     /// [`ReplicaError::Store`] when the store fails or the document cannot be read.
     pub(crate) fn housekeep(&mut self) -> Result<bool, ReplicaError> {
-        if let Some(key) = self.snapshots_due.pop_first() {
-            self.take_snapshot(&key)?;
+        match self.snapshots_due.pop_first() {
+            Some(key) => self.take_snapshot(&key)?,
+            None => self.erase_some()?,
         }
-        Ok(!self.snapshots_due.is_empty())
+        Ok(!self.snapshots_due.is_empty() || !self.erasing.is_empty())
     }
 
     /// Saves a document if that is due. The changes stay: they are the truth.

@@ -36,6 +36,11 @@ pub(crate) enum Side {
 pub(crate) enum Event {
     /// A space is here, or its membership changed. Comes once for every space at the start.
     SpaceChanged(SpaceState),
+    /// A local space is not here any more.
+    SpaceGone {
+        /// The space.
+        space: SpaceId,
+    },
     /// A commit was applied: made here when `from` is absent.
     Stored {
         /// The space.

@@ -118,7 +118,7 @@ impl Engine {
         }
     }
 
-    fn end_session(&mut self, conn: ConnId, space: SpaceId) {
+    pub(super) fn end_session(&mut self, conn: ConnId, space: SpaceId) {
         self.drop_session(conn, space);
         if self.sessions_of(conn).is_empty() {
             self.close(conn, CODE_NOTHING_SHARED, "no space in common");

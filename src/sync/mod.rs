@@ -191,6 +191,7 @@ impl Engine {
         self.advance(now);
         match event {
             Event::SpaceChanged(state) => self.space_changed(state),
+            Event::SpaceGone { space } => self.space_gone(space),
             Event::Stored { space, from, stored } => self.stored(space, from, stored),
             Event::Durable { upto } => self.became_durable(upto),
             Event::Answer { request, answer } => self.answered(request, answer),

@@ -41,6 +41,15 @@ impl Engine {
         }
     }
 
+    /// Nothing more is said of a space that is not here.
+    pub(super) fn space_gone(&mut self, space: SpaceId) {
+        self.spaces.remove(&space);
+        self.bases.retain(|(_, other), _| *other != space);
+        for conn in self.conns_of(space) {
+            self.end_session(conn, space);
+        }
+    }
+
     pub(super) fn is_shared(&self, space: SpaceId, peer: &PeerId) -> bool {
         self.spaces.get(&space).is_some_and(|local| {
             local.membership.role(peer).is_some() && local.membership.role(&self.me).is_some()

@@ -15,5 +15,6 @@ mod lifecycle;
 mod mesh;
 mod program;
 mod refusals;
+mod removal;
 mod subscriptions;
 mod sync;

@@ -11,7 +11,7 @@ use Role::{Admin, Owner, Reader, Writer};
 
 /// One statement, or an invite and its redemption. Numbers pick among what there is.
 #[derive(Clone, Debug)]
-struct Step {
+pub(super) struct Step {
     signer: usize,
     prev: Vec<usize>,
     /// On top of all that is known, as an honest device does.
@@ -19,11 +19,13 @@ struct Step {
     act: usize,
     target: usize,
     role: Role,
+    /// Enrols a device that is known already, for another member or once more.
+    again: bool,
 }
 
 /// A log, who may speak in it (the seeds of devices), and the members and enrolments that can be named.
-struct Play {
-    log: Log,
+pub(super) struct Play {
+    pub(super) log: Log,
     actors: Vec<u8>,
 }
 
@@ -34,8 +36,17 @@ fn roles() -> impl Strategy<Value = Role> {
 fn step() -> impl Strategy<Value = Step> {
     let prev = proptest::collection::vec(any::<usize>(), 1..4);
     (any::<usize>(), prev, any::<bool>(), 0_usize..9, any::<usize>(), roles()).prop_map(
-        |(signer, prev, honest, act, target, role)| Step { signer, prev, honest, act, target, role },
+        |(signer, prev, honest, act, target, role)| {
+            let again = false;
+            Step { signer, prev, honest, act, target, role, again }
+        },
     )
+}
+
+/// Steps in which devices may be enrolled for several members.
+pub(super) fn entangled(most: usize) -> impl Strategy<Value = Vec<Step>> {
+    let step = (step(), any::<bool>()).prop_map(|(step, again)| Step { again, ..step });
+    proptest::collection::vec(step, 1..most)
 }
 
 fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
@@ -95,8 +106,8 @@ impl Play {
             return;
         };
         let body = match step.act {
-            0 | 1 => return self.enrol(signer, &prev, Grant::Role(step.role)),
-            2 => return self.enrol(signer, &prev, Grant::Device(member)),
+            0 | 1 => return self.enrol(signer, &prev, Grant::Role(step.role), step),
+            2 => return self.enrol(signer, &prev, Grant::Device(member), step),
             3 | 4 => Some(remove(member)),
             5 => {
                 let devices = self.named(|body| adds(body) || matches!(body, Body::AddDevice { .. }));
@@ -116,8 +127,9 @@ impl Play {
         }
     }
 
-    fn enrol(&mut self, signer: u8, prev: &[StatementHash], grant: Grant) {
-        let device = 40 + self.actors.len() as u8;
+    fn enrol(&mut self, signer: u8, prev: &[StatementHash], grant: Grant, step: &Step) {
+        let next = 40 + self.actors.len() as u8;
+        let device = pick(&self.actors, step.target).filter(|_| step.again).unwrap_or(next);
         let invite = forged(&self.log, signer, prev, invite_body(device, grant));
         let hash = invite.hash();
         if self.log.insert(invite).is_err() {
@@ -129,13 +141,13 @@ impl Play {
             Grant::Device(member) => Body::AddDevice { member, enrolment },
         };
         let statement = forged(&self.log, signer, &[hash], body);
-        if self.log.insert(statement).is_ok() {
+        if self.log.insert(statement).is_ok() && device == next {
             self.actors.push(device);
         }
     }
 }
 
-fn played(steps: &[Step]) -> Play {
+pub(super) fn played(steps: &[Step]) -> Play {
     let mut play = Play::new();
     steps.iter().for_each(|step| play.take(step));
     play

@@ -16,15 +16,15 @@ fn chain(log: &mut Log, count: usize) {
 }
 
 #[test]
-fn a_log_holds_8192_statements_and_resolves_them() {
+fn a_log_holds_16384_statements_and_resolves_them() {
     let mut log = shop(&[Admin, Writer]);
     let held = log.statements().count();
-    chain(&mut log, 8_192 - held);
+    chain(&mut log, 16_384 - held);
 
     let prev = vec![log.statements().last().expect("many").hash()];
     let another = forged(&log, 1, &prev, Body::Other { kind: 1_001, bytes: Vec::new() });
 
-    assert_eq!(log.insert(another), Err(AccessError::TooMany { what: "statements", max: 8_192 }));
+    assert_eq!(log.insert(another), Err(AccessError::TooMany { what: "statements", max: 16_384 }));
     assert_eq!(log.membership().role(&peer(3)), Some(Writer));
     let again = Log::from_statements(log.space(), log.statements().cloned().collect::<Vec<_>>());
     assert_eq!(again.map(|again| again.digest()), Ok(log.digest()));

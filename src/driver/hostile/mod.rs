@@ -256,6 +256,7 @@ fn raise() -> Edit {
 
 async fn node(dir: &TempDir, name: &str) -> Driver {
     let options = Options {
+        erase_when_removed: false,
         dir: dir.path().join(name),
         listen: ([127, 0, 0, 1], 0).into(),
         backoff_ms: vec![20, 40, 80],

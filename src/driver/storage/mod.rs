@@ -5,15 +5,16 @@
 //! those who asked for that are answered. Answers to the engine leave before the sync, because a change may
 //! travel before it is on disk here; `Event::Durable` follows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
+use crate::access::Membership;
 use crate::doc::{Conflict, Kind};
-use crate::exchange::{Answer, Ask, RequestId};
+use crate::exchange::{Answer, Ask, RequestId, SpaceState};
 use crate::id::{CollectionName, EntityId, Origin, PeerId, Position, SpaceId};
 use crate::limits::{GROUP_COMMITS_MAX, STORAGE_QUEUE_MAX};
 use crate::metrics::Metrics;
@@ -100,6 +101,8 @@ pub(crate) struct Setup {
     pub(crate) metrics: Arc<Metrics>,
     /// Where the engine listens. The thread waits when it is full; the engine always empties it.
     pub(crate) told: mpsc::Sender<Event>,
+    /// Whether a space is erased when this device is removed from it.
+    pub(crate) erase_when_removed: bool,
 }
 
 impl Storage {
@@ -337,19 +340,45 @@ impl Thread {
         }
     }
 
+    /// Notes a membership and tells of it.
+    fn membership(&mut self, state: &SpaceState) {
+        let (space, me) = (state.space, self.replica.peer());
+        let belongs = |membership: &Membership| membership.role(&me).is_some();
+        let before = self.setup.feed.membership(&space).is_some_and(|before| belongs(&before));
+        let now = belongs(&state.membership);
+        self.setup.feed.member(space, Arc::clone(&state.membership));
+        self.setup.feed.tell(Happening::Members { space });
+        if before && !now {
+            self.setup.feed.tell(Happening::Removed { space });
+        }
+        if !now && self.setup.erase_when_removed && self.replica.membership(&space).is_some() {
+            if let Err(error) = self.replica.erase(space) {
+                warn!(space = %space.short(), %error, "a space that this device was removed from was not erased");
+            }
+            self.dirty = true;
+        }
+    }
+
     /// Passes on what the replica has to tell; returns the spaces whose state it told.
     fn forward(&mut self) -> Vec<SpaceId> {
         let mut spaces = Vec::new();
-        for told in self.replica.drain() {
+        // What is told may lead to more.
+        let mut all: VecDeque<Told> = self.replica.drain().into();
+        while let Some(told) = all.pop_front() {
             match told {
                 Told::Stored { space, from, stored } => {
                     self.tell_engine(Event::Stored { space, from, stored });
                 }
                 Told::SpaceChanged(state) => {
                     spaces.push(state.space);
-                    self.setup.feed.member(state.space, Arc::clone(&state.membership));
-                    self.setup.feed.tell(Happening::Members { space: state.space });
+                    self.membership(&state);
                     self.tell_engine(Event::SpaceChanged(state));
+                    all.extend(self.replica.drain());
+                }
+                Told::SpaceGone { space } => {
+                    spaces.push(space);
+                    self.setup.feed.gone(&space);
+                    self.tell_engine(Event::SpaceGone { space });
                 }
                 Told::Changed { space, from, entities, .. } => self.changed(space, from, entities),
                 Told::TakenBack { space, author, commits, reason } => {

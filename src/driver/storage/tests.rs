@@ -38,8 +38,13 @@ impl Bench {
     async fn open() -> Self {
         let (memory, metrics, feed) = (Memory::new(), Arc::new(Metrics::default()), Feed::new());
         let (tell, told) = mpsc::channel(TOLD_MAX);
-        let setup =
-            Setup { clock: Clock::start(), feed: feed.clone(), metrics: Arc::clone(&metrics), told: tell };
+        let setup = Setup {
+            clock: Clock::start(),
+            feed: feed.clone(),
+            metrics: Arc::clone(&metrics),
+            told: tell,
+            erase_when_removed: false,
+        };
         let disk = memory.clone();
         let open = move |now, metrics| {
             let values = Values::memory(&disk).map_err(ReplicaError::from)?;
@@ -92,6 +97,7 @@ impl Bench {
         while let Ok(event) = self.told.try_recv() {
             events.push(match event {
                 Event::SpaceChanged(_) => "space changed",
+                Event::SpaceGone { .. } => "space gone",
                 Event::Stored { .. } => "stored",
                 Event::Durable { .. } => "durable",
                 Event::Answer { .. } => "answer",

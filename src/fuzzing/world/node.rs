@@ -47,6 +47,7 @@ impl Node {
         for told in self.replica.drain() {
             match told {
                 Told::SpaceChanged(state) => events.push(Event::SpaceChanged(state)),
+                Told::SpaceGone { space } => events.push(Event::SpaceGone { space }),
                 Told::Stored { space, from, stored } => {
                     *self.applied.entry(stored.commit.key.origin.peer).or_default() += 1;
                     events.push(Event::Stored { space, from, stored });

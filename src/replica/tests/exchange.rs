@@ -292,9 +292,11 @@ fn concurrent_values_are_told_and_readable_on_both_sides() {
         .iter()
         .filter_map(|told| match told {
             Told::Conflict { conflict, .. } => Some(conflict.path.clone()),
-            Told::Stored { .. } | Told::SpaceChanged(_) | Told::TakenBack { .. } | Told::Changed { .. } => {
-                None
-            }
+            Told::Stored { .. }
+            | Told::SpaceChanged(_)
+            | Told::TakenBack { .. }
+            | Told::SpaceGone { .. }
+            | Told::Changed { .. } => None,
         })
         .collect();
     assert_eq!(conflicts, [["title".to_owned()]]);

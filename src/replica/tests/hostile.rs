@@ -30,9 +30,11 @@ fn commit_waits_for_what_it_depends_on_and_counts_as_received() {
         .iter()
         .filter_map(|told| match told {
             Told::Stored { stored, .. } => Some(stored.position),
-            Told::Changed { .. } | Told::Conflict { .. } | Told::TakenBack { .. } | Told::SpaceChanged(_) => {
-                None
-            }
+            Told::Changed { .. }
+            | Told::Conflict { .. }
+            | Told::TakenBack { .. }
+            | Told::SpaceGone { .. }
+            | Told::SpaceChanged(_) => None,
         })
         .collect();
     assert_eq!(positions, [Position(1), Position(2)]);

@@ -211,3 +211,61 @@ fn joins_under_way_are_bounded() {
         assert_eq!(full, number == crate::limits::JOINS_MAX);
     }
 }
+
+#[test]
+fn erasing_goes_on_where_a_crash_ended_it_and_leaves_nothing_of_the_space() {
+    let mut a = Device::new(1);
+    let (space, other) = (founded(&mut a), founded(&mut a));
+    for number in 0..40 {
+        for space in [space, other] {
+            a.replica.commit(now(), space, vec![insert(id(number), "secret")]).expect("an owner");
+        }
+    }
+    let before = a.replica.origin();
+    a.replica.sync().expect("a good disk");
+    a.replica.drain();
+
+    a.replica.erase(space).expect("here");
+    let told = a.replica.drain();
+    a.replica.sync().expect("a good disk");
+    let mut again = a.killed();
+    let pieces = (0..).take_while(|_| again.replica.housekeep().expect("a good disk")).count();
+
+    assert!(matches!(told.as_slice(), [Told::SpaceGone { space: gone }] if *gone == space), "{told:?}");
+    assert_eq!(again.replica.spaces(), [other]);
+    assert!(pieces > 5, "a crash can come between pieces");
+    assert_eq!(keys_of(&again, &space), 0);
+    assert!(keys_of(&again, &other) > 100);
+    assert_eq!(title(again.note(other, id(3))), Some("secret".to_owned()));
+    assert_ne!(again.replica.origin(), before);
+}
+
+#[test]
+fn a_space_that_is_joined_again_while_it_is_erased_has_nothing_of_before() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    b.replica.commit(now(), space, vec![insert(id(1), "before")]).expect("a writer");
+    let before = b.replica.origin();
+
+    b.replica.erase(space).expect("here");
+    let member = a.replica.membership(&space).and_then(|all| all.member_of(&b.replica.peer()).map(|m| m.id));
+    a.replica.remove_member(now(), space, member.expect("a member")).expect("an owner");
+    let invite = invite(&mut a, space, Role::Writer);
+    let request = b.replica.join_request(&invite, "Bob", "phone", &[7; 32]).expect("names are short");
+    let ask = Ask::Redeem { joiner: b.replica.peer(), exporter: [7; 32], request };
+    let Answer::Redeemed(reply) = a.replica.answer(now(), ask) else { panic!("redeemed") };
+    let joined = b.replica.answer(now(), Ask::Joined { from: a.replica.peer(), reply });
+
+    assert!(matches!(joined, Answer::Done), "{joined:?}");
+    assert_eq!(b.note(space, id(1)), None);
+    b.replica.commit(now(), space, vec![insert(id(1), "after")]).expect("a writer");
+    assert_ne!(b.replica.origin(), before);
+    assert!(!b.replica.housekeep().expect("a good disk"));
+    assert_eq!(title(b.note(space, id(1))), Some("after".to_owned()));
+}
+
+/// How many keys belong to a space.
+fn keys_of(device: &Device, space: &SpaceId) -> usize {
+    let keys = device.replica.store.values().keys(&[1], &[255], usize::MAX).expect("a good disk");
+    let classes = [2, 3, 4, 5, 6, 7, 9, 10, 11, 12];
+    keys.iter().filter(|key| classes.contains(&key[0]) && key[1..].starts_with(space.as_bytes())).count()
+}

@@ -78,7 +78,11 @@ fn taken_back(device: &mut Device) -> Vec<(PeerId, usize, HeldReason)> {
     let told = device.replica.drain().into_iter();
     told.filter_map(|told| match told {
         Told::TakenBack { author, commits, reason, .. } => Some((author, commits, reason)),
-        Told::Stored { .. } | Told::SpaceChanged(_) | Told::Changed { .. } | Told::Conflict { .. } => None,
+        Told::Stored { .. }
+        | Told::SpaceChanged(_)
+        | Told::SpaceGone { .. }
+        | Told::Changed { .. }
+        | Told::Conflict { .. } => None,
     })
     .collect()
 }

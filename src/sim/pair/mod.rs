@@ -382,6 +382,7 @@ impl Party {
                     self.engine.handle(now, Event::Stored { space, from, stored });
                 }
                 Told::SpaceChanged(state) => self.engine.handle(now, Event::SpaceChanged(state)),
+                Told::SpaceGone { space } => self.engine.handle(now, Event::SpaceGone { space }),
                 Told::Changed { .. } | Told::Conflict { .. } | Told::TakenBack { .. } => {}
             }
         }

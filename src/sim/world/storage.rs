@@ -231,6 +231,7 @@ impl World<'_> {
                     self.tell(device, Event::Stored { space, from, stored });
                 }
                 Told::SpaceChanged(state) => self.tell(device, Event::SpaceChanged(state)),
+                Told::SpaceGone { space } => self.tell(device, Event::SpaceGone { space }),
                 Told::Changed { space, position, entities, .. } => {
                     self.changed(device, space, position, &entities);
                 }

@@ -332,6 +332,16 @@ impl<K: Key> Prefix<K> {
     }
 }
 
+impl Prefix<MetaKey> {
+    /// Facts whose names begin with this.
+    #[must_use]
+    pub(crate) fn named(beginning: &str) -> Self {
+        let mut prefix = Self::all();
+        prefix.bytes.raw(beginning.as_bytes());
+        prefix
+    }
+}
+
 impl Prefix<ChangeKey> {
     /// The changes of one entity.
     #[must_use]

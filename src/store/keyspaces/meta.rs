@@ -6,6 +6,9 @@ use crate::limits::VALUE_TOTAL_BYTES_MAX;
 /// The name under which this store's incarnation is kept: eight bytes, little endian.
 pub(crate) const META_INCARNATION: &str = "incarnation";
 
+/// The name under which it is noted that a space is being erased: this, and the space in hexadecimal digits.
+pub(crate) const META_ERASING: &str = "erasing/";
+
 /// A value that is all of its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Raw(pub(crate) Vec<u8>);

@@ -37,7 +37,7 @@ pub(crate) use keys::{
     AckedKey, Arrival, ChangeKey, CommitId, HeadKey, HeldKey, JournalKey, MetaKey, Prefix, RootKey,
 };
 pub(crate) use keys::{RowKey, SnapshotKey, StatementKey, VectorKey};
-pub(crate) use meta::{META_INCARNATION, Raw};
+pub(crate) use meta::{META_ERASING, META_INCARNATION, Raw};
 pub(crate) use vector::SeenRecord;
 
 /// A typed key of one keyspace.
@@ -190,6 +190,23 @@ impl Keyspaces {
                 return Ok(());
             }
         }
+    }
+
+    /// Removes at most `limit` values under a prefix, readable or not, and returns how many it found.
+    ///
+    /// # Errors
+    ///
+    /// [`KvError`] when the store fails.
+    pub(crate) fn clear<K: Key>(&self, prefix: &Prefix<K>, limit: usize) -> Result<usize, KvError> {
+        let keys = self.values.keys(&prefix.first(), &prefix.end(), limit)?;
+        let mut batch = Batch::new();
+        let found = keys.len();
+        for key in keys {
+            batch.kv.remove(key);
+            batch.ops += 1;
+        }
+        self.write(batch)?;
+        Ok(found)
     }
 
     /// Reads the value with the largest key under a prefix.

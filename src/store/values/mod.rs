@@ -103,6 +103,16 @@ impl Values {
         self.view().scan_back(first, end, limit)
     }
 
+    /// Returns at most `limit` keys in `[first, end)`, ascending, whatever their values look like.
+    ///
+    /// # Errors
+    ///
+    /// [`KvError`] when the store fails.
+    pub(crate) fn keys(&self, first: &[u8], end: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, KvError> {
+        let pairs = self.view().kv.scan(first.max(CALLERS_FIRST), end, limit, Order::Ascending)?;
+        Ok(pairs.into_iter().map(|(key, _)| key).collect())
+    }
+
     /// Returns a view for related reads. No batch becomes visible while it is held, so hold it briefly, and
     /// never while writing.
     #[must_use]
