@@ -73,12 +73,12 @@ mod wire;
 pub use access::{AccessError, Device, Invite, Member, Role};
 pub use api::{
     Author, Builder, Change, ChangeKind, Changes, Collection, CollectionStatus, Compacted, ConnectionState,
-    Durability, EntityChange, Error, ErrorKind, Events, FieldConflict, FieldValue, Node, Opening, Page, Peer,
-    PeerSync, PeerWatch, Quarantined, Receipt, Space, SpaceEvent, SpaceStatus, SyncStatus, Synced, Tx,
+    Durability, EntityChange, Error, ErrorKind, Events, FieldConflict, FieldValue, Mode, Node, Opening, Page,
+    Peer, PeerSync, PeerWatch, Quarantined, Receipt, Space, SpaceEvent, SpaceStatus, SyncStatus, Synced, Tx,
     Update, WhenRemoved, compact, set_aside,
 };
 pub use doc::{Counter, Entity, Hydrate, Reconcile, Text, Value};
-pub use id::{CollectionName, EntityId, MemberId, PeerId, SpaceId};
+pub use id::{CollectionName, EntityId, Interest, MemberId, PeerId, SpaceId};
 pub use metrics::MetricsSnapshot;
 pub use replica::HeldReason;
 pub use serde::{Deserialize, Serialize};

@@ -9,6 +9,8 @@
 pub const COLLECTION_NAME_BYTES_MAX: usize = 64;
 /// Most collections in one space.
 pub const COLLECTIONS_PER_SPACE_MAX: usize = 1_024;
+/// Most collections of one space in which a device has an interest of their own; the others have that of the space.
+pub const INTERESTS_PER_SPACE_MAX: usize = 64;
 /// Longest name of a space or a member, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 /// Most spaces that one node holds.
@@ -200,8 +202,12 @@ pub const FOUND_DIAL_MS: u64 = 5_000;
 pub const DISCOVERY_RESTART_MS: u64 = 10_000;
 /// Wait before the next address of a peer is tried beside those that have not answered, in milliseconds.
 pub const DIAL_STAGGER_MS: u64 = 250;
+/// Interval at which a space is confirmed of which two devices do not both want anything, in milliseconds.
+pub const QUIET_CHECK_MS: u64 = 60 * ROOT_CHECK_MS;
 /// Interval at which equal fingerprints are confirmed, in milliseconds.
 pub const ROOT_CHECK_MS: u64 = 60_000;
+/// Shortest time from one periodic sync to the next, in milliseconds.
+pub const PERIOD_MS_MIN: u64 = 100;
 /// Silence after which a peer that is asked to compare counts as one that does not answer, in milliseconds.
 pub const SYNC_SILENCE_MS: u64 = 5_000;
 /// Default lifetime of an invite, in milliseconds: seven days.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::driver::{MDNS_PORT, Options, Until};
 use crate::limits::{BACKOFF_STEPS_MAX, NAME_BYTES_MAX};
 
-use super::{Error, Node};
+use super::{Error, Mode, Node};
 
 /// When the calls that write return.
 ///
@@ -85,6 +85,7 @@ pub struct Builder {
     backoff_ms: Vec<u64>,
     attempts_max: Option<u32>,
     durability: Durability,
+    mode: Mode,
     when_removed: WhenRemoved,
     discovery: Option<u16>,
 }
@@ -99,6 +100,7 @@ impl Builder {
             backoff_ms: vec![2_000, 4_000, 8_000, 16_000, 32_000],
             attempts_max: None,
             durability: Durability::default(),
+            mode: Mode::default(),
             when_removed: WhenRemoved::default(),
             discovery: Some(MDNS_PORT),
         }
@@ -288,6 +290,26 @@ impl Builder {
         self
     }
 
+    /// Sets when the node is on the network. Default: [`Mode::Live`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use driftless::{Mode, Node};
+    ///
+    /// let node = Node::builder(dir.path()).mode(Mode::Manual).open().await?;
+    /// # node.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
     /// Sets what becomes of a space when this device is removed from it. By default it stays, readable.
     ///
     /// With [`WhenRemoved::Erase`] spaces from which this device was removed before are erased when the node is
@@ -364,6 +386,7 @@ impl Builder {
             listen: self.listen,
             backoff_ms: self.backoff_ms,
             attempts_max: self.attempts_max,
+            mode: self.mode.checked()?,
             erase_when_removed: self.when_removed == WhenRemoved::Erase,
             discovery: self.discovery,
         };

@@ -668,6 +668,12 @@ impl Node {
     }
 }
 
+impl Node {
+    pub(super) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+}
+
 impl Inner {
     /// Returns what is known of a type; it is noted when it is met for the first time.
     pub(super) fn known<T: Entity>(&self) -> Result<Known, Error> {

@@ -1,7 +1,9 @@
 //! Encodings of identifiers: their bare bytes, or a varint.
 
 use super::*;
-use crate::limits::{COLLECTION_NAME_BYTES_MAX, VECTOR_HOLES_MAX, VECTOR_ORIGINS_MAX};
+use crate::limits::{
+    COLLECTION_NAME_BYTES_MAX, INTERESTS_PER_SPACE_MAX, VECTOR_HOLES_MAX, VECTOR_ORIGINS_MAX,
+};
 
 macro_rules! fixed_bytes {
     ($($name:ident),+) => {
@@ -79,6 +81,54 @@ impl Decode for CollectionName {
     fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
         let name = input.text("collection name", COLLECTION_NAME_BYTES_MAX)?;
         Self::new(name).map_err(|_| CodecError::Invalid { what: "collection name" })
+    }
+}
+
+impl Encode for Interest {
+    fn encode(&self, out: &mut Writer) {
+        out.u8(match self {
+            Self::Live => 0,
+            Self::Off => 2,
+        });
+    }
+}
+
+impl Decode for Interest {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
+        match input.u8("interest")? {
+            0 => Ok(Self::Live),
+            2 => Ok(Self::Off),
+            _ => Err(CodecError::Invalid { what: "interest" }),
+        }
+    }
+}
+
+/// ```text
+/// interest u8 in the others, count of names, then for each in ascending order: text, interest u8
+/// ```
+impl Encode for Interests {
+    fn encode(&self, out: &mut Writer) {
+        self.others.encode(out);
+        out.count(self.named.len());
+        for (collection, interest) in &self.named {
+            collection.encode(out);
+            interest.encode(out);
+        }
+    }
+}
+
+impl Decode for Interests {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
+        const WHAT: &str = "interests";
+        let mut interests = Self { others: Interest::decode(input)?, ..Self::default() };
+        for _ in 0..input.count(WHAT, INTERESTS_PER_SPACE_MAX)? {
+            let collection = CollectionName::decode(input)?;
+            if interests.named.last_key_value().is_some_and(|(last, _)| *last >= collection) {
+                return Err(CodecError::NotCanonical { what: WHAT });
+            }
+            interests.named.insert(collection, Interest::decode(input)?);
+        }
+        Ok(interests)
     }
 }
 

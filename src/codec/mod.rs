@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use crate::id::{
-    ActorId, ChangeHash, CollectionName, CommitHash, EntityId, Fingerprint, Incarnation, MemberId,
+    ActorId, ChangeHash, CollectionName, CommitHash, EntityId, Fingerprint, Incarnation, Interest, Interests,
+    MemberId,
 };
 use crate::id::{Origin, Oseq, PeerId, Position, SpaceId, StatementHash, Vector};
 use crate::time::Timestamp;

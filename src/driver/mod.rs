@@ -58,7 +58,7 @@ pub(crate) use storage::{Turn, Until, origins};
 pub(crate) use crate::exchange::{Answer, Ask, CommitKey, SpaceState};
 pub(crate) use crate::store::kv::KvError as StoreError;
 pub(crate) use crate::sync::Notice as EngineNotice;
-pub(crate) use crate::sync::PeerState;
+pub(crate) use crate::sync::{Mode, PeerState};
 
 /// Where the store is, in a node's directory.
 const STORE_DIR: &str = "store";
@@ -71,6 +71,7 @@ pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
     pub(crate) backoff_ms: Vec<u64>,
     pub(crate) attempts_max: Option<u32>,
+    pub(crate) mode: Mode,
     pub(crate) erase_when_removed: bool,
     /// The port of multicast DNS, when the local network is searched.
     pub(crate) discovery: Option<u16>,
@@ -146,8 +147,11 @@ impl Driver {
             book.write(&options.dir)?;
         }
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
-        let engine_options =
-            EngineOptions { backoff_ms: options.backoff_ms, attempts_max: options.attempts_max };
+        let engine_options = EngineOptions {
+            backoff_ms: options.backoff_ms,
+            attempts_max: options.attempts_max,
+            mode: options.mode,
+        };
         tokio::spawn(engine::run(engine::Setup {
             engine: Engine::new(peer, engine_options, Arc::clone(&metrics)),
             clock,
@@ -306,6 +310,11 @@ impl Driver {
     /// Dials at once, whatever the backoff says.
     pub(crate) async fn wake(&self) -> Result<(), DriverError> {
         self.command(Command::Wake).await
+    }
+
+    /// Is on the network at other times from here on.
+    pub(crate) async fn set_mode(&self, mode: Mode) -> Result<(), DriverError> {
+        self.command(Command::SetMode(mode)).await
     }
 
     /// Dials and syncs at once.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use crate::access::Membership;
 pub(crate) use crate::id::EntityClock;
 use crate::id::{
-    Cell, CollectionName, EntityId, Fingerprint, Origin, Oseq, PeerId, Position, SpaceId, Symbol, Vector,
+    Cell, CollectionName, EntityId, Fingerprint, Interests, Origin, Oseq, PeerId, Position, SpaceId, Symbol,
+    Vector,
 };
 
 /// The number of a question, minted by the engine. Exactly one answer bears it.
@@ -60,8 +61,35 @@ pub(crate) struct SpaceState {
     pub(crate) membership: Arc<Membership>,
     /// The digest of its statements.
     pub(crate) log: [u8; 16],
+    /// What this device wants of it.
+    pub(crate) interests: Arc<Interests>,
     /// Its collections that hold anything.
     pub(crate) collections: BTreeMap<CollectionName, CollectionState>,
+}
+
+/// Which collections count between this device and a peer. Rights are another matter.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scope {
+    /// What this device wants.
+    pub(crate) ours: Arc<Interests>,
+    /// What the peer wants.
+    pub(crate) theirs: Arc<Interests>,
+    /// The peer said what it holds of this device's own commits where only the peer wants a collection.
+    pub(crate) own_known: bool,
+}
+
+impl Scope {
+    /// Both want all of the collection: it is compared, and sent both ways.
+    pub(crate) fn is_common(&self, collection: &CollectionName) -> bool {
+        self.ours.is_live(collection) && self.theirs.is_live(collection)
+    }
+
+    /// Whether a commit is sent to the peer, as far as it touches the collection. Who does not want a collection
+    /// live does not know what others do there, and passes on its own commits only.
+    pub(crate) fn flows(&self, collection: &CollectionName, is_own: bool) -> bool {
+        let own = is_own && self.own_known;
+        self.theirs.is_live(collection) && (self.ours.is_live(collection) || own)
+    }
 }
 
 /// Version vectors of the collections of a space.
@@ -119,10 +147,12 @@ pub(crate) enum Ask {
         to: PeerId,
         /// What it holds or is being sent.
         have: Vectors,
+        /// Which collections count.
+        scope: Scope,
         /// Where to stop: the answer may exceed it by one commit.
         bytes_max: usize,
     },
-    /// The sketch of (collection, entity, heads) over all collections that the peer may read. Answer: `Sketch`.
+    /// The sketch of (collection, entity, heads) over all collections that count. Answer: `Sketch`.
     Sketch {
         /// The space.
         space: SpaceId,
@@ -130,6 +160,8 @@ pub(crate) enum Ask {
         to: PeerId,
         /// Keys the symbols; both sides of a connection use the same.
         key: [u8; 32],
+        /// Which collections count.
+        scope: Scope,
         /// How many cells.
         cells: usize,
     },
@@ -141,6 +173,8 @@ pub(crate) enum Ask {
         with: PeerId,
         /// Keys the symbols.
         key: [u8; 32],
+        /// Which collections count.
+        scope: Scope,
         /// Its first cells.
         cells: Vec<Cell>,
     },
@@ -152,6 +186,8 @@ pub(crate) enum Ask {
         with: PeerId,
         /// Keys the symbols.
         key: [u8; 32],
+        /// Which collections count.
+        scope: Scope,
         /// The symbols, sorted.
         symbols: Vec<Symbol>,
     },
@@ -190,6 +226,8 @@ pub(crate) enum Ask {
         collection: CollectionName,
         /// The peer they are for.
         to: PeerId,
+        /// Which collections count.
+        scope: Scope,
         /// What the peer holds.
         clocks: Vec<EntityClock>,
         /// Where to stop: the answer may exceed it by one commit.

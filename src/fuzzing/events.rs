@@ -409,7 +409,13 @@ fn state(choice: u8) -> SpaceState {
         held.vector = vector(number, choice);
         collections.insert(collection(number), held);
     }
-    SpaceState { space: log.space(), membership: log.membership(), log: log.digest(), collections }
+    SpaceState {
+        space: log.space(),
+        membership: log.membership(),
+        log: log.digest(),
+        interests: Arc::default(),
+        collections,
+    }
 }
 
 fn vector(number: u8, choice: u8) -> Vector {

@@ -4,6 +4,7 @@ mod bytes;
 mod clock;
 mod collection;
 mod fingerprint;
+mod interest;
 mod sketch;
 mod vector;
 
@@ -13,6 +14,8 @@ pub use bytes::{
 pub use clock::EntityClock;
 pub use collection::{CollectionName, CollectionNameError};
 pub use fingerprint::Fingerprint;
+pub use interest::Interest;
+pub(crate) use interest::Interests;
 pub use sketch::{Cell, Difference, Sketch, Symbol};
 pub use vector::{Missing, Seen, Vector, VectorError};
 

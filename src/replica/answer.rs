@@ -20,17 +20,19 @@ impl Replica {
         match ask {
             Ask::State { space } => Ok(Answer::State(self.state(&space))),
             Ask::Receive { space, from, commits } => self.receive(now, space, from, commits),
-            Ask::Feed { space, to, have, bytes_max } => self.feed(space, to, &have, bytes_max),
+            Ask::Feed { space, to, have, scope, bytes_max } => self.feed(space, to, &have, &scope, bytes_max),
             Ask::Heads { space, collection, after, count_max } => {
                 self.heads(space, &collection, after, count_max)
             }
             Ask::Clocks { space, collection, entities } => self.clocks(space, &collection, entities),
-            Ask::Lacking { space, collection, to, clocks, bytes_max } => {
-                self.lacking(space, &collection, to, clocks, bytes_max)
+            Ask::Lacking { space, collection, to, scope, clocks, bytes_max } => {
+                self.lacking(space, &collection, to, &scope, clocks, bytes_max)
             }
-            Ask::Sketch { space, to, key, cells } => self.sketch(space, to, &key, cells),
-            Ask::Compare { space, with, key, cells } => self.compare(space, with, &key, cells),
-            Ask::Resolve { space, with, key, symbols } => self.resolve(space, with, &key, &symbols),
+            Ask::Sketch { space, to, key, scope, cells } => self.sketch(space, to, &key, &scope, cells),
+            Ask::Compare { space, with, key, scope, cells } => self.compare(space, with, &key, &scope, cells),
+            Ask::Resolve { space, with, key, scope, symbols } => {
+                self.resolve(space, with, &key, &scope, &symbols)
+            }
             Ask::Adopt { space, vectors } => self.adopt_vectors(space, &vectors),
             Ask::StatementShorts { space } => self.statement_shorts(space),
             Ask::Statements { space, known } => self.statements(space, &known),

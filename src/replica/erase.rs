@@ -11,7 +11,7 @@ use crate::id::SpaceId;
 use crate::limits::ERASE_PIECE_KEYS;
 use crate::store::keyspaces::{
     AckedKey, Batch, ChangeKey, CommitId, HeadKey, HeldKey, Key, META_ERASING, MetaKey, Prefix, Raw, RootKey,
-    RowKey, SnapshotKey, StatementKey, VectorKey,
+    RowKey, SnapshotKey, StatementKey, VectorKey, meta_interests,
 };
 use crate::store::kv::KvError;
 
@@ -82,6 +82,7 @@ impl Replica {
             || self.clear::<StatementKey>(&space)?;
         if !found {
             let mut batch = Batch::new();
+            batch.remove(&meta_interests(&space));
             batch.remove(&note(&space));
             self.store.write(batch)?;
             self.erasing.remove(&space);

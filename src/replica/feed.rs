@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Replica, ReplicaError, load};
 use crate::access::{Action, Membership};
-use crate::exchange::{Answer, CommitKey, EntityClock, Packed, Vectors, beyond};
+use crate::exchange::{Answer, CommitKey, EntityClock, Packed, Scope, Vectors, beyond};
 use crate::id::{ActorId, CollectionName, Missing, Origin, Oseq, PeerId, Position, SpaceId, Vector};
 use crate::store::keyspaces::{Arrival, CommitEntry, CommitId, CommitRecord, HeadKey, Keyspaces};
 use crate::store::kv::KvError;
@@ -52,14 +52,16 @@ impl Replica {
         space: SpaceId,
         to: PeerId,
         have: &Vectors,
+        scope: &Scope,
         bytes_max: usize,
     ) -> Result<Answer, ReplicaError> {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let nothing = Vector::new();
         let mut missing = Vec::new();
         for (collection, state) in &known.collections {
-            if known.membership.may(&to, Action::Read, collection) {
-                let lacks = have.get(collection).unwrap_or(&nothing).lacks_of(&state.vector);
+            if known.membership.may(&to, Action::Read, collection) && scope.flows(collection, true) {
+                let mut lacks = have.get(collection).unwrap_or(&nothing).lacks_of(&state.vector);
+                lacks.retain(|lack| scope.flows(collection, lack.origin.peer == self.peer));
                 missing.extend(lacks.into_iter().map(|missing| (collection, missing)));
             }
         }
@@ -72,7 +74,7 @@ impl Replica {
         for (index, run) in runs.iter_mut().enumerate() {
             next.extend(run.position(&self.store)?.map(|position| Reverse((position, index))));
         }
-        let mut packer = Packer::new(self, space, to, &known.membership);
+        let mut packer = Packer::new(self, space, to, &known.membership, scope);
         while packer.bytes < bytes_max {
             let Some(Reverse((_, index))) = next.pop() else { break };
             let Some(run) = runs.get_mut(index) else { continue };
@@ -119,11 +121,12 @@ impl Replica {
         space: SpaceId,
         collection: &CollectionName,
         to: PeerId,
+        scope: &Scope,
         clocks: Vec<EntityClock>,
         bytes_max: usize,
     ) -> Result<Answer, ReplicaError> {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
-        let mut packer = Packer::new(self, space, to, &known.membership);
+        let mut packer = Packer::new(self, space, to, &known.membership, scope);
         let mut clocks = VecDeque::from(clocks);
         if !known.membership.may(&to, Action::Read, collection) {
             clocks.clear();
@@ -181,6 +184,8 @@ struct Packer<'a> {
     space: SpaceId,
     to: PeerId,
     membership: &'a Membership,
+    scope: &'a Scope,
+    me: PeerId,
     /// Which collections the peer may read.
     readable: BTreeMap<CollectionName, bool>,
     packed: BTreeSet<CommitId>,
@@ -189,12 +194,20 @@ struct Packer<'a> {
 }
 
 impl<'a> Packer<'a> {
-    fn new(replica: &'a Replica, space: SpaceId, to: PeerId, membership: &'a Membership) -> Self {
+    fn new(
+        replica: &'a Replica,
+        space: SpaceId,
+        to: PeerId,
+        membership: &'a Membership,
+        scope: &'a Scope,
+    ) -> Self {
         Self {
             store: &replica.store,
             space,
             to,
             membership,
+            scope,
+            me: replica.peer,
             readable: BTreeMap::new(),
             packed: BTreeSet::new(),
             commits: Vec::new(),
@@ -227,7 +240,10 @@ impl<'a> Packer<'a> {
                 self.readable.insert(collection.clone(), may);
             }
         }
-        let readable = |collection: &CollectionName| self.readable.get(collection).copied().unwrap_or(false);
+        let is_own = origin.peer == self.me;
+        let readable = |collection: &CollectionName| {
+            self.readable.get(collection).copied().unwrap_or(false) && self.scope.flows(collection, is_own)
+        };
         let commit = load::commit(self.store, self.space, origin, record, &readable)?;
         let open = collections(record).all(readable);
         let Some(commit) = (if open { Some(commit) } else { commit.blinded(&readable) }) else {

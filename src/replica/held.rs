@@ -119,8 +119,9 @@ impl Quarantine {
         changes.added.into_iter().for_each(|(id, entry)| self.insert(id, entry));
     }
 
-    pub(super) fn holds(&self, hash: &CommitHash) -> bool {
-        self.by_hash.contains_key(hash)
+    /// Returns the place of a commit.
+    pub(super) fn place(&self, hash: &CommitHash) -> Option<HeldId> {
+        self.by_hash.get(hash).copied()
     }
 
     /// Returns those that wait for any of `arrived`.

@@ -31,6 +31,7 @@ mod erase;
 mod error;
 mod feed;
 mod held;
+mod interest;
 mod introduce;
 mod kinds;
 mod load;
@@ -144,6 +145,8 @@ pub(crate) enum Told {
     },
     /// A space is here, or its membership changed. For the engine.
     SpaceChanged(SpaceState),
+    /// This device wants something else of a space. For the engine.
+    InterestChanged(SpaceState),
     /// A space is not here any more. For the engine.
     SpaceGone {
         /// The space.

@@ -79,12 +79,15 @@ struct Sorted {
     hashes: BTreeSet<CommitHash>,
     /// The numbers of the fresh ones.
     numbers: BTreeSet<((CollectionName, Oseq), Origin)>,
+    /// The numbers of all.
+    seen: BTreeSet<((CollectionName, Oseq), Origin)>,
 }
 
 impl Sorted {
     fn new(space: SpaceId, position: Position) -> Self {
         let draft = Draft::new(space, position);
-        Self { draft, fresh: Vec::new(), hashes: BTreeSet::new(), numbers: BTreeSet::new() }
+        let (numbers, seen) = (BTreeSet::new(), BTreeSet::new());
+        Self { draft, fresh: Vec::new(), hashes: BTreeSet::new(), numbers, seen }
     }
 }
 
@@ -98,6 +101,8 @@ pub(super) struct Tally {
     pub(super) newly_held: BTreeSet<CommitHash>,
     pub(super) refused: usize,
     pub(super) reason: Option<String>,
+    /// Commits that came twice in one go, with other leaves open: the second is taken after the first.
+    again: Vec<(Vec<u8>, Source)>,
 }
 
 impl Tally {
@@ -159,6 +164,7 @@ impl Replica {
             let mut released = known.held.waiting_for(applied.iter());
             released.extend(judged);
             arrived = self.read_held(space, &released)?;
+            arrived.append(&mut tally.again);
         }
         Ok(())
     }
@@ -207,7 +213,7 @@ impl Replica {
         source: Source,
         tally: &mut Tally,
     ) -> Result<(), ReplicaError> {
-        let Sorted { draft, fresh, hashes, numbers } = sorted;
+        let Sorted { draft, fresh, hashes, numbers, seen } = sorted;
         let (incoming, hold) = match self.inspect(draft.space, bytes, source)? {
             Found::Duplicate => {
                 self.drop_held(draft, source);
@@ -222,13 +228,18 @@ impl Replica {
             Found::Fresh(incoming) => (incoming, None),
             Found::Held(incoming, hold) => (incoming, Some(hold)),
         };
+        let origin = incoming.commit.origin;
+        let parts = incoming.commit.parts();
         if !hashes.insert(incoming.hash) {
+            if source.held.is_none() && parts.iter().any(|part| !seen.contains(&(part.clone(), origin))) {
+                tally.again.push((incoming.bytes.to_vec(), source));
+                return Ok(());
+            }
             self.drop_held(draft, source);
             tally.duplicate += 1;
             return Ok(());
         }
-        let origin = incoming.commit.origin;
-        let parts = incoming.commit.parts();
+        seen.extend(parts.iter().map(|part| (part.clone(), origin)));
         let taken = parts.iter().any(|part| numbers.contains(&(part.clone(), origin)));
         match hold {
             Some(hold) => self.hold(draft, &incoming, hold, tally),
@@ -260,8 +271,11 @@ impl Replica {
         }
         let hash = commit.hash();
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
-        if source.held.is_none() && known.held.holds(&hash) {
-            return Ok(Found::Duplicate);
+        let again = known.held.place(&hash).filter(|_| source.held.is_none());
+        if let Some(widened) = again.map(|held| self.widened(space, &commit, held)).transpose()? {
+            // It is held already. Leaves that were closed before are held from here on.
+            let source = Source { held: again, ..source };
+            return widened.map_or(Ok(Found::Duplicate), |bytes| self.inspect(space, bytes, source));
         }
         let Fresh { slots: fresh, existing, equivocates } = self.fresh_slots(&commit, hash)?;
         if !fresh.contains(&true) && !equivocates {
@@ -293,6 +307,25 @@ impl Replica {
             return Ok(Found::Refused(reason));
         }
         Ok(Found::Held(incoming, cause.into()))
+    }
+
+    /// A held commit with the leaves open that are open in either; `None` when that is nothing new.
+    fn widened(
+        &self,
+        space: SpaceId,
+        commit: &Commit,
+        (author, number): HeldId,
+    ) -> Result<Option<Vec<u8>>, ReplicaError> {
+        let Some(record) = self.store.get(&HeldKey { space, author, number })? else { return Ok(None) };
+        let Ok(mut held) = Commit::decode(space, &record.commit) else { return Ok(None) };
+        let mut wider = false;
+        for (slot, other) in held.slots.iter_mut().zip(&commit.slots) {
+            if matches!((&slot, other), (Slot::Blind(_), Slot::Open { .. })) {
+                slot.clone_from(other);
+                wider = true;
+            }
+        }
+        Ok(wider.then(|| held.encode()))
     }
 
     /// Finds which slots of a commit are not here, the record of those that are, and whether another commit has

@@ -1,13 +1,13 @@
 //! How two stores differ, told by sketches of what they hold.
 //!
-//! A symbol stands for one entity at its heads. The sketch covers every collection that the other side may read,
-//! so one exchange finds the differences of a whole space.
+//! A symbol stands for one entity at its heads. The sketch covers every collection that both sides may read and want
+//! live, so one exchange finds the differences of a whole space.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Replica, ReplicaError};
 use crate::access::Action::Read;
-use crate::exchange::{Answer, Apart, Clocks, EntityClock, Vectors};
+use crate::exchange::{Answer, Apart, Clocks, EntityClock, Scope, Vectors};
 use crate::id::{Cell, CollectionName, PeerId, Sketch, SpaceId, Symbol};
 use crate::limits::{HEADS_PAGE_ENTITIES, SKETCH_CELLS_MAX};
 use crate::store::keyspaces::{Batch, Head, HeadKey, Prefix, SeenRecord, VectorKey};
@@ -18,9 +18,10 @@ impl Replica {
         space: SpaceId,
         to: PeerId,
         key: &[u8; 32],
+        scope: &Scope,
         cells: usize,
     ) -> Result<Answer, ReplicaError> {
-        Ok(Answer::Sketch(self.sketch_of(&space, &to, key, cells)?.cells().to_vec()))
+        Ok(Answer::Sketch(self.sketch_of(&space, &to, key, scope, cells)?.cells().to_vec()))
     }
 
     pub(super) fn compare(
@@ -28,13 +29,14 @@ impl Replica {
         space: SpaceId,
         with: PeerId,
         key: &[u8; 32],
+        scope: &Scope,
         cells: Vec<Cell>,
     ) -> Result<Answer, ReplicaError> {
-        let ours = self.sketch_of(&space, &with, key, cells.len())?;
+        let ours = self.sketch_of(&space, &with, key, scope, cells.len())?;
         let Some(difference) = ours.difference(&Sketch::from_cells(cells)) else {
             return Ok(Answer::TooFewCells);
         };
-        let ours = self.named(&space, &with, key, &difference.ours)?;
+        let ours = self.named(&space, &with, key, scope, &difference.ours)?;
         Ok(Answer::Apart(Apart { ours, theirs: difference.theirs }))
     }
 
@@ -43,9 +45,10 @@ impl Replica {
         space: SpaceId,
         with: PeerId,
         key: &[u8; 32],
+        scope: &Scope,
         symbols: &[Symbol],
     ) -> Result<Answer, ReplicaError> {
-        Ok(Answer::Apart(Apart { ours: self.named(&space, &with, key, symbols)?, theirs: Vec::new() }))
+        Ok(Answer::Apart(Apart { ours: self.named(&space, &with, key, scope, symbols)?, theirs: Vec::new() }))
     }
 
     /// Counts as held here what the vectors name: the peer holds the same entities at the same heads.
@@ -77,10 +80,11 @@ impl Replica {
         space: &SpaceId,
         peer: &PeerId,
         key: &[u8; 32],
+        scope: &Scope,
         cells: usize,
     ) -> Result<Sketch, ReplicaError> {
         let mut sketch = Sketch::new(cells);
-        self.each_head(space, peer, &mut |head, record| sketch.add(symbol(key, head, record)))?;
+        self.each_head(space, peer, scope, &mut |head, record| sketch.add(symbol(key, head, record)))?;
         Ok(sketch)
     }
 
@@ -90,6 +94,7 @@ impl Replica {
         space: &SpaceId,
         peer: &PeerId,
         key: &[u8; 32],
+        scope: &Scope,
         symbols: &[Symbol],
     ) -> Result<Clocks, ReplicaError> {
         let wanted: BTreeSet<&Symbol> = symbols.iter().take(SKETCH_CELLS_MAX).collect();
@@ -97,7 +102,7 @@ impl Replica {
         if wanted.is_empty() {
             return Ok(clocks);
         }
-        self.each_head(space, peer, &mut |head, record| {
+        self.each_head(space, peer, scope, &mut |head, record| {
             if wanted.contains(&symbol(key, head, record)) {
                 let clock = EntityClock { entity: head.entity, clock: record.clock.clone() };
                 clocks.entry(head.collection.clone()).or_default().push(clock);
@@ -106,11 +111,12 @@ impl Replica {
         Ok(clocks)
     }
 
-    /// Calls `each` for every entity of the collections that this node and the peer may read.
+    /// Calls `each` for every entity of the collections that this node and the peer may read and want live.
     fn each_head(
         &self,
         space: &SpaceId,
         peer: &PeerId,
+        scope: &Scope,
         each: &mut dyn FnMut(&HeadKey, &Head),
     ) -> Result<(), ReplicaError> {
         let known = self.spaces.get(space).ok_or(ReplicaError::NotFound { what: "space" })?;
@@ -118,7 +124,7 @@ impl Replica {
         let common = |collection: &&CollectionName| {
             known.membership.may(peer, Read, collection) && known.membership.may(&me, Read, collection)
         };
-        for collection in known.collections.keys().filter(common) {
+        for collection in known.collections.keys().filter(common).filter(|known| scope.is_common(known)) {
             let prefix = Prefix::<HeadKey>::collection(space, collection);
             let mut after: Option<HeadKey> = None;
             loop {

@@ -8,7 +8,9 @@ use super::accepted::Chains;
 use super::held::Quarantine;
 use crate::access::{Log, Membership, Statement};
 use crate::exchange::{CollectionState, SpaceState};
-use crate::id::{CollectionName, CommitHash, Origin, PeerId, Seen, SpaceId, StatementHash, Vector};
+use crate::id::{
+    CollectionName, CommitHash, Interests, Origin, PeerId, Seen, SpaceId, StatementHash, Vector,
+};
 use crate::store::keyspaces::{Keyspaces, Prefix, RootKey, StatementKey, VectorKey};
 use crate::store::kv::KvError;
 
@@ -19,6 +21,7 @@ pub(super) struct Space {
     pub(super) membership: Arc<Membership>,
     pub(super) collections: BTreeMap<CollectionName, CollectionState>,
     pub(super) held: Quarantine,
+    pub(super) interests: Arc<Interests>,
     /// The devices that were ever removed, each with the removals that count.
     pub(super) removals: BTreeMap<PeerId, BTreeSet<StatementHash>>,
     /// Of devices among them: what is known here of their chains. Worked out when it is needed.
@@ -40,6 +43,7 @@ impl Space {
             removals,
             chains: BTreeMap::new(),
             own_last: BTreeMap::new(),
+            interests: Arc::default(),
         }
     }
 
@@ -55,6 +59,7 @@ impl Space {
         let mut loaded = Self::new(Log::from_statements(space, statements)?);
         loaded.load_collections(store, &space)?;
         loaded.held = Quarantine::load(store, &space)?;
+        loaded.interests = Arc::new(super::interest::load(store, &space)?);
         Ok(loaded)
     }
 
@@ -78,6 +83,7 @@ impl Space {
             space: self.log.space(),
             membership: Arc::clone(&self.membership),
             log: self.log.digest(),
+            interests: Arc::clone(&self.interests),
             collections: self.collections.clone(),
         }
     }

@@ -52,11 +52,13 @@ pub enum Canary {
     WrongReceipts,
     /// The network delivers frames twice, now and then.
     RepeatFrames,
+    /// The network loses what devices say of their interests.
+    LoseInterests,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::LoseAcks,
         Self::AckBeforeSync,
         Self::LoseFrames,
@@ -76,5 +78,6 @@ impl Canary {
         Self::ForgetDeletes,
         Self::WrongReceipts,
         Self::RepeatFrames,
+        Self::LoseInterests,
     ];
 }

@@ -68,11 +68,13 @@ pub enum Fault {
     Removal,
     /// A member got another role.
     RoleChange,
+    /// A device came to want more or less of a collection.
+    InterestChanged,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Reordered,
         Self::ConnectionLost,
         Self::DuplicateAttempt,
@@ -98,6 +100,7 @@ impl Fault {
         Self::Cloned,
         Self::Removal,
         Self::RoleChange,
+        Self::InterestChanged,
     ];
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Dice;
 use crate::exchange::{Ask, RequestId, Vectors};
-use crate::id::{PeerId, Position};
+use crate::id::{CollectionName, Interest, PeerId, Position};
 use crate::identity::Identity;
 use crate::replica::{Reader, Replica};
 use crate::store::kv::memory::{Image, Memory};
@@ -84,6 +84,8 @@ pub(super) enum Job {
     Ask(RequestId, Ask),
     /// The app does a step in a space.
     Commit(u64, usize),
+    /// The app wants more or less of one collection of a space, or of all others.
+    Interest(usize, Option<CollectionName>, Interest),
     Sync,
 }
 

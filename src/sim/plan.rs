@@ -51,10 +51,12 @@ pub(super) enum Act {
     Clone,
     Remove,
     SetRole,
+    /// A device wants more or less of a collection.
+    SetInterest,
 }
 
 /// Trouble, how often it is picked, and how long it lasts at most, in milliseconds.
-const TROUBLE: [(Act, u64, u64); 21] = [
+const TROUBLE: [(Act, u64, u64); 22] = [
     (Act::LoseConnection, 6, 0),
     (Act::DuplicateAttempts, 3, 20_000),
     (Act::Partition, 5, 60_000),
@@ -76,6 +78,7 @@ const TROUBLE: [(Act, u64, u64); 21] = [
     (Act::Clone, 2, 40_000),
     (Act::Remove, 6, 0),
     (Act::SetRole, 3, 0),
+    (Act::SetInterest, 8, 0),
 ];
 
 /// What is true of a run from its first moment.

@@ -43,7 +43,8 @@ impl Engine {
             return;
         };
         let peer = session.peer;
-        let parts = key.parts.iter().filter(|(collection, _)| self.common(space, &peer, collection)).cloned();
+        let parts =
+            key.parts.iter().filter(|(collection, _)| self.may_both(space, &peer, collection)).cloned();
         let key = CommitKey { origin: key.origin, parts: parts.collect() };
         if let Some(session) = self.sessions.get_mut(&(conn, space)) {
             digest::note(&mut session.ack, &key);

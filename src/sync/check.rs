@@ -2,9 +2,9 @@
 
 use super::{ConnId, Engine, Lane, Purpose, digest};
 use crate::exchange::{Ask, SpaceState, Vectors};
-use crate::id::{PeerId, SpaceId};
-use crate::limits::{CHECK_DELAY_MS, REPAIR_ROUNDS_MAX, ROOT_CHECK_MS};
-use crate::wire::{Digest, Message, Roots};
+use crate::id::SpaceId;
+use crate::limits::{CHECK_DELAY_MS, QUIET_CHECK_MS, REPAIR_ROUNDS_MAX, ROOT_CHECK_MS};
+use crate::wire::{Digest, Message, Revisions, Roots};
 
 /// Whether a message asks for the peer's side or answers with ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(super) struct Digests {
     pub(super) log: Digest,
     pub(super) vectors: Digest,
     pub(super) roots: Digest,
+    /// The interests by which the collections were chosen, as this side says it.
+    pub(super) revisions: Revisions,
 }
 
 impl Engine {
@@ -58,15 +60,15 @@ impl Engine {
         let Some(session) = self.sessions.get(&(conn, space)) else {
             return;
         };
-        let (slot, peer, busy) = (session.slot, session.peer, !session.is_idle());
-        let mine = self.digests_of(&peer, &state);
-        let vectors = self.vectors_of(&peer, &state);
+        let (slot, busy) = (session.slot, !session.is_idle());
+        let mine = self.digests_of(conn, &state);
+        let vectors = self.vectors_of(conn, &state);
         let answer = say == Say::Ask;
-        let Digests { log, vectors: digest, roots } = mine;
+        let Digests { log, vectors: digest, roots, revisions } = mine;
         self.send(
             conn,
             Lane::Control,
-            &Message::Roots(Roots { slot, log, vectors: digest, roots, answer, busy }),
+            &Message::Roots(Roots { slot, log, vectors: digest, roots, answer, busy, revisions }),
         );
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
@@ -82,7 +84,8 @@ impl Engine {
     }
 
     pub(super) fn hear_roots(&mut self, conn: ConnId, space: SpaceId, roots: &Roots) {
-        let theirs = Digests { log: roots.log, vectors: roots.vectors, roots: roots.roots };
+        let revisions = roots.revisions.mirrored();
+        let theirs = Digests { log: roots.log, vectors: roots.vectors, roots: roots.roots, revisions };
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
@@ -126,6 +129,10 @@ impl Engine {
             self.note_acked_if_new(conn, space, &vectors);
             return self.agreed(conn, space, vectors);
         }
+        if mine.revisions != theirs.revisions {
+            // They speak of different collections; what follows a change of interests comes to its end first.
+            return self.check_soon(conn, space);
+        }
         if mine.vectors == theirs.vectors && mine.roots == theirs.roots {
             // The log alone differs; its statements are on their way.
             return self.check_soon(conn, space);
@@ -148,6 +155,7 @@ impl Engine {
         }
         if mine.vectors != theirs.vectors {
             session.urgent = true;
+            session.anew = true;
             session.equal = mine.roots == theirs.roots;
             return self.ask(Purpose::Vectors(conn, space, Say::Ask), Ask::State { space });
         }
@@ -163,7 +171,8 @@ impl Engine {
 
     /// Both sides hold the same.
     pub(super) fn agreed(&mut self, conn: ConnId, space: SpaceId, vectors: Vectors) {
-        let again = self.now.instant.plus_ms(ROOT_CHECK_MS);
+        let now = self.now.instant;
+        let again = now.plus_ms(ROOT_CHECK_MS);
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
@@ -175,7 +184,9 @@ impl Engine {
         let (peer, quiet) = (session.peer, session.is_idle());
         if quiet {
             session.urgent = false;
-            session.check_due = Some(again);
+            // Where little is wanted and nothing is compared, the membership alone is left to confirm.
+            let quiet = vectors.is_empty() && !session.wants.is_everything();
+            session.check_due = Some(if quiet { now.plus_ms(QUIET_CHECK_MS) } else { again });
         }
         self.bases.insert((peer, space), digest::Base { digest: digest::of_vectors(&vectors), vectors });
         if quiet {
@@ -194,13 +205,14 @@ impl Engine {
         }
     }
 
-    pub(super) fn digests_of(&self, peer: &PeerId, state: &SpaceState) -> Digests {
-        let common = |collection: &_| self.common(state.space, peer, collection);
+    pub(super) fn digests_of(&self, conn: ConnId, state: &SpaceState) -> Digests {
+        let common = |collection: &_| self.common(conn, state.space, collection);
         let collections = state.collections.iter().filter(|(collection, _)| common(collection));
         Digests {
             log: state.log,
-            vectors: digest::of_vectors(&self.vectors_of(peer, state)),
+            vectors: digest::of_vectors(&self.vectors_of(conn, state)),
             roots: digest::of_roots(collections),
+            revisions: self.revisions(conn, state.space),
         }
     }
 }

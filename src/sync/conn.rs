@@ -27,6 +27,11 @@ pub(crate) const CODE_STORE: u32 = 6;
 /// A commit or statement that no honest peer sends.
 pub(crate) const CODE_REFUSED: u32 = 7;
 
+/// The sender rests until its next sync, and comes by itself.
+pub(crate) const CODE_RESTS: u32 = 8;
+/// The sender rests, and does not know how to reach the receiver.
+pub(crate) const CODE_RESTS_AND_WAITS: u32 = 9;
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Conn {
@@ -343,6 +348,9 @@ impl Engine {
         }
         self.metrics.connections.add(1);
         self.actions.push_back(Action::Greeted { conn });
+        for space in self.sessions_of(conn) {
+            self.tell_interests(conn, space);
+        }
     }
 
     pub(super) fn frame(&mut self, conn: ConnId, bytes: &[u8]) {
@@ -377,6 +385,7 @@ impl Engine {
             | Message::Cells(_)
             | Message::CellsWanted(_)
             | Message::Apart(_)
+            | Message::Interest(_)
             | Message::Neighbours(_)
             | Message::Offer(_)
             | Message::Wanted(_) => self.close(conn, CODE_PROTOCOL, "a message before the hello"),
@@ -402,6 +411,7 @@ impl Engine {
             Message::Cells(cells) => cells.slot,
             Message::CellsWanted(wanted) => wanted.slot,
             Message::Apart(apart) => apart.slot,
+            Message::Interest(told) => told.slot,
             Message::Neighbours(neighbours) => neighbours.slot,
             Message::Offer(offer) => offer.slot,
             Message::Wanted(wanted) => wanted.slot,
@@ -434,6 +444,7 @@ impl Engine {
             Message::Cells(cells) => self.hear_cells(conn, space, cells),
             Message::CellsWanted(wanted) => self.hear_cells_wanted(conn, space, wanted.count),
             Message::Apart(apart) => self.hear_apart(conn, space, apart),
+            Message::Interest(told) => self.hear_interests(conn, space, told),
             Message::Neighbours(neighbours) => self.hear_neighbours(conn, space, neighbours.peers),
             Message::Offer(offer) => self.hear_offer(conn, space, offer.vectors),
             Message::Wanted(wanted) => self.hear_wanted(conn, space, wanted),
@@ -465,6 +476,7 @@ impl Engine {
 
     fn farewell(&mut self, conn: ConnId, farewell: &Farewell) {
         let reason = format!("the peer closed: {}", farewell.text);
+        self.note_rest(conn, farewell.code);
         let (last_words, code) = (LastWords::Drop, CODE_CLOSED);
         let again = self.was_turned_away(conn, farewell.code);
         self.actions.push_back(Action::Close { conn, last_words, code, reason: reason.clone() });

@@ -1,6 +1,6 @@
 //! Which peers to reach, when to try again, and what to tell the app about it.
 
-use super::conn::CODE_CLOSED;
+use super::conn::{CODE_CLOSED, CODE_RESTS, CODE_RESTS_AND_WAITS};
 use super::event::Command;
 use super::{Action, ConnId, DialId, Engine, Notice, PeerState};
 use crate::id::PeerId;
@@ -21,10 +21,21 @@ pub(super) struct Peer {
     attempt: u32,
     next_at: Option<Instant>,
     dial: Option<DialId>,
+    /// It said that it rests between its syncs.
+    rests: Option<Rests>,
     /// It turned this device away like a stranger: the next hello comes with an introduction.
     pub(super) introduces: bool,
     /// The connection that both sides have greeted each other on.
     conn: Option<ConnId>,
+}
+
+/// How a peer that rests is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rests {
+    /// It comes by itself.
+    AndComes,
+    /// It waits to be reached, now and then.
+    AndWaits,
 }
 
 impl Peer {
@@ -38,6 +49,7 @@ impl Peer {
             attempt: 0,
             next_at: None,
             dial: None,
+            rests: None,
             introduces: false,
             conn: None,
         }
@@ -66,11 +78,12 @@ impl Engine {
             Command::Lost { peer } => self.lost(peer),
             Command::RemovePeer { peer } => self.remove_peer(peer),
             Command::SyncNow { space, ticket } => self.draw_ticket(space, ticket),
-            Command::Wake => self.dial_all(),
+            Command::Wake => self.woken(),
+            Command::SetMode(mode) => self.set_mode(mode),
             Command::Pause => self.pause(),
             Command::Resume => {
                 self.paused = false;
-                self.dial_all();
+                self.woken();
             }
         }
     }
@@ -82,13 +95,16 @@ impl Engine {
         let entry = self.peers.entry(peer).or_insert_with(Peer::new);
         entry.addresses = Some(addresses);
         entry.attempt = 0;
-        self.dial(peer);
+        entry.rests = None;
+        if self.dials_at_once() {
+            self.dial(peer);
+        }
     }
 
     /// A member says that it is near. It is reached by the same schedule as any other; saying so again and again
     /// begins an attempt each `FOUND_DIAL_MS` at most.
     fn found(&mut self, peer: PeerId, mut addresses: Vec<String>) {
-        let now = self.now.instant;
+        let (now, dials) = (self.now.instant, self.retries());
         let found = self.peers.values().filter(|entry| !entry.found.is_empty()).count();
         let new = self.peers.get(&peer).is_none_or(|entry| entry.found.is_empty());
         let full = new && (found >= FOUND_PEERS_MAX || self.peers.len() >= PEERS_MAX);
@@ -98,7 +114,9 @@ impl Engine {
         addresses.truncate(ANNOUNCED_ADDRESSES_MAX);
         let entry = self.peers.entry(peer).or_insert_with(Peer::new);
         entry.found = addresses;
-        if entry.conn.is_some() || entry.dial.is_some() {
+        // Between its rounds a node stays where it is, and leaves alone who says that it comes by itself.
+        let rests = !dials || entry.rests == Some(Rests::AndComes);
+        if rests || entry.conn.is_some() || entry.dial.is_some() {
             return;
         }
         let next = entry.found_at.map_or(now, |last| last.plus_ms(FOUND_DIAL_MS));
@@ -154,6 +172,7 @@ impl Engine {
         for peer in peers {
             if let Some(entry) = self.peers.get_mut(&peer) {
                 entry.attempt = 0;
+                entry.rests = None;
             }
             self.dial(peer);
         }
@@ -223,6 +242,7 @@ impl Engine {
         entry.introduces = false;
         entry.attempt = 0;
         entry.next_at = None;
+        entry.rests = None;
         self.set_state(peer, PeerState::Connected);
     }
 
@@ -246,7 +266,7 @@ impl Engine {
     /// Plans the next attempt, or gives up.
     fn retry(&mut self, peer: PeerId, reason: &str) {
         let reason = reason.to_owned();
-        let now = self.now.instant;
+        let (now, retries) = (self.now.instant, self.retries());
         let Some(entry) = self.peers.get_mut(&peer) else {
             return;
         };
@@ -259,6 +279,10 @@ impl Engine {
         if self.paused {
             return self.set_state(peer, PeerState::Disconnected { reason: "the node is paused".to_owned() });
         }
+        if !retries || entry.rests == Some(Rests::AndComes) {
+            entry.next_at = None;
+            return self.set_state(peer, PeerState::Disconnected { reason });
+        }
         entry.attempt = entry.attempt.saturating_add(1);
         let attempt = entry.attempt;
         if self.options.attempts_max.is_some_and(|max| attempt >= max) {
@@ -266,10 +290,28 @@ impl Engine {
             return self.set_state(peer, PeerState::Failed { reason });
         }
         let waits = &self.options.backoff_ms;
-        let index = (attempt as usize).saturating_sub(1).min(waits.len().saturating_sub(1));
+        let last = waits.len().saturating_sub(1);
+        let waits_long = entry.rests == Some(Rests::AndWaits);
+        let index = if waits_long { last } else { (attempt as usize).saturating_sub(1).min(last) };
         let retry_in_ms = waits.get(index).copied().unwrap_or(0);
         entry.next_at = Some(now.plus_ms(retry_in_ms));
         self.set_state(peer, PeerState::Reconnecting { attempt, retry_in_ms, reason });
+    }
+
+    /// A peer that says that it rests is not reached again at once.
+    pub(super) fn note_rest(&mut self, conn: ConnId, code: u64) {
+        let rests = match u32::try_from(code) {
+            Ok(CODE_RESTS) => Rests::AndComes,
+            Ok(CODE_RESTS_AND_WAITS) => Rests::AndWaits,
+            Ok(_) | Err(_) => return,
+        };
+        if let Some(entry) = self.peers.values_mut().find(|entry| entry.conn == Some(conn)) {
+            entry.rests = Some(rests);
+        }
+    }
+
+    pub(super) fn has_addresses(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|entry| entry.places().is_some())
     }
 
     /// A peer that only came to us, and is gone.

@@ -3,7 +3,7 @@
 use super::Side;
 use crate::codec::{Encode, Writer};
 use crate::exchange::{CollectionState, CommitKey, Vectors};
-use crate::id::{CollectionName, SpaceId};
+use crate::id::{CollectionName, Interests, SpaceId};
 use crate::wire::{Digest, Tag};
 
 /// The vectors on which this node and a peer agreed, and their digest, by which an opening refers to them.
@@ -43,6 +43,13 @@ pub(super) fn of_roots<'a>(
         state.root.encode(&mut out);
     }
     of(b"driftless/roots/v1\0", out.as_bytes())
+}
+
+/// By which an opening refers to the interests of its receiver.
+pub(super) fn of_interests(interests: &Interests) -> [u8; 8] {
+    let whole = of(b"driftless/interests/v1\0", &interests.to_bytes());
+    let [first, _] = *whole.as_chunks().0 else { unreachable!("sixteen bytes are twice eight") };
+    first
 }
 
 /// Both at once, for the opening.

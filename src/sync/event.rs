@@ -1,5 +1,6 @@
 //! What happens to the engine.
 
+use super::mode::Mode;
 use crate::exchange::{Answer, RequestId, SpaceState, Stored};
 use crate::id::{PeerId, Position, SpaceId};
 
@@ -136,6 +137,8 @@ pub(crate) enum Command {
     },
     /// The network is back, or the device woke: reach all peers at once.
     Wake,
+    /// Be on the network at other times.
+    SetMode(Mode),
     /// Close all connections and make none.
     Pause,
     /// Undo `Pause`.

@@ -48,7 +48,7 @@ impl Engine {
         if self.me < peer || session.repair.is_some() {
             return self.close(conn, super::conn::CODE_PROTOCOL, "heads out of turn");
         }
-        if !self.common(space, &peer, &heads.collection) {
+        if !self.may_both(space, &peer, &heads.collection) {
             return self.close(conn, super::conn::CODE_PROTOCOL, "heads of a collection that is not shared");
         }
         let (collection, after) = (heads.collection.clone(), heads.range.after);
@@ -72,7 +72,8 @@ impl Engine {
             return self.close(conn, super::conn::CODE_PROTOCOL, "clocks out of turn");
         }
         let Clocks { collection, clocks, upto, .. } = clocks;
-        if leads && repair.collections.last() != Some(&collection) || !self.common(space, &to, &collection) {
+        if leads && repair.collections.last() != Some(&collection) || !self.may_both(space, &to, &collection)
+        {
             return self.close(conn, super::conn::CODE_PROTOCOL, "clocks of another collection");
         }
         let entities = clocks.iter().map(|clock| clock.entity).collect();
@@ -80,7 +81,8 @@ impl Engine {
             true => Step::SendPage { collection: collection.clone(), entities, upto },
             false => Step::SendAll { collection: collection.clone(), rest: exchange::Clocks::new() },
         };
-        let ask = Ask::Lacking { space, collection, to, clocks, bytes_max: BATCH_BYTES };
+        let scope = self.scope(conn, space);
+        let ask = Ask::Lacking { space, collection, to, scope, clocks, bytes_max: BATCH_BYTES };
         self.step_page(conn, space, step, ask);
     }
 
@@ -121,7 +123,8 @@ impl Engine {
                     let Some(to) = self.peer_of(conn) else { return };
                     let step = Step::SendPage { collection: collection.clone(), entities, upto };
                     let (clocks, bytes_max) = (rest, BATCH_BYTES);
-                    let ask = Ask::Lacking { space, collection, to, clocks, bytes_max };
+                    let scope = self.scope(conn, space);
+                    let ask = Ask::Lacking { space, collection, to, scope, clocks, bytes_max };
                     return self.step_page(conn, space, step, ask);
                 }
                 if entities.is_empty() {

@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::exchange::{Answer, Ask, RequestId};
-use crate::id::{PeerId, Position, SpaceId};
+use crate::id::{Interests, PeerId, Position, SpaceId};
 use crate::limits::REQUEST_DEADLINE_MS;
 use crate::metrics::Metrics;
 use crate::time::{Instant, Now};
@@ -42,8 +42,10 @@ mod dial;
 mod digest;
 mod event;
 mod heads;
+mod interest;
 mod introduce;
 mod log;
+mod mode;
 mod neighbours;
 mod opening;
 mod repair;
@@ -58,6 +60,7 @@ mod tests;
 
 pub(crate) use action::{Action, LastWords, Notice, PeerState};
 pub(crate) use event::{Command, ConnId, DialId, Event, Lane, Side};
+pub(crate) use mode::Mode;
 #[cfg(feature = "sim")]
 pub(crate) use sizes::Sizes;
 
@@ -75,11 +78,13 @@ pub(crate) struct Options {
     pub(crate) backoff_ms: Vec<u64>,
     /// Attempts before a peer counts as failed; without end when absent.
     pub(crate) attempts_max: Option<u32>,
+    /// When the node is on the network.
+    pub(crate) mode: Mode,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { backoff_ms: vec![2_000, 4_000, 8_000, 16_000, 32_000], attempts_max: None }
+        Self { backoff_ms: vec![2_000, 4_000, 8_000, 16_000, 32_000], attempts_max: None, mode: Mode::Live }
     }
 }
 
@@ -91,6 +96,9 @@ pub(crate) struct Engine {
     metrics: Arc<Metrics>,
     now: Now,
     paused: bool,
+    mode: Mode,
+    /// When a node that syncs periodically reaches its peers again.
+    next_round: Option<Instant>,
     next_id: u64,
     /// What is known of each local space.
     spaces: BTreeMap<SpaceId, Local>,
@@ -105,6 +113,8 @@ pub(crate) struct Engine {
     durable: Position,
     /// The vectors on which a peer and this node last agreed.
     bases: BTreeMap<(PeerId, SpaceId), Base>,
+    /// What peers wanted the last time, where that is not everything.
+    interests: BTreeMap<(PeerId, SpaceId), Arc<Interests>>,
     tickets: Vec<Ticket>,
     actions: VecDeque<Action>,
 }
@@ -114,6 +124,7 @@ pub(crate) struct Engine {
 struct Local {
     membership: Arc<crate::access::Membership>,
     log: [u8; 16],
+    interests: Arc<Interests>,
 }
 
 /// What an answer is for.
@@ -166,12 +177,15 @@ impl Purpose {
 impl Engine {
     /// Makes the engine of the device `me`.
     pub(crate) fn new(me: PeerId, options: Options, metrics: Arc<Metrics>) -> Self {
+        let mode = options.mode;
         Self {
             me,
             options,
             metrics,
             now: Now::default(),
             paused: false,
+            mode,
+            next_round: matches!(mode, Mode::Periodic { .. }).then(Instant::default),
             next_id: 0,
             spaces: BTreeMap::new(),
             conns: BTreeMap::new(),
@@ -181,6 +195,7 @@ impl Engine {
             undurable: VecDeque::new(),
             durable: Position::default(),
             bases: BTreeMap::new(),
+            interests: BTreeMap::new(),
             tickets: Vec::new(),
             actions: VecDeque::new(),
         }
@@ -204,6 +219,7 @@ impl Engine {
             Event::Command(command) => self.command(command),
         }
         self.settle_tickets();
+        self.rest();
     }
 
     /// Does what is due at `now`.
@@ -211,8 +227,10 @@ impl Engine {
         self.advance(now);
         self.expire_conns();
         self.dial_due();
+        self.round_due();
         self.sessions_due();
         self.settle_tickets();
+        self.rest();
     }
 
     /// Returns when [`Engine::handle_timeout`] wants to be called.
@@ -221,7 +239,7 @@ impl Engine {
         let sessions = self.sessions.values().filter_map(Session::due);
         let peers = self.peers.values().filter_map(Peer::due);
         let tickets = self.tickets.iter().map(|ticket| self.ticket_due(ticket));
-        conns.chain(sessions).chain(peers).chain(tickets).min()
+        conns.chain(sessions).chain(peers).chain(tickets).chain(self.mode_due()).min()
     }
 
     /// Returns the next thing to do.

@@ -195,10 +195,7 @@ impl Engine {
     }
 
     pub(super) fn hear_offer(&mut self, conn: ConnId, space: SpaceId, mut vectors: Vectors) {
-        let Some(peer) = self.peer_of(conn) else {
-            return;
-        };
-        vectors.retain(|collection, _| self.common(space, &peer, collection));
+        vectors.retain(|collection, _| self.common(conn, space, collection));
         self.ask(Purpose::Offered(conn, space), Ask::Unheld { space, vectors });
     }
 

@@ -2,6 +2,7 @@
 
 use super::conn::CODE_PROTOCOL;
 use super::digest::{self, Base};
+use super::interest::Basis;
 use super::{Action, ConnId, Engine, Lane, Local, Notice, Purpose};
 use crate::codec::Encode;
 use crate::exchange::{Ask, SpaceState, Vectors};
@@ -17,7 +18,7 @@ impl Engine {
     /// A space came, or its membership changed.
     pub(super) fn space_changed(&mut self, state: SpaceState) {
         let space = state.space;
-        let local = Local { membership: state.membership, log: state.log };
+        let local = Local { membership: state.membership, log: state.log, interests: state.interests };
         let before = self.spaces.insert(space, local);
         let open: Vec<ConnId> =
             self.conns.iter().filter(|(_, conn)| conn.is_open()).map(|(conn, _)| *conn).collect();
@@ -33,7 +34,8 @@ impl Engine {
                     self.ask(Purpose::Opening(conn, space), Ask::State { space });
                     self.hear_kept_opening(conn, space);
                 }
-                (true, true) | (false, false) => {}
+                (true, true) => self.tell_interests(conn, space),
+                (false, false) => {}
             }
         }
         if before.is_none_or(|before| before.log != state.log) {
@@ -45,6 +47,7 @@ impl Engine {
     pub(super) fn space_gone(&mut self, space: SpaceId) {
         self.spaces.remove(&space);
         self.bases.retain(|(_, other), _| *other != space);
+        self.interests.retain(|(_, other), _| *other != space);
         for conn in self.conns_of(space) {
             self.end_session(conn, space);
         }
@@ -124,26 +127,31 @@ impl Engine {
         let entry = self.conns.get(&conn)?;
         let tag = digest::tag(&entry.exporter, entry.side, &space);
         let peer = entry.peer;
+        let reach = self.tell_reach(conn, space)?;
         let (vectors, digests) = {
             let state = self.sessions.get(&(conn, space))?.ours.as_ref()?;
-            (self.vectors_of(&peer, state), self.digests_of(&peer, state))
+            (self.vectors_of(conn, state), self.digests_of(conn, state))
         };
         let lost = self.has_lost_vectors(conn, space);
-        let told = if lost { Told::Lost } else { self.tell(&peer, space, vectors) };
+        let told = if lost { Told::Lost } else { self.tell(conn, &peer, space, vectors) };
         let session = self.sessions.get_mut(&(conn, space))?;
         session.told = true;
         let data = digest::of_data(&digests.vectors, &digests.roots);
-        Some(Opening { slot: session.slot, tag, log: digests.log, data, told })
+        Some(Opening { slot: session.slot, tag, log: digests.log, data, told, reach })
     }
 
-    fn tell(&self, peer: &PeerId, space: SpaceId, vectors: Vectors) -> Told {
+    fn tell(&self, conn: ConnId, peer: &PeerId, space: SpaceId, vectors: Vectors) -> Told {
         if let Some(base) = self.bases.get(&(*peer, space))
             && let Some(added) = digest::added(&base.vectors, &vectors)
         {
             return Told::Since { base: base.digest, added };
         }
         let bytes: usize = vectors.values().map(|vector| vector.to_bytes().len()).sum();
-        if bytes <= TOLD_BYTES_MAX { Told::Whole(vectors) } else { Told::Later }
+        if bytes <= TOLD_BYTES_MAX.min(self.opening_bytes_max(conn)) {
+            Told::Whole(vectors)
+        } else {
+            Told::Later
+        }
     }
 
     pub(super) fn hear_opening(&mut self, conn: ConnId, space: SpaceId, opening: Opening) {
@@ -157,7 +165,10 @@ impl Engine {
             entry.heard_slot = entry.heard_slot.max(opening.slot);
             entry.theirs.insert(opening.slot, space);
         }
-        session.opened = Some(opening);
+        self.hear_reach(conn, space, &opening.reach);
+        if let Some(session) = self.sessions.get_mut(&(conn, space)) {
+            session.opened = Some(opening);
+        }
         self.meet(conn, space);
     }
 
@@ -166,7 +177,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
-        if !session.told || session.opened.is_none() {
+        if !session.told || session.opened.is_none() || !session.wants.heard {
             return;
         }
         let (Some(ours), Some(theirs)) = (session.ours.take(), session.opened.take()) else {
@@ -174,29 +185,37 @@ impl Engine {
         };
         let peer = session.peer;
         self.neighbour_met(conn, space);
-        let digests = self.digests_of(&peer, &ours);
-        let vectors = self.vectors_of(&peer, &ours);
+        let digests = self.digests_of(conn, &ours);
+        let vectors = self.vectors_of(conn, &ours);
+        let trusted = self.is_trusted(conn, space, &theirs.reach);
         if digests.log != theirs.log {
             self.ask_shorts(conn, space);
         }
-        if digest::of_data(&digests.vectors, &digests.roots) == theirs.data {
-            self.note_held(conn, space, &vectors);
+        if trusted && digest::of_data(&digests.vectors, &digests.roots) == theirs.data {
+            self.note_held(conn, space, &vectors, &vectors);
+            self.meet_one_way(conn, space, &theirs.reach, &ours);
             if digests.log == theirs.log {
                 self.agreed(conn, space, vectors);
             }
             return self.pump(conn, space);
         }
-        if theirs.told == Told::Lost || is_lost(&vectors, &ours) {
-            return self.repair_lost(conn, space, vectors);
+        // What was made by other interests than there are says nothing.
+        let told = if trusted { theirs.told } else { Told::Later };
+        if told == Told::Lost || is_lost(&vectors, &ours) {
+            self.repair_lost(conn, space, vectors);
+            return self.meet_one_way(conn, space, &theirs.reach, &ours);
         }
-        match theirs.told {
+        match told {
             Told::Lost => {}
-            Told::Whole(held) => self.note_held(conn, space, &held),
+            Told::Whole(held) => self.note_held(conn, space, &held, &held),
             Told::Since { base, added } => match self.based_on(&peer, space, base, &added) {
-                Some(held) => self.note_held(conn, space, &held),
+                Some(held) => self.note_held(conn, space, &held, &held),
                 None => self.tell_vectors(conn, space, super::check::Say::Ask, &ours),
             },
             Told::Later => self.tell_vectors(conn, space, super::check::Say::Ask, &ours),
+        }
+        if self.sessions.get(&(conn, space)).is_some_and(|session| session.sent.is_some()) {
+            self.meet_one_way(conn, space, &theirs.reach, &ours);
         }
         if let Some(session) = self.sessions.get_mut(&(conn, space)) {
             session.dirty = true;
@@ -206,8 +225,8 @@ impl Engine {
 
     fn has_lost_vectors(&self, conn: ConnId, space: SpaceId) -> bool {
         let session = self.sessions.get(&(conn, space));
-        let ours = session.and_then(|session| Some((session.ours.as_ref()?, session.peer)));
-        ours.is_some_and(|(state, peer)| is_lost(&self.vectors_of(&peer, state), state))
+        let ours = session.and_then(|session| session.ours.as_ref());
+        ours.is_some_and(|state| is_lost(&self.vectors_of(conn, state), state))
     }
 
     /// One side cannot say what it holds: the two are compared entity by entity, and the vectors adopted when
@@ -231,15 +250,23 @@ impl Engine {
         Some(held)
     }
 
-    /// The peer said what it holds on its disk.
-    pub(super) fn note_held(&mut self, conn: ConnId, space: SpaceId, held: &Vectors) {
+    /// The peer said what it holds on its disk; beyond that it may have been sent more.
+    fn note_held(&mut self, conn: ConnId, space: SpaceId, sent_to: &Vectors, held: &Vectors) {
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
-        session.sent = Some(held.clone());
+        let mut sent = session.sent.take().unwrap_or_default();
+        let scope = self.scope(conn, space);
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        // Where only the peer wants a collection, it says apart what it holds.
+        sent.retain(|collection, _| !scope.is_common(collection));
+        sent.extend(sent_to.clone());
+        session.sent = Some(sent);
         session.neighbourhood.forget_withheld();
-        session.unacked.clear();
-        session.unacked_bytes = 0;
+        session.unacked.retain(|(key, _)| digest::holds(sent_to, key) && !digest::holds(held, key));
+        session.unacked_bytes = session.unacked.iter().map(|(_, bytes)| *bytes).sum();
         let peer = session.peer;
         self.note_acked(space, peer, held.clone());
     }
@@ -259,33 +286,81 @@ impl Engine {
         say: super::check::Say,
         state: &SpaceState,
     ) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        let (slot, revisions) = (session.slot, session.wants.revisions);
+        let (answer, equal) = (say == super::check::Say::Ask, session.equal);
+        let anew = std::mem::take(&mut session.anew);
+        let mut vectors = self.vectors_of(conn, state);
+        vectors.extend(self.part_of(conn, state));
+        let told = VectorsTold { slot, vectors, answer, equal, anew, part: false, revisions };
+        self.send(conn, Lane::Bulk, &Message::Vectors(told));
+    }
+
+    /// Tells what is held here of the peer's own commits in collections that this side alone wants.
+    pub(super) fn tell_part(&mut self, conn: ConnId, space: SpaceId, state: &SpaceState) {
         let Some(session) = self.sessions.get(&(conn, space)) else {
             return;
         };
-        let (slot, vectors) = (session.slot, self.vectors_of(&session.peer, state));
-        let (answer, equal) = (say == super::check::Say::Ask, session.equal);
-        self.send(conn, Lane::Bulk, &Message::Vectors(VectorsTold { slot, vectors, answer, equal }));
+        let (slot, revisions) = (session.slot, session.wants.revisions);
+        let vectors = self.part_of(conn, state);
+        let told =
+            VectorsTold { slot, vectors, answer: false, equal: false, anew: false, part: true, revisions };
+        self.send(conn, Lane::Bulk, &Message::Vectors(told));
     }
 
     pub(super) fn hear_vectors(&mut self, conn: ConnId, space: SpaceId, told: VectorsTold) {
-        if let Some(session) = self.sessions.get_mut(&(conn, space)) {
-            session.dirty |= !told.equal;
-            session.equal = told.equal;
-            session.urgent = true;
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        match session.wants.judge(told.revisions) {
+            Basis::Current => {}
+            Basis::Older if told.answer => {
+                return self.ask(Purpose::Vectors(conn, space, super::check::Say::Ask), Ask::State { space });
+            }
+            Basis::Older => return,
+            Basis::Unheard => {
+                return self.close(conn, CODE_PROTOCOL, "vectors by interests that were not told");
+            }
+        }
+        session.dirty |= !told.equal;
+        session.urgent = true;
+        session.wants.own_known = true;
+        if told.part {
+            if let Some(sent) = session.sent.as_mut() {
+                sent.extend(told.vectors.clone());
+            }
+            let peer = session.peer;
+            self.note_acked(space, peer, told.vectors);
+            return self.pump(conn, space);
+        }
+        session.equal = told.equal;
+        session.anew = told.anew && told.answer;
+        session.wants.owed = false;
+        let mut held = told.vectors.clone();
+        if !told.anew
+            && let Some(sent) = &session.sent
+        {
+            // Commits that are on their way count as held.
+            digest::merge(&mut held, sent);
         }
         if told.equal {
-            self.ask(Purpose::Adopted, Ask::Adopt { space, vectors: told.vectors.clone() });
+            let mut vectors = told.vectors.clone();
+            vectors.retain(|collection, _| self.common(conn, space, collection));
+            self.ask(Purpose::Adopted, Ask::Adopt { space, vectors });
         }
         if told.answer {
             self.ask(Purpose::Vectors(conn, space, super::check::Say::Answer), Ask::State { space });
         }
-        self.note_held(conn, space, &told.vectors);
+        self.note_held(conn, space, &held, &told.vectors);
+        self.watch(conn, space);
         self.pump(conn, space);
     }
 
-    /// Our vectors of the collections that the peer may read too.
-    pub(super) fn vectors_of(&self, peer: &PeerId, state: &SpaceState) -> Vectors {
-        let common = |collection: &_| self.common(state.space, peer, collection);
+    /// Our vectors of the collections that both may read and want.
+    pub(super) fn vectors_of(&self, conn: ConnId, state: &SpaceState) -> Vectors {
+        let common = |collection: &_| self.common(conn, state.space, collection);
         let vectors = state.collections.iter().filter(|(collection, _)| common(collection));
         vectors.map(|(collection, state)| (collection.clone(), state.vector.clone())).collect()
     }

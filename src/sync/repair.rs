@@ -86,7 +86,12 @@ impl Engine {
         if session.repair.is_some() {
             return;
         }
-        let collections = collections.into_iter().rev().collect();
+        let scope = self.scope(conn, space);
+        let counts = |collection: &CollectionName| scope.is_common(collection);
+        let collections = collections.into_iter().rev().filter(counts).collect();
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
         session.repair = Some(Repair { collections, ..Repair::default() });
         session.urgent = true;
         self.watch_begin(conn, space);
@@ -97,7 +102,8 @@ impl Engine {
         let (Some(to), Some(key)) = (self.peer_of(conn), self.symbol_key(conn, space)) else {
             return;
         };
-        self.step(conn, space, Step::Sketch, Ask::Sketch { space, to, key, cells });
+        let scope = self.scope(conn, space);
+        self.step(conn, space, Step::Sketch, Ask::Sketch { space, to, key, scope, cells });
     }
 
     pub(super) fn hear_cells(&mut self, conn: ConnId, space: SpaceId, cells: Cells) {
@@ -119,7 +125,8 @@ impl Engine {
         repair.cells.extend(cells.cells);
         let cells = repair.cells.clone();
         self.watch_begin(conn, space);
-        self.step(conn, space, Step::CompareCells, Ask::Compare { space, with, key, cells });
+        let scope = self.scope(conn, space);
+        self.step(conn, space, Step::CompareCells, Ask::Compare { space, with, key, scope, cells });
     }
 
     pub(super) fn hear_cells_wanted(&mut self, conn: ConnId, space: SpaceId, count: usize) {
@@ -147,12 +154,13 @@ impl Engine {
         if leads == apart.answer || !matches!(repair.step, Step::None) {
             return self.close(conn, CODE_PROTOCOL, "a difference out of turn");
         }
-        if apart.clocks.keys().any(|collection| !self.common(space, &with, collection)) {
+        if apart.clocks.keys().any(|collection| !self.may_both(space, &with, collection)) {
             return self.close(conn, CODE_PROTOCOL, "clocks of a collection that is not shared");
         }
         if leads {
             let Apart { symbols, clocks, .. } = apart;
-            self.step(conn, space, Step::Resolve(clocks), Ask::Resolve { space, with, key, symbols });
+            let scope = self.scope(conn, space);
+            self.step(conn, space, Step::Resolve(clocks), Ask::Resolve { space, with, key, scope, symbols });
         } else {
             self.send_all(conn, space, apart.clocks);
         }
@@ -288,8 +296,9 @@ impl Engine {
         let Some(to) = self.peer_of(conn) else {
             return;
         };
+        let scope = self.scope(conn, space);
         let step = Step::SendAll { collection: collection.clone(), rest };
-        let ask = Ask::Lacking { space, collection, to, clocks, bytes_max: BATCH_BYTES };
+        let ask = Ask::Lacking { space, collection, to, scope, clocks, bytes_max: BATCH_BYTES };
         self.step_page(conn, space, step, ask);
     }
 

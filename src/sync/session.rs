@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::check::Digests;
+use super::interest::Wants;
 use super::neighbours::Neighbourhood;
 use super::repair::Repair;
 use super::{Action, Conn, ConnId, Engine, Notice};
 use crate::exchange::{CommitKey, SpaceState, Vectors};
-use crate::id::{CollectionName, PeerId, SpaceId};
+use crate::id::{PeerId, SpaceId};
 use crate::time::Instant;
 use crate::wire::{Opening, Slot};
 
@@ -21,6 +22,7 @@ pub(super) struct Session {
     pub(super) ours: Option<SpaceState>,
     /// Their opening, until both have met.
     pub(super) opened: Option<Opening>,
+    pub(super) wants: Wants,
     /// The space is no longer shared: what the peer still says about it is not heard.
     pub(super) parting: bool,
     /// Our opening was sent.
@@ -66,6 +68,8 @@ pub(super) struct Session {
     pub(super) verified: bool,
     /// The last comparison found the roots equal and the vectors not: they are to be adopted.
     pub(super) equal: bool,
+    /// The last comparison found the vectors to differ: what was counted as sent may be wrong.
+    pub(super) anew: bool,
     pub(super) repair: Option<Repair>,
     pub(super) neighbourhood: Neighbourhood,
     /// When to give up on what the peer owes us.
@@ -88,6 +92,7 @@ impl Session {
             slot,
             ours: None,
             opened: None,
+            wants: Wants::default(),
             parting: false,
             told: false,
             sent: None,
@@ -112,6 +117,7 @@ impl Session {
             in_sync: false,
             verified: false,
             equal: false,
+            anew: false,
             repair: None,
             neighbourhood: Neighbourhood::default(),
             deadline: None,
@@ -128,6 +134,12 @@ impl Session {
             && self.inbox.is_empty()
             && self.taking.is_none()
             && self.repair.is_none()
+            && !self.wants.owed
+    }
+
+    /// In sync, and nothing that was asked for is open.
+    pub(super) fn is_settled(&self) -> bool {
+        self.in_sync && self.verified && !self.checking && self.is_idle()
     }
 
     /// Forgets all that was to be said: only the reason is told from here on.
@@ -137,7 +149,11 @@ impl Session {
 
     /// The peer owes an answer.
     pub(super) fn is_waiting(&self) -> bool {
-        self.checking || !self.under_way.is_empty() || !self.unacked.is_empty() || self.repair.is_some()
+        self.checking
+            || self.wants.owed
+            || !self.under_way.is_empty()
+            || !self.unacked.is_empty()
+            || self.repair.is_some()
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
@@ -171,8 +187,9 @@ impl Engine {
         let Some(entry) = self.conns.get_mut(&conn) else {
             return;
         };
-        let slot = entry.take_slot();
-        self.sessions.insert((conn, space), Session::new(entry.peer, slot));
+        let (slot, peer) = (entry.take_slot(), entry.peer);
+        let wants = self.first_wants(space, &peer);
+        self.sessions.insert((conn, space), Session { wants, ..Session::new(peer, slot) });
     }
 
     pub(super) fn drop_session(&mut self, conn: ConnId, space: SpaceId) {
@@ -233,13 +250,5 @@ impl Engine {
             }
             self.neighbours_due(conn, space);
         }
-    }
-
-    /// The collections of a space that this node and a peer both may read.
-    pub(super) fn common(&self, space: SpaceId, peer: &PeerId, collection: &CollectionName) -> bool {
-        use crate::access::Action::Read;
-        self.spaces.get(&space).is_some_and(|local| {
-            local.membership.may(&self.me, Read, collection) && local.membership.may(peer, Read, collection)
-        })
     }
 }

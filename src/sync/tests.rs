@@ -38,6 +38,10 @@ fn log_of_two_named(name: &str) -> Log {
     log
 }
 
+fn reach() -> crate::wire::Reach {
+    crate::wire::Reach { wants: Some(Interests::default()), ..Default::default() }
+}
+
 fn now(ms: u64) -> Now {
     Now { instant: Instant::from_ms(ms), wall: Timestamp::from_unix_ms(0) }
 }
@@ -65,6 +69,7 @@ impl Party {
             space: log.space(),
             membership: log.membership(),
             log: log.digest(),
+            interests: Arc::default(),
             collections: [(name, collection)].into(),
         };
         let mut engine = Engine::new(me, options, Arc::default());
@@ -242,6 +247,7 @@ fn a_stranger_that_guesses_a_space_is_told_the_same_as_one_that_makes_it_up() {
             log: [0; 16],
             data: [0; 16],
             told: crate::wire::Told::Later,
+            reach: reach(),
         };
         let hello = Hello { versions: (1, 1), features: 0, openings: vec![opening] };
         left.connect(1, 1, 3, Side::Acceptor);
@@ -486,7 +492,8 @@ fn openings_of_unknown_spaces_are_bounded() {
 
     for slot in 2..=crate::limits::OPENINGS_MAX as u64 + 2 {
         let told = crate::wire::Told::Later;
-        let opening = crate::wire::Opening { slot, tag: [7; 16], log: [0; 16], data: [0; 16], told };
+        let opening =
+            crate::wire::Opening { slot, tag: [7; 16], log: [0; 16], data: [0; 16], told, reach: reach() };
         assert_eq!(left.closed, []);
         left.handle(2, Event::Frame { conn: ConnId(1), bytes: Message::Open(opening).to_frame() });
     }
@@ -507,7 +514,15 @@ fn a_device_that_is_being_removed_gets_nothing_more_and_is_not_blamed() {
     log.insert(removed).expect("made here");
     let state = SpaceState { membership: log.membership(), log: log.digest(), ..left.state.clone() };
     let space = state.space;
-    let told = crate::wire::VectorsTold { slot: 1, vectors: Default::default(), answer: false, equal: false };
+    let told = crate::wire::VectorsTold {
+        slot: 1,
+        vectors: Default::default(),
+        answer: false,
+        equal: false,
+        anew: true,
+        part: false,
+        revisions: Default::default(),
+    };
     left.engine.handle(now(2), Event::Frame { conn: ConnId(1), bytes: Message::Vectors(told).to_frame() });
     let asked: Vec<Action> = std::iter::from_fn(|| left.engine.poll_action()).collect();
     let feed = asked.into_iter().find_map(|action| {
@@ -669,4 +684,62 @@ fn saying_so_again_and_again_begins_an_attempt_each_five_seconds() {
     left.handle(5_002, Event::Command(Command::Lost { peer }));
     assert_eq!(left.timeout(), None, "who is gone is not tried again");
     assert!(matches!(left.states().last(), Some(PeerState::Disconnected { .. })));
+}
+
+/// A live peer must not come back at once to one that has just gone to rest, or neither would ever rest.
+#[test]
+fn a_peer_that_rests_is_left_alone_until_it_comes_or_the_app_asks() {
+    let log = log_of_two();
+    for (code, waits) in [(conn::CODE_RESTS, None), (conn::CODE_RESTS_AND_WAITS, Some(32_000))] {
+        let mut left = Party::new(1, &log, Options::default());
+        let peer = identity(2).peer();
+        let command = Command::AddPeer { peer, addresses: vec!["there".to_owned()] };
+        left.handle(0, Event::Command(command));
+        let dial = Some(left.dialed.pop().expect("it dials").0);
+        let (conn, side) = (ConnId(1), Side::Dialer);
+        left.handle(0, Event::Connected { conn, peer, side, dial, exporter: EXPORTER });
+        let opening = crate::wire::Opening {
+            slot: 1,
+            tag: digest::tag(&EXPORTER, Side::Acceptor, &log.space()),
+            log: log.digest(),
+            data: [0; 16],
+            told: crate::wire::Told::Whole(Default::default()),
+            reach: reach(),
+        };
+        let hello = Hello { versions: (1, 1), features: 0, openings: vec![opening] };
+        left.handle(1, Event::Frame { conn, bytes: Message::HelloAck(hello).to_frame() });
+        let farewell = crate::wire::Farewell { code: u64::from(code), text: "rests".to_owned() };
+        left.handle(10, Event::Frame { conn, bytes: Message::Farewell(farewell).to_frame() });
+
+        assert_eq!(left.engine.poll_timeout().map(|at| at.ms()), waits.map(|ms: u64| 10 + ms));
+        assert_eq!(left.dialed, []);
+        left.handle(20, Event::Command(Command::Wake));
+        assert_eq!(left.dialed.len(), 1, "the app asks");
+    }
+}
+
+#[test]
+fn a_periodic_node_reaches_its_peers_once_a_round() {
+    let log = log_of_two();
+    let mode = Mode::Periodic { every_ms: 60_000 };
+    let mut left = Party::new(1, &log, Options { mode, ..Options::default() });
+    left.timeout();
+    let command = Command::AddPeer { peer: identity(2).peer(), addresses: vec!["there".to_owned()] };
+    left.handle(0, Event::Command(command));
+
+    let mut rounds = Vec::new();
+    while rounds.len() < 4 {
+        for (dial, _) in std::mem::take(&mut left.dialed) {
+            rounds.push(left.engine.now.instant.ms());
+            left.handle(left.engine.now.instant.ms(), Event::DialFailed { dial, reason: "away".to_owned() });
+        }
+        left.timeout();
+    }
+
+    assert_eq!(rounds, [0, 60_000, 120_000, 180_000]);
+    left.handle(300_000, Event::Command(Command::SetMode(Mode::Manual)));
+    assert_eq!(left.engine.poll_timeout(), None);
+    left.dialed.clear();
+    left.handle(300_000, Event::Command(Command::Wake));
+    assert_eq!(left.dialed, [], "a manual node waits for a sync");
 }

@@ -43,15 +43,16 @@ impl Engine {
         };
         let (slot, peer) = (session.slot, session.peer);
         let withheld = self.now.instant.plus_ms(WITHHELD_MS);
-        self.set_in_sync(conn, space, false);
-        self.check_soon(conn, space);
-        let Some(visible) = self.visible(space, &peer, commit) else {
+        // What does not concern the peer changes nothing that is compared with it.
+        let Some(visible) = self.visible(conn, space, commit) else {
             return;
         };
+        self.set_in_sync(conn, space, false);
+        self.check_soon(conn, space);
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
-        let Some(sent) = session.sent.as_mut() else {
+        let Some(sent) = session.sent.as_mut().filter(|_| !session.wants.owed) else {
             session.dirty = true;
             return;
         };
@@ -73,9 +74,13 @@ impl Engine {
         self.watch_begin(conn, space);
     }
 
-    /// The commit as a peer may see it, with what it may not read blinded; `None` when that is all of it.
-    fn visible(&self, space: SpaceId, peer: &PeerId, commit: &Packed) -> Option<Packed> {
-        let common = |collection: &_| self.common(space, peer, collection);
+    /// The commit as a peer gets to see it, with what it may not read or does not want blinded; `None` when that is
+    /// all of it.
+    fn visible(&self, conn: ConnId, space: SpaceId, commit: &Packed) -> Option<Packed> {
+        let (peer, scope) = (self.peer_of(conn)?, self.scope(conn, space));
+        let is_own = commit.key.origin.peer == self.me;
+        let common =
+            |collection: &_| scope.flows(collection, is_own) && self.may_both(space, &peer, collection);
         let readable = commit.key.parts.iter().filter(|(collection, _)| common(collection)).count();
         if readable == commit.key.parts.len() {
             return Some(commit.clone());
@@ -96,7 +101,7 @@ impl Engine {
         let Some(sent) = &session.sent else {
             return;
         };
-        if session.feeding || session.under_way.len() >= BATCHES_UNDER_WAY_MAX {
+        if session.wants.owed || session.feeding || session.under_way.len() >= BATCHES_UNDER_WAY_MAX {
             return;
         }
         if !session.dirty {
@@ -108,9 +113,10 @@ impl Engine {
         session.feeding = true;
         session.dirty = false;
         session.urgent = true;
-        let mut have = sent.clone();
+        let (to, mut have) = (session.peer, sent.clone());
         session.neighbourhood.add_withheld(&mut have);
-        let ask = Ask::Feed { space, to: session.peer, have, bytes_max: BATCH_BYTES };
+        let scope = self.scope(conn, space);
+        let ask = Ask::Feed { space, to, have, scope, bytes_max: BATCH_BYTES };
         self.ask(Purpose::Feed(conn, space), ask);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Slot, decode_vectors, encode_vectors};
+use super::{Reach, Slot, decode_vectors, encode_vectors};
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
 use crate::id::{CollectionName, Vector};
 use crate::limits::OPENINGS_MAX;
@@ -43,6 +43,8 @@ pub(crate) struct Opening {
     pub(crate) data: Digest,
     /// The version vectors.
     pub(crate) told: Told,
+    /// Which collections `data` and `told` cover.
+    pub(crate) reach: Reach,
 }
 
 /// How much of the version vectors an opening tells.
@@ -107,6 +109,7 @@ impl Encode for Opening {
                 encode_vectors(added, out);
             }
         }
+        self.reach.encode(out);
     }
 }
 
@@ -124,6 +127,7 @@ impl Decode for Opening {
                 2 => Told::Since { base: input.array("base")?, added: decode_vectors(input)? },
                 _ => return Err(CodecError::Invalid { what: "told" }),
             },
+            reach: Reach::decode(input)?,
         })
     }
 }

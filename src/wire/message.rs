@@ -1,8 +1,8 @@
 //! One message of the protocol, to and from its frame.
 
 use super::{
-    Ack, Apart, Batch, BatchTaken, Cells, CellsWanted, Clocks, Heads, Hello, Introduce, Live, Neighbours,
-    Offer,
+    Ack, Apart, Batch, BatchTaken, Cells, CellsWanted, Clocks, Heads, Hello, InterestTold, Introduce, Live,
+    Neighbours, Offer,
 };
 use super::{Opening, Roots, Shorts, Statements, VectorsTold, Wanted};
 use super::{WireError, frame, skip_tail, unframe};
@@ -55,6 +55,8 @@ pub(crate) enum Message {
     CellsWanted(CellsWanted),
     /// 32: what differs.
     Apart(Apart),
+    /// 34: what the sender wants.
+    Interest(InterestTold),
     /// 51: with whom else the sender has the space open.
     Neighbours(Neighbours),
     /// 53: statements that make the sender a member.
@@ -92,6 +94,7 @@ impl Message {
             Self::Cells(cells) => put(28, cells, &mut body),
             Self::CellsWanted(wanted) => put(30, wanted, &mut body),
             Self::Apart(apart) => put(32, apart, &mut body),
+            Self::Interest(told) => put(34, told, &mut body),
             Self::Neighbours(neighbours) => put(51, neighbours, &mut body),
             Self::Offer(offer) => put(52, offer, &mut body),
             Self::Introduce(introduce) => put(53, introduce, &mut body),
@@ -128,6 +131,7 @@ impl Message {
             28 => get(input).map(Self::Cells),
             30 => get(input).map(Self::CellsWanted),
             32 => get(input).map(Self::Apart),
+            34 => get(input).map(Self::Interest),
             51 => get(input).map(Self::Neighbours),
             52 => get(input).map(Self::Offer),
             53 => get(input).map(Self::Introduce),

@@ -17,6 +17,7 @@ use crate::id::{CollectionName, Vector};
 use crate::limits::{COLLECTIONS_PER_SPACE_MAX, FRAME_BYTES_MAX};
 
 mod hello;
+mod interest;
 mod introduce;
 mod join;
 mod log;
@@ -26,6 +27,7 @@ mod repair;
 mod transfer;
 
 pub(crate) use hello::{Digest, Hello, Opening, Tag, Told, VERSION_MAX, VERSION_MIN};
+pub(crate) use interest::{InterestTold, Reach, Revisions};
 pub(crate) use introduce::Introduce;
 pub(crate) use join::Join;
 pub(crate) use log::{Shorts, Statements};
@@ -106,12 +108,13 @@ fn decode_bool(input: &mut Reader<'_>, what: &'static str) -> Result<bool, Codec
     }
 }
 
-/// Two bools as one byte.
-fn decode_flags(input: &mut Reader<'_>) -> Result<[bool; 2], CodecError> {
-    match input.u8("flags")? {
-        flags @ 0..=3 => Ok([flags & 1 != 0, flags & 2 != 0]),
-        _ => Err(CodecError::NotCanonical { what: "flags" }),
+/// Some bools as one byte, the first in the lowest bit.
+fn decode_flags<const N: usize>(input: &mut Reader<'_>) -> Result<[bool; N], CodecError> {
+    let flags = u64::from(input.u8("flags")?);
+    if flags >> N != 0 {
+        return Err(CodecError::NotCanonical { what: "flags" });
     }
+    Ok(std::array::from_fn(|bit| flags >> bit & 1 != 0))
 }
 
 fn encode_vectors(vectors: &BTreeMap<CollectionName, Vector>, out: &mut Writer) {

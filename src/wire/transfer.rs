@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Digest, Slot, WireError, decode_flags, decode_vectors, encode_vectors};
+use super::{Digest, Revisions, Slot, WireError, decode_flags, decode_vectors, encode_vectors};
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
 use crate::id::{CollectionName, Vector};
 use crate::limits::{BATCH_COMMITS_MAX, COMMIT_BYTES_MAX, FRAME_BYTES_MAX};
@@ -19,12 +19,20 @@ const EXPANSION_MAX: usize = 100;
 pub(crate) struct VectorsTold {
     /// The space.
     pub(crate) slot: Slot,
-    /// Per collection that the receiver may read.
+    /// Of the collections that both sides want live, and of those that only the sender does, what it holds of the
+    /// receiver's own commits.
     pub(crate) vectors: BTreeMap<CollectionName, Vector>,
     /// The receiver tells its own in return.
     pub(crate) answer: bool,
     /// The two sides were found to hold the same: the vectors are to be adopted, nothing is lacking.
     pub(crate) equal: bool,
+    /// They follow a comparison that found the vectors to differ: what the receiver believed to have sent may be
+    /// wrong. Otherwise commits may be on their way that they do not name yet.
+    pub(crate) anew: bool,
+    /// Only of collections that the receiver does not want live: what is held of its own commits.
+    pub(crate) part: bool,
+    /// The interests by which the collections were chosen.
+    pub(crate) revisions: Revisions,
 }
 
 /// One commit, sent as it was made.
@@ -65,7 +73,7 @@ pub(crate) struct Ack {
     pub(crate) vectors: BTreeMap<CollectionName, Vector>,
 }
 
-/// What the sender holds on its disk, in the collections that both sides may read.
+/// What the sender holds on its disk, in the collections that both sides may read and want live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Roots {
     /// The space.
@@ -80,12 +88,16 @@ pub(crate) struct Roots {
     pub(crate) answer: bool,
     /// Something is on its way to the receiver, or being taken here: a difference proves nothing.
     pub(crate) busy: bool,
+    /// The interests by which the collections were chosen.
+    pub(crate) revisions: Revisions,
 }
 
 impl Encode for VectorsTold {
     fn encode(&self, out: &mut Writer) {
         out.varint(self.slot);
-        out.u8(u8::from(self.answer) | u8::from(self.equal) << 1);
+        let [answer, equal, anew, part] = [self.answer, self.equal, self.anew, self.part].map(u8::from);
+        out.u8(answer | equal << 1 | anew << 2 | part << 3);
+        self.revisions.encode(out);
         encode_vectors(&self.vectors, out);
     }
 }
@@ -93,8 +105,9 @@ impl Encode for VectorsTold {
 impl Decode for VectorsTold {
     fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
         let slot = input.varint("slot")?;
-        let [answer, equal] = decode_flags(input)?;
-        Ok(Self { slot, answer, equal, vectors: decode_vectors(input)? })
+        let [answer, equal, anew, part] = decode_flags(input)?;
+        let revisions = Revisions::decode(input)?;
+        Ok(Self { slot, answer, equal, anew, part, revisions, vectors: decode_vectors(input)? })
     }
 }
 
@@ -217,6 +230,7 @@ impl Encode for Roots {
         out.raw(&self.vectors);
         out.raw(&self.roots);
         out.u8(u8::from(self.answer) | u8::from(self.busy) << 1);
+        self.revisions.encode(out);
     }
 }
 
@@ -226,6 +240,6 @@ impl Decode for Roots {
         let (log, vectors) = (input.array("digest of the log")?, input.array("digest of the vectors")?);
         let roots = input.array("digest of the roots")?;
         let [answer, busy] = decode_flags(input)?;
-        Ok(Self { slot, log, vectors, roots, answer, busy })
+        Ok(Self { slot, log, vectors, roots, answer, busy, revisions: Revisions::decode(input)? })
     }
 }

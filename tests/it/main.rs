@@ -16,5 +16,6 @@ mod mesh;
 mod program;
 mod refusals;
 mod removal;
+mod scope;
 mod subscriptions;
 mod sync;

@@ -23,18 +23,19 @@ use crate::access::{Commit, Leaf, Log, Role, Statement};
 use crate::codec::{Reader, Writer};
 use crate::doc::tests::{Ticket, ticket};
 use crate::doc::{self, Document, Edit, Entity, KindOf, row_value};
-use crate::exchange::{Answer, Ask, CollectionState};
+use crate::exchange::{Answer, Ask, CollectionState, Scope};
 use crate::id::{
-    ActorId, CollectionName, CommitHash, EntityId, Fingerprint, Incarnation, Origin, Oseq, PeerId, SpaceId,
-    StatementHash, Vector,
+    ActorId, CollectionName, CommitHash, EntityId, Fingerprint, Incarnation, Interests, Origin, Oseq, PeerId,
+    SpaceId, StatementHash, Vector,
 };
 use crate::identity::Identity;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::metrics::Metrics;
 use crate::net::{Connection, Endpoint, Lane, NetError, Protocol};
 use crate::replica::{Held, HeldReason, Intent, Write};
+use crate::sync::Mode;
 use crate::time::Timestamp;
-use crate::wire::{Ack, Batch, BatchTaken, Farewell, Hello, Live, Message, Opening, Roots, Told};
+use crate::wire::{Ack, Batch, BatchTaken, Farewell, Hello, Live, Message, Opening, Reach, Roots, Told};
 
 use super::clock::within;
 use super::{Driver, Joiner, Options, Until};
@@ -168,7 +169,8 @@ impl Scene {
     /// The commits of the space, as a device that may read everything receives them.
     async fn commits(&self, of: &Driver) -> Vec<Commit> {
         let (space, to) = (self.space, self.victim.peer());
-        let ask = Ask::Feed { space, to, have: BTreeMap::new(), bytes_max: usize::MAX };
+        let ask =
+            Ask::Feed { space, to, have: BTreeMap::new(), scope: Scope::default(), bytes_max: usize::MAX };
         let answer = bounded(of.call(Until::Read, move |turn| Ok(turn.replica.answer(turn.now, ask)))).await;
         let Ok(Answer::Commits { commits, .. }) = answer else { panic!("commits, not {answer:?}") };
         commits.iter().map(|packed| Commit::decode(space, &packed.bytes).expect("a commit")).collect()
@@ -259,6 +261,7 @@ async fn node(dir: &TempDir, name: &str) -> Driver {
         erase_when_removed: false,
         dir: dir.path().join(name),
         listen: ([127, 0, 0, 1], 0).into(),
+        mode: Mode::Live,
         backoff_ms: vec![20, 40, 80],
         attempts_max: None,
         discovery: None,
@@ -482,7 +485,14 @@ impl Wire {
 }
 
 fn hello(tag: [u8; 16], log: [u8; 16]) -> Message {
-    let opening = Opening { slot: SLOT, tag, log, data: [0; 16], told: Told::Whole(BTreeMap::new()) };
+    let opening = Opening {
+        slot: SLOT,
+        tag,
+        log,
+        data: [0; 16],
+        told: Told::Whole(BTreeMap::new()),
+        reach: Reach { wants: Some(Interests::default()), ..Reach::default() },
+    };
     Message::Hello(Hello { versions: (1, 1), features: 0, openings: vec![opening] })
 }
 

@@ -380,6 +380,7 @@ impl Thread {
                     self.setup.feed.gone(&space);
                     self.tell_engine(Event::SpaceGone { space });
                 }
+                Told::InterestChanged(state) => self.tell_engine(Event::SpaceChanged(state)),
                 Told::Changed { space, from, entities, .. } => self.changed(space, from, entities),
                 Told::TakenBack { space, author, commits, reason } => {
                     self.setup.feed.tell(Happening::TakenBack { space, author, commits, reason });

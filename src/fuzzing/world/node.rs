@@ -46,7 +46,9 @@ impl Node {
         let mut events = Vec::new();
         for told in self.replica.drain() {
             match told {
-                Told::SpaceChanged(state) => events.push(Event::SpaceChanged(state)),
+                Told::SpaceChanged(state) | Told::InterestChanged(state) => {
+                    events.push(Event::SpaceChanged(state))
+                }
                 Told::SpaceGone { space } => events.push(Event::SpaceGone { space }),
                 Told::Stored { space, from, stored } => {
                     *self.applied.entry(stored.commit.key.origin.peer).or_default() += 1;

@@ -245,8 +245,14 @@ fn closed_collection_never_reaches_a_writer_and_commits_still_verify() {
     assert_eq!(b.roots(space).keys().collect::<Vec<_>>(), [&notes()]);
     assert!(!commits[0].bytes.windows(5).any(|bytes| bytes == b"tasks"), "not even the name is told");
     let clocks = vec![EntityClock { entity: id(2), clock: Vec::new() }];
-    let ask =
-        Ask::Lacking { space, collection: tasks(), to: b.replica.peer(), clocks, bytes_max: FEED_BYTES };
+    let ask = Ask::Lacking {
+        space,
+        collection: tasks(),
+        to: b.replica.peer(),
+        scope: Scope::default(),
+        clocks,
+        bytes_max: FEED_BYTES,
+    };
     let answer = a.replica.answer(now(), ask);
     assert!(matches!(answer, Answer::Lacking { commits, rest } if commits.is_empty() && rest.is_empty()));
 }
@@ -275,6 +281,37 @@ fn blinded_commit_is_completed_when_its_reader_may_read_more() {
     assert_eq!(commits.len(), 1, "the completed commit is fed once");
 }
 
+/// A commit came twice in one go, first without the leaves of a collection that was not wanted: the second counted
+/// as known, was acknowledged, and its leaves were nowhere.
+#[test]
+fn a_commit_that_comes_narrow_and_wide_is_taken_wide_also_out_of_quarantine() {
+    let narrow = |commit: &Packed, space| {
+        let commit = Commit::decode(space, &commit.bytes).expect("decodes");
+        commit.blinded(&|collection| *collection == notes()).expect("a note is in it").encode()
+    };
+    for late in [false, true] {
+        let (mut a, mut b, space) = pair(Role::Writer);
+        a.commit(space, vec![insert(id(1), "first")]);
+        a.commit(space, vec![retitle(id(1), "second"), task(id(2), true)]);
+        let (commits, _) = a.feed(space, &mut b, FEED_BYTES);
+        let wide = commits[1].bytes.to_vec();
+        let first = commits[0].bytes.to_vec();
+        let second = narrow(&commits[1], space);
+
+        if late {
+            b.receive(space, &a, vec![second]);
+            b.receive(space, &a, vec![wide]);
+            b.receive(space, &a, vec![first]);
+        } else {
+            b.receive(space, &a, vec![first, second, wide]);
+        }
+
+        assert_eq!((a.roots(space), a.vectors(space)), (b.roots(space), b.vectors(space)), "late: {late}");
+        assert_eq!(b.replica.reader().quarantine(&space).expect("reads"), []);
+        assert_consistent(&mut b, space);
+    }
+}
+
 #[test]
 fn concurrent_values_are_told_and_readable_on_both_sides() {
     let (mut a, mut b, space) = pair(Role::Writer);
@@ -294,6 +331,7 @@ fn concurrent_values_are_told_and_readable_on_both_sides() {
             Told::Conflict { conflict, .. } => Some(conflict.path.clone()),
             Told::Stored { .. }
             | Told::SpaceChanged(_)
+            | Told::InterestChanged(_)
             | Told::TakenBack { .. }
             | Told::SpaceGone { .. }
             | Told::Changed { .. } => None,
@@ -340,8 +378,14 @@ fn entities_are_repaired_by_heads_and_clocks_without_vectors() {
     };
     let ask = Ask::Clocks { space, collection: notes(), entities: differing.clone() };
     let Answer::Clocks(clocks) = b.replica.answer(now(), ask) else { panic!("clocks were asked for") };
-    let ask =
-        Ask::Lacking { space, collection: notes(), to: b.replica.peer(), clocks, bytes_max: FEED_BYTES };
+    let ask = Ask::Lacking {
+        space,
+        collection: notes(),
+        to: b.replica.peer(),
+        scope: Scope::default(),
+        clocks,
+        bytes_max: FEED_BYTES,
+    };
     let Answer::Lacking { commits, rest } = a.replica.answer(now(), ask) else { panic!("commits") };
     let received = b.receive(space, &a, commits.iter().map(|packed| packed.bytes.to_vec()).collect());
 
@@ -364,7 +408,7 @@ fn what_a_peer_lacks_is_read_in_pages_that_split_even_one_entity() {
     let mut pages = Vec::new();
     while !clocks.is_empty() {
         let (to, bytes_max) = (b.replica.peer(), 700);
-        let ask = Ask::Lacking { space, collection: notes(), to, clocks, bytes_max };
+        let ask = Ask::Lacking { space, collection: notes(), to, scope: Scope::default(), clocks, bytes_max };
         let Answer::Lacking { commits, rest } = a.replica.answer(now(), ask) else { panic!("commits") };
         let bytes: Vec<usize> = commits.iter().map(|packed| packed.bytes.len()).collect();
         assert!(bytes[..bytes.len() - 1].iter().sum::<usize>() < bytes_max, "{bytes:?}");
@@ -422,7 +466,9 @@ fn questions_about_an_unknown_space_fail() {
     let space = SpaceId::new([9; 32]);
     let to = a.replica.peer();
 
-    let answer = a.replica.answer(now(), Ask::Feed { space, to, have: Vectors::new(), bytes_max: 1 });
+    let answer = a
+        .replica
+        .answer(now(), Ask::Feed { space, to, have: Vectors::new(), scope: Scope::default(), bytes_max: 1 });
 
     assert!(matches!(answer, Answer::Failed(reason) if reason == "no such space"));
     assert!(matches!(a.replica.answer(now(), Ask::State { space }), Answer::State(None)));

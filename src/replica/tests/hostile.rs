@@ -34,7 +34,8 @@ fn commit_waits_for_what_it_depends_on_and_counts_as_received() {
             | Told::Conflict { .. }
             | Told::TakenBack { .. }
             | Told::SpaceGone { .. }
-            | Told::SpaceChanged(_) => None,
+            | Told::SpaceChanged(_)
+            | Told::InterestChanged(_) => None,
         })
         .collect();
     assert_eq!(positions, [Position(1), Position(2)]);

@@ -11,7 +11,7 @@ use super::{Committed, Intent, Replica, ReplicaError, RowChange, Told, Write};
 use crate::access::{Commit, Invite, Leaf, Role};
 use crate::doc::{self, Counter, Document, Entity, KindOf, row_value};
 use crate::doc::{Hydrate, Reconcile};
-use crate::exchange::{Answer, Ask, CommitKey, Packed, Vectors};
+use crate::exchange::{Answer, Ask, CommitKey, Packed, Scope, Vectors};
 use crate::id::{ActorId, CollectionName, EntityId, Origin, Oseq, Position, SpaceId};
 use crate::identity::Identity;
 use crate::metrics::{Metrics, MetricsSnapshot};
@@ -21,6 +21,7 @@ use crate::time::{Instant, Now, Timestamp};
 
 mod exchange;
 mod hostile;
+mod interest;
 mod local;
 mod members;
 mod revocation;
@@ -124,7 +125,13 @@ impl Device {
     }
 
     fn feed(&mut self, space: SpaceId, to: &mut Self, bytes_max: usize) -> (Vec<Packed>, bool) {
-        let ask = Ask::Feed { space, to: to.replica.peer(), have: to.vectors(space), bytes_max };
+        let ask = Ask::Feed {
+            space,
+            to: to.replica.peer(),
+            have: to.vectors(space),
+            scope: Scope::default(),
+            bytes_max,
+        };
         let answer = self.replica.answer(now(), ask);
         let Answer::Commits { commits, complete } = answer else {
             panic!("a feed was answered by {answer:?}")

@@ -288,7 +288,9 @@ impl Node {
                 Told::Stored { space, from, stored } => {
                     self.engine.handle(now, Event::Stored { space, from, stored });
                 }
-                Told::SpaceChanged(state) => self.engine.handle(now, Event::SpaceChanged(state)),
+                Told::SpaceChanged(state) | Told::InterestChanged(state) => {
+                    self.engine.handle(now, Event::SpaceChanged(state))
+                }
                 Told::SpaceGone { space } => self.engine.handle(now, Event::SpaceGone { space }),
                 Told::Changed { .. } | Told::Conflict { .. } | Told::TakenBack { .. } => {}
             }

@@ -56,8 +56,8 @@ struct Observer {
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
     pub(super) peers: BTreeMap<PeerId, usize>,
-    /// Some members may not read a collection.
-    pub(super) ruled: bool,
+    /// Some members may not read a collection, or some devices did not want it: commits come in parts.
+    pub(super) is_split: bool,
     commits: Vec<Made>,
     by_part: BTreeMap<(Origin, CollectionName, Oseq), usize>,
     hashes: BTreeMap<(ActorId, u64), ChangeHash>,
@@ -76,8 +76,8 @@ pub(super) struct Oracle {
 }
 
 impl Oracle {
-    pub(super) fn new(peers: BTreeMap<PeerId, usize>, ruled: bool) -> Self {
-        Self { peers, ruled, ..Self::default() }
+    pub(super) fn new(peers: BTreeMap<PeerId, usize>, is_split: bool) -> Self {
+        Self { peers, is_split, ..Self::default() }
     }
 
     pub(super) fn violate(&mut self, rule: Rule, at_ms: u64, device: usize, text: String) {
@@ -211,8 +211,8 @@ impl Oracle {
         self.check_whole_commits(at_ms, device, space, readable, reader);
     }
 
-    /// Every commit is there whole or not at all. Where a rule keeps a collection from some members, one that may
-    /// read it can get its part later than the rest, which came by way of one that may not.
+    /// Every commit is there whole or not at all. Where a rule keeps a collection from some members, or some do not
+    /// want it, others can get its part later than the rest, which came by way of those.
     fn check_whole_commits(
         &mut self,
         at_ms: u64,
@@ -227,7 +227,7 @@ impl Oracle {
             for leaf in made.leaves.iter().filter(|leaf| readable(&leaf.collection)) {
                 let Some(applied) = is_applied(reader, space, leaf) else { continue };
                 let (some, all) =
-                    there.entry(self.ruled.then_some(&leaf.collection)).or_insert((false, true));
+                    there.entry(self.is_split.then_some(&leaf.collection)).or_insert((false, true));
                 (*some, *all) = (*some | applied, *all & applied);
             }
             if there.values().any(|(some, all)| *some && !*all) {

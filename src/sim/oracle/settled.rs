@@ -79,6 +79,9 @@ impl Oracle {
                 vectors.iter().flat_map(|vectors| held_parts(vectors, &made.key)).collect();
             if !held.is_empty() {
                 settled.survived.insert(made.step);
+                let parts = made.key.parts.iter().map(|(collection, _)| collection);
+                let lost = parts.filter(|collection| !held.contains(collection));
+                settled.lost.extend(lost.map(|collection| (made.step, collection.clone())));
             }
             let leaves = made.leaves.iter().filter(|leaf| held.contains(&leaf.collection));
             settled.changes.extend(leaves.map(|leaf| ((leaf.entity, made.step), leaf.head)));
@@ -176,7 +179,7 @@ impl Oracle {
         for made in &self.commits {
             let held = held_parts(&vectors, &made.key);
             // A part that came by way of one who may not read the other can outlive it.
-            let mut due = made.leaves.iter().filter(|leaf| match self.ruled {
+            let mut due = made.leaves.iter().filter(|leaf| match self.is_split {
                 true => held.contains(&leaf.collection),
                 false => !held.is_empty(),
             });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::access::{Commit, Slot};
 use crate::doc::{Document, gate};
-use crate::exchange::{Answer, Ask, Vectors};
+use crate::exchange::{Answer, Ask, Scope, Vectors};
 use crate::id::{ChangeHash, CollectionName, EntityId, Fingerprint, SpaceId};
 use crate::replica::Replica;
 use crate::time::Now;
@@ -28,7 +28,8 @@ impl Whole {
         let mut have = Vectors::new();
         let to = replica.peer();
         loop {
-            let ask = Ask::Feed { space, to, have: have.clone(), bytes_max: FEED_BYTES };
+            let ask =
+                Ask::Feed { space, to, have: have.clone(), scope: Scope::default(), bytes_max: FEED_BYTES };
             let answer = replica.answer(now, ask);
             let Answer::Commits { commits, complete } = answer else {
                 return Err(format!("a feed was answered with {answer:?}"));

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::doc::{Counter, Entity, Hydrate, KindOf, Reconcile, insert, update};
-use crate::exchange::{Answer, Ask, SpaceState, Vectors};
+use crate::exchange::{Answer, Ask, Scope, SpaceState, Vectors};
 use crate::id::{CollectionName, EntityId, PeerId, SpaceId};
 use crate::identity::Identity;
 use crate::metrics::{Metrics, MetricsSnapshot};
@@ -16,6 +16,7 @@ use crate::sync::{Action, ConnId, Engine, Event, Notice, Options, Side};
 use crate::time::{Instant, Now, Timestamp};
 use crate::wire::Message;
 
+mod interest;
 mod scale;
 mod tests;
 
@@ -107,6 +108,17 @@ struct Talk {
     commit_depth: usize,
 }
 
+/// An entity of another collection.
+#[derive(Clone, Debug, PartialEq, Reconcile, Hydrate, serde::Serialize, serde::Deserialize)]
+struct Memo {
+    text: String,
+}
+
+impl Entity for Memo {
+    const COLLECTION: &'static str = "memos";
+    const VERSION: u32 = 1;
+}
+
 /// Two devices that share one space.
 struct Pair {
     parties: [Party; 2],
@@ -115,6 +127,8 @@ struct Pair {
     conn: Option<ConnId>,
     conns: u64,
     talk: Talk,
+    /// The frames of the talk.
+    frames: Vec<Vec<u8>>,
     /// Frames after which the connection breaks, losing what is on its way.
     cut_after: Option<usize>,
 }
@@ -122,18 +136,17 @@ struct Pair {
 impl Pair {
     fn new() -> Self {
         let mut parties = [1, 2].map(Party::new);
-        let [a, b] = &mut parties;
-        let now = at(0);
-        let space = a.replica.create_space(now, "Corner Repairs", "Ana", "desk").expect("founds");
-        let role = crate::access::Role::Writer;
-        let invite = a.replica.invite(now, space, role, Vec::new(), 60_000).expect("an owner may invite");
-        let request = b.replica.join_request(&invite, "Ben", "bench", &EXPORTER).expect("short names");
-        let ask = Ask::Redeem { joiner: b.peer(), exporter: EXPORTER, request };
-        let Answer::Redeemed(reply) = a.replica.answer(now, ask) else { panic!("redeemed") };
-        let from = a.peer();
-        assert!(matches!(b.replica.answer(now, Ask::Joined { from, reply }), Answer::Done), "joined");
-        let mut pair =
-            Self { parties, space, now_ms: 0, conn: None, conns: 0, talk: Talk::default(), cut_after: None };
+        let space = found(&mut parties);
+        let mut pair = Self {
+            parties,
+            space,
+            now_ms: 0,
+            conn: None,
+            conns: 0,
+            talk: Talk::default(),
+            frames: Vec::new(),
+            cut_after: None,
+        };
         pair.forward();
         pair
     }
@@ -200,13 +213,19 @@ impl Pair {
         self.conns += 1;
         let conn = ConnId(self.conns);
         self.conn = Some(conn);
-        self.talk = Talk::default();
+        self.hush();
         let peers = [self.parties[1].peer(), self.parties[0].peer()];
         for (party, side) in [(1, Side::Acceptor), (0, Side::Dialer)] {
             self.parties[party].depth = 0;
             let peer = peers[party];
             self.event(party, Event::Connected { conn, peer, side, dial: None, exporter: EXPORTER });
         }
+    }
+
+    /// Begins to count anew.
+    fn hush(&mut self) {
+        self.talk = Talk::default();
+        self.frames.clear();
     }
 
     fn part(&mut self) {
@@ -252,6 +271,7 @@ impl Pair {
     }
 
     fn count(&mut self, bytes: &[u8], depth: usize) {
+        self.frames.push(bytes.to_vec());
         self.talk.frames += 1;
         self.talk.bytes += bytes.len();
         let commits = match Message::from_frame(bytes) {
@@ -381,7 +401,9 @@ impl Party {
                 Told::Stored { space, from, stored } => {
                     self.engine.handle(now, Event::Stored { space, from, stored });
                 }
-                Told::SpaceChanged(state) => self.engine.handle(now, Event::SpaceChanged(state)),
+                Told::SpaceChanged(state) | Told::InterestChanged(state) => {
+                    self.engine.handle(now, Event::SpaceChanged(state));
+                }
                 Told::SpaceGone { space } => self.engine.handle(now, Event::SpaceGone { space }),
                 Told::Changed { .. } | Told::Conflict { .. } | Told::TakenBack { .. } => {}
             }
@@ -394,6 +416,21 @@ impl Party {
     }
 }
 
+/// A space of two devices.
+fn found(parties: &mut [Party; 2]) -> SpaceId {
+    let [a, b] = parties;
+    let now = at(0);
+    let space = a.replica.create_space(now, "Corner Repairs", "Ana", "desk").expect("founds");
+    let role = crate::access::Role::Writer;
+    let invite = a.replica.invite(now, space, role, Vec::new(), 60_000).expect("an owner may invite");
+    let request = b.replica.join_request(&invite, "Ben", "bench", &EXPORTER).expect("short names");
+    let ask = Ask::Redeem { joiner: b.peer(), exporter: EXPORTER, request };
+    let Answer::Redeemed(reply) = a.replica.answer(now, ask) else { panic!("redeemed") };
+    let from = a.peer();
+    assert!(matches!(b.replica.answer(now, Ask::Joined { from, reply }), Answer::Done), "joined");
+    space
+}
+
 fn open(number: u8, entropy: u8, memory: &Memory, metrics: &Arc<Metrics>) -> (Replica, Engine) {
     let identity = Arc::new(Identity::from_seed([number; 32]));
     let peer = identity.peer();
@@ -401,6 +438,7 @@ fn open(number: u8, entropy: u8, memory: &Memory, metrics: &Arc<Metrics>) -> (Re
     let mut replica =
         Replica::open(values, identity, [entropy; 32], at(0), Arc::clone(metrics)).expect("opens");
     replica.register(Arc::new(KindOf::<Ticket>::new().expect("a name"))).expect("registers");
+    replica.register(Arc::new(KindOf::<Memo>::new().expect("a name"))).expect("registers");
     (replica, Engine::new(peer, Options::default(), Arc::clone(metrics)))
 }
 

@@ -44,7 +44,7 @@ fn more_holes_than_a_vector_names_cost_duplicates_and_nothing_else() {
     let count = 2 * VECTOR_HOLES_MAX as u64 + 100;
     pair.insert(1, 0..count);
     let (space, to, from) = (pair.space, pair.parties[0].peer(), pair.parties[1].peer());
-    let ask = Ask::Feed { space, to, have: Vectors::new(), bytes_max: usize::MAX };
+    let ask = Ask::Feed { space, to, have: Vectors::new(), scope: Scope::default(), bytes_max: usize::MAX };
     let Answer::Commits { commits, .. } = pair.parties[1].replica.answer(at(0), ask) else { panic!("fed") };
     let commits = commits.iter().skip(1).step_by(2).map(|commit| commit.bytes.to_vec()).collect();
     let taken = pair.parties[0].replica.answer(at(0), Ask::Receive { space, from, commits });

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Device, Dice, Tx, Unreadable};
-use crate::doc::Kind;
-use crate::id::{ChangeHash, EntityId};
+use crate::doc::{Entity, Kind};
+use crate::id::{ChangeHash, CollectionName, EntityId};
 
 mod notes;
 
@@ -121,6 +121,8 @@ pub trait Workload: fmt::Debug {
 #[derive(Clone, Debug, Default)]
 pub struct Settled {
     pub(super) survived: BTreeSet<u64>,
+    /// Parts of steps that survived without them.
+    pub(super) lost: BTreeSet<(u64, CollectionName)>,
     /// The change that a step made in an entity.
     pub(super) changes: BTreeMap<(EntityId, u64), ChangeHash>,
     /// What each change of an entity follows.
@@ -141,6 +143,23 @@ impl Settled {
     #[must_use]
     pub fn survived(&self, step: u64) -> bool {
         self.survived.contains(&step)
+    }
+
+    /// Tells whether the part of a step is there that touches the entities of one type. A device that wants one
+    /// collection and not another holds a part of a commit over both, and that part outlives the device that made it.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use driftless::sim::{Line, Settled};
+    ///
+    /// assert!(!Settled::default().survived_in::<Line>(7));
+    /// ```
+    #[must_use]
+    pub fn survived_in<T: Entity>(&self, step: u64) -> bool {
+        let lost =
+            |(of, collection): &(u64, CollectionName)| *of == step && collection.as_str() == T::COLLECTION;
+        self.survived(step) && !self.lost.iter().any(lost)
     }
 
     /// Tells whether the step `later` changed an entity knowing what the step `earlier` did to it.
@@ -189,7 +208,11 @@ impl Settled {
     /// ```
     #[must_use]
     pub fn latest(&self, entity: &EntityId, steps: &[u64]) -> Vec<u64> {
-        let alive: Vec<u64> = steps.iter().copied().filter(|step| self.survived(*step)).collect();
+        let is_part = |step| self.lost.iter().any(|(of, _)| *of == step);
+        let is_there = |step: &u64| {
+            self.survived(*step) && (!is_part(*step) || self.changes.contains_key(&(*entity, *step)))
+        };
+        let alive: Vec<u64> = steps.iter().copied().filter(is_there).collect();
         let over = |step: u64| alive.iter().any(|other| *other != step && self.saw(entity, *other, step));
         alive.iter().copied().filter(|step| !over(*step)).collect()
     }
@@ -206,6 +229,7 @@ mod tests {
         // 1 <- 2 <- 4, 1 <- 3; 5 was lost.
         let settled = Settled {
             survived: BTreeSet::from([1, 2, 3, 4]),
+            lost: BTreeSet::new(),
             changes: (1..=4).map(|step| ((entity, step), hash(step as u8))).collect(),
             deps: BTreeMap::from([
                 (hash(1), vec![]),

@@ -205,7 +205,7 @@ impl Notes {
     ) -> Result<(), String> {
         let note: Option<Note> = device.get(entity).map_err(|error| error.to_string())?;
         let alive = |steps: &[u64]| -> Vec<u64> {
-            steps.iter().copied().filter(|step| settled.survived(*step)).collect()
+            steps.iter().copied().filter(|step| settled.survived_in::<Note>(*step)).collect()
         };
         let inserts = alive(&history.inserts);
         let undone = |delete: u64| {
@@ -226,8 +226,10 @@ impl Notes {
             // Made twice apart: text, list and counter are those of one of the two, the title has both.
             return Ok(());
         }
-        let sum: i64 =
-            history.added.iter().filter(|(step, _)| settled.survived(**step)).map(|(_, added)| added).sum();
+        let sum: i64 = alive(&history.added.keys().copied().collect::<Vec<_>>())
+            .iter()
+            .filter_map(|step| history.added.get(step))
+            .sum();
         if note.minutes.value() != sum {
             return Err(format!("note {} counts {} instead of {sum}", entity.short(), note.minutes.value()));
         }
@@ -292,7 +294,7 @@ impl Workload for Notes {
             self.check_note(device, settled, entity, history)?;
         }
         for (entity, line) in device.rows::<Line>().map_err(|error| error.to_string())? {
-            if !settled.survived(line.step) {
+            if !settled.survived_in::<Line>(line.step) {
                 return Err(format!("line {} is of step {}, which is not there", entity.short(), line.step));
             }
         }

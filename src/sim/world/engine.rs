@@ -320,6 +320,7 @@ impl World<'_> {
         let message = |frame| Message::from_frame(frame).ok().flatten();
         match self.options.canary {
             Some(Canary::LoseAcks) => matches!(message(frame), Some(Message::Ack(_))),
+            Some(Canary::LoseInterests) => matches!(message(frame), Some(Message::Interest(_))),
             Some(Canary::LoseFrames) if lane != Lane::Control => {
                 matches!(message(frame), Some(Message::Live(_) | Message::Batch(_)))
                     && self.strikes_now(Canary::LoseFrames, 7)

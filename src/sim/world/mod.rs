@@ -393,23 +393,30 @@ impl<'a> World<'a> {
                 self.end_all_trouble();
                 self.phase = Phase::Settling(self.now);
             }
-            Phase::Settling(since) => match self.unsettled() {
-                None => {
-                    self.trace.line(self.now, format_args!("settled"));
-                    self.phase = Phase::Quiet(self.now, self.honest_frames);
-                }
-                Some(why) if self.now > since + SETTLE_MS => {
-                    self.violate(Rule::Convergent, 0, format!("not in sync after {SETTLE_MS} ms: {why}"));
-                    // What exactly differs.
-                    self.check_all();
-                }
-                Some(_) => {}
-            },
+            Phase::Settling(since) => {
+                self.want_everything();
+                self.look_settling(since);
+            }
             Phase::Quiet(since, frames) => self.look_quiet(since, frames),
             Phase::Calm(since) => self.look_calm(since),
             Phase::Done => {}
         }
         self.after(LOOK_MS, Happening::Look);
+    }
+
+    fn look_settling(&mut self, since: u64) {
+        match self.unsettled() {
+            None => {
+                self.trace.line(self.now, format_args!("settled"));
+                self.phase = Phase::Quiet(self.now, self.honest_frames);
+            }
+            Some(why) if self.now > since + SETTLE_MS => {
+                self.violate(Rule::Convergent, 0, format!("not in sync after {SETTLE_MS} ms: {why}"));
+                // What exactly differs.
+                self.check_all();
+            }
+            Some(_) => {}
+        }
     }
 
     fn look_quiet(&mut self, since: u64, frames: u64) {
@@ -507,6 +514,10 @@ impl<'a> World<'a> {
             let node = self.node(*device)?;
             if !node.joined.contains(&space) {
                 return Some(format!("device {device} has not joined space {space}"));
+            }
+            let wants = node.up.as_ref().and_then(|up| up.replica.interests(&self.shared.get(space)?.id?));
+            if wants.is_some_and(|wants| !wants.is_all_live()) {
+                return Some(format!("device {device} does not want everything yet"));
             }
             if node.up.as_ref().is_some_and(|up| !up.waiting.is_empty()) {
                 return Some(format!("device {device} waits for its disk"));

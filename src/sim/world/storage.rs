@@ -3,8 +3,9 @@
 use super::engine::half;
 use super::{Happening, World};
 use crate::exchange::{Answer, Ask, CollectionState, Packed, RequestId};
-use crate::id::{CollectionName, PeerId, Position, SpaceId};
+use crate::id::{CollectionName, Interest, PeerId, Position, SpaceId};
 use crate::replica::{Intent, ReplicaError, RowChange, Told};
+use crate::sim::fault::Fault;
 use crate::sim::node::{Job, Up};
 use crate::sim::oracle::Place;
 use crate::sim::violation::Rule;
@@ -45,7 +46,7 @@ impl World<'_> {
                 return;
             }
             Some(Job::Sync) => node.dice.between(1..=30),
-            Some(Job::Ask(..) | Job::Commit(..)) => node.dice.between(0..=2),
+            Some(Job::Ask(..) | Job::Commit(..) | Job::Interest(..)) => node.dice.between(0..=2),
         };
         up.busy = true;
         self.after(takes * slowness, Happening::Storage { device, life });
@@ -59,6 +60,9 @@ impl World<'_> {
         match job {
             Job::Ask(request, ask) => self.answer(device, request, ask),
             Job::Commit(step, space) => self.commit(device, step, space),
+            Job::Interest(space, collection, interest) => {
+                self.set_interest(device, space, collection, interest)
+            }
             Job::Sync => self.sync(device),
         }
         if self.up(device, life).is_some() {
@@ -117,9 +121,9 @@ impl World<'_> {
                 let count = statements.len();
                 (Ask::Learn { space, from, statements: Vec::new() }, Some(count))
             }
-            (Some(Canary::FeedUnblinded), Ask::Feed { space, have, bytes_max, .. }) => {
+            (Some(Canary::FeedUnblinded), Ask::Feed { space, have, scope, bytes_max, .. }) => {
                 let to = self.node(0).map_or(PeerId::new([0; 32]), super::Node::peer);
-                (Ask::Feed { space, to, have, bytes_max }, None)
+                (Ask::Feed { space, to, have, scope, bytes_max }, None)
             }
             (Some(Canary::WrongReceipts), Ask::Acked { space, peer, vectors }) => {
                 let others = self.nodes.iter().filter(|node| node.number != device && node.peer() != peer);
@@ -172,6 +176,27 @@ impl World<'_> {
                 self.workload.refused(step, &error.to_string());
             }
         }
+    }
+
+    /// The app on a device wants more or less of a collection.
+    fn set_interest(
+        &mut self,
+        device: usize,
+        number: usize,
+        collection: Option<CollectionName>,
+        interest: Interest,
+    ) {
+        let Some(space) = self.shared.get(number).and_then(|shared| shared.id) else { return };
+        let Some(up) = self.nodes.get_mut(device).and_then(|node| node.up.as_mut()) else { return };
+        match up.replica.set_interest(space, collection, interest) {
+            Ok(()) => up.dirty = true,
+            Err(error) => return self.store_error(device, &error.to_string()),
+        }
+        if let Some(shared) = self.shared.get_mut(number) {
+            shared.oracle.is_split = true;
+        }
+        self.faults.add(Fault::InterestChanged, 1);
+        self.forward(device, None);
     }
 
     /// Makes durable what was written, tells the engine, and acknowledges to the app.
@@ -230,7 +255,9 @@ impl World<'_> {
                     self.stored(device, space, from, &stored.commit, step);
                     self.tell(device, Event::Stored { space, from, stored });
                 }
-                Told::SpaceChanged(state) => self.tell(device, Event::SpaceChanged(state)),
+                Told::SpaceChanged(state) | Told::InterestChanged(state) => {
+                    self.tell(device, Event::SpaceChanged(state));
+                }
                 Told::SpaceGone { space } => self.tell(device, Event::SpaceGone { space }),
                 Told::Changed { space, position, entities, .. } => {
                     self.changed(device, space, position, &entities);

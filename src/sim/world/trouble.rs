@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{Happening, World};
+use crate::id::{CollectionName, Interest};
 use crate::sim::Dice;
 use crate::sim::fault::Fault;
 use crate::sim::network::Slow;
-use crate::sim::node::wall;
+use crate::sim::node::{Job, wall};
 use crate::sim::plan::{Act, Step};
 use crate::store::kv::memory;
 use crate::sync::{Command, Event};
@@ -47,6 +48,7 @@ impl World<'_> {
             Act::Clone => self.copy_store(device, number, lasts_ms, &mut dice),
             Act::Remove => self.remove(device, space, &mut dice),
             Act::SetRole => self.set_role(device, space, &mut dice),
+            Act::SetInterest => self.change_interest(device, space, &mut dice),
         }
         if lasts_ms > 0 {
             self.after(lasts_ms, Happening::Over(index));
@@ -83,7 +85,8 @@ impl World<'_> {
             | Act::Restore
             | Act::Clone
             | Act::Remove
-            | Act::SetRole => {}
+            | Act::SetRole
+            | Act::SetInterest => {}
         }
         self.refresh();
     }
@@ -279,6 +282,35 @@ impl World<'_> {
         if let Some(node) = self.node_mut(device) {
             node.wall_offset_ms = wall(dice) - elapsed;
             self.faults.add(Fault::ClockSet, 1);
+        }
+    }
+
+    fn change_interest(&mut self, device: usize, space: usize, dice: &mut Dice) {
+        if !self.node(device).is_some_and(|node| node.joined.contains(&space) && node.is_awake()) {
+            return;
+        }
+        let kinds: Vec<CollectionName> = self.kinds.iter().map(|kind| kind.collection().clone()).collect();
+        let collection = dice.pick(&kinds).cloned().filter(|_| dice.chance(80));
+        let interest = *dice.pick(&[Interest::Live, Interest::Off]).unwrap_or(&Interest::Live);
+        self.trace.line(self.now, format_args!("d{device} wants {interest:?} of {collection:?}"));
+        self.push_job(device, Job::Interest(space, collection, interest));
+    }
+
+    /// When the trouble is over, everybody wants everything, so that all can be held against all.
+    pub(super) fn want_everything(&mut self) {
+        for device in 0..self.nodes.len() {
+            for (number, space) in self.spaces_of(device) {
+                let up = self.node(device).and_then(|node| node.up.as_ref());
+                let Some(wants) = up.and_then(|up| up.replica.interests(&space)) else { continue };
+                let named = wants.named.iter().filter(|(_, interest)| **interest != Interest::Live);
+                let named: Vec<CollectionName> = named.map(|(collection, _)| collection.clone()).collect();
+                for collection in named {
+                    self.push_job(device, Job::Interest(number, Some(collection), Interest::Live));
+                }
+                if wants.others != Interest::Live {
+                    self.push_job(device, Job::Interest(number, None, Interest::Live));
+                }
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! Facts about the store itself, and values that are plain bytes.
 
+use super::MetaKey;
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
+use crate::id::SpaceId;
 use crate::limits::VALUE_TOTAL_BYTES_MAX;
 
 /// The name under which this store's incarnation is kept: eight bytes, little endian.
@@ -8,6 +10,11 @@ pub(crate) const META_INCARNATION: &str = "incarnation";
 
 /// The name under which it is noted that a space is being erased: this, and the space in hexadecimal digits.
 pub(crate) const META_ERASING: &str = "erasing/";
+
+/// The name under which this device's interests in a space are kept.
+pub(crate) fn meta_interests(space: &SpaceId) -> MetaKey {
+    MetaKey(format!("interests {space}"))
+}
 
 /// A value that is all of its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]

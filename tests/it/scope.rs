@@ -1,0 +1,134 @@
+//! What a device wants, and when it is on the network.
+
+use std::time::Duration;
+
+use driftless::{ConnectionState, Interest, Mode};
+
+use crate::common::{Order, Pair, Ticket, bounded, builder, ticket};
+
+/// Waits until the peer is not connected.
+async fn gone(node: &driftless::Node, peer: driftless::PeerId) {
+    let mut peers = node.watch_peers();
+    bounded(peers.until(peer, |peer| peer.state != ConnectionState::Connected)).await.expect("open");
+}
+
+async fn is_in_sync(node: &driftless::Node, space: &driftless::Space) {
+    let synced = bounded(async {
+        loop {
+            let synced = node.sync_now().await.expect("open");
+            if synced.equal > 0 && synced.behind == 0 {
+                return synced;
+            }
+        }
+    });
+    synced.await;
+    assert!(space.status().await.expect("open").peers.iter().any(|peer| peer.connected));
+}
+
+#[tokio::test]
+async fn a_collection_that_is_off_brings_nothing_until_it_is_live_again() {
+    let pair = Pair::open().await;
+    let id = pair.tickets_a.insert(&ticket("before")).await.expect("written");
+    pair.agree().await;
+    pair.space_b.set_interest("tickets", Interest::Off).await.expect("kept");
+    assert_eq!(pair.space_b.interest("tickets").await.expect("open"), Interest::Off);
+
+    let late = pair.tickets_a.insert(&ticket("while off")).await.expect("written");
+    let by_b = pair.tickets_b.update(id, |ticket: &mut Ticket| ticket.status = "ready".to_owned());
+    let receipt = by_b.await.expect("written");
+    bounded(receipt.stored_on(1)).await.expect("a wants it");
+    let orders = pair.space_a.collection::<Order>().expect("a name");
+    let order = orders.insert(&Order { total: 7 }).await.expect("written");
+    is_in_sync(&pair.b, &pair.space_b).await;
+
+    let on_a = pair.tickets_a.get(id).await.expect("read").expect("there");
+    assert_eq!(on_a.status, "ready", "what the device itself makes goes out");
+    let orders_b = pair.space_b.collection::<Order>().expect("a name");
+    assert!(orders_b.get(order).await.expect("read").is_some(), "the others are live");
+    assert_eq!(pair.tickets_b.get(late).await.expect("read"), None);
+
+    pair.space_b.set_interest("tickets", Interest::Live).await.expect("kept");
+    pair.agree().await;
+    assert!(pair.tickets_b.get(late).await.expect("read").is_some());
+    assert_eq!(pair.b.metrics().commits_duplicate, 0);
+    pair.close().await;
+}
+
+#[tokio::test]
+async fn what_a_device_wants_is_kept() {
+    let pair = Pair::open().await;
+    pair.space_b.set_default_interest(Interest::Off).await.expect("kept");
+    pair.space_b.set_interest("orders", Interest::Live).await.expect("kept");
+    let id = pair.space_b.id();
+    let Pair { a, b, dir, tickets_a, .. } = pair;
+    bounded(b.close()).await.expect("closes cleanly");
+
+    let b = bounded(builder(&dir.path().join("b")).open()).await.expect("its directory");
+    let space = b.space(id).expect("kept");
+
+    assert_eq!(space.interest("tickets").await.expect("open"), Interest::Off);
+    assert_eq!(space.interest("orders").await.expect("open"), Interest::Live);
+    let late = tickets_a.insert(&ticket("unwanted")).await.expect("written");
+    is_in_sync(&b, &space).await;
+    let tickets = space.collection::<Ticket>().expect("a name");
+    assert_eq!(tickets.get(late).await.expect("read"), None);
+    bounded(a.close()).await.expect("closes cleanly");
+    bounded(b.close()).await.expect("closes cleanly");
+}
+
+#[tokio::test]
+async fn a_manual_node_connects_when_it_syncs_and_not_otherwise() {
+    let pair = Pair::open().await;
+    // So that both can reach each other.
+    pair.a.add_peer(pair.b.peer(), pair.b.addresses().expect("open")).await.expect("an address");
+    pair.b.set_mode(Mode::Manual).await.expect("open");
+    gone(&pair.b, pair.a.peer()).await;
+    gone(&pair.a, pair.b.peer()).await;
+    let before = (pair.a.metrics().connections, pair.b.metrics().connections);
+
+    let id = pair.tickets_a.insert(&ticket("wheel")).await.expect("written");
+    pair.tickets_b.insert(&ticket("brake")).await.expect("written");
+    pair.b.wake().await.expect("open");
+    assert_eq!(pair.tickets_b.get(id).await.expect("read"), None);
+    assert_eq!((pair.a.metrics().connections, pair.b.metrics().connections), before);
+
+    let synced = bounded(pair.b.sync_now()).await.expect("open");
+    assert_eq!((synced.equal, synced.behind), (1, 0));
+    assert!(pair.tickets_b.get(id).await.expect("read").is_some());
+    gone(&pair.b, pair.a.peer()).await;
+    assert_eq!(pair.b.metrics().connections, before.1 + 1, "one sync is one connection");
+
+    gone(&pair.a, pair.b.peer()).await;
+    // Who is live may ask for a sync as well, and is let go afterwards.
+    let synced = bounded(pair.a.sync_now()).await.expect("open");
+    assert_eq!((synced.equal, synced.behind), (1, 0));
+    gone(&pair.a, pair.b.peer()).await;
+
+    pair.b.set_mode(Mode::Live).await.expect("open");
+    pair.agree().await;
+    pair.close().await;
+}
+
+#[tokio::test]
+async fn a_periodic_node_comes_again_and_again_and_rests_between() {
+    let pair = Pair::open().await;
+    pair.b.set_mode(Mode::Periodic(Duration::from_millis(100))).await.expect("a long enough period");
+    let mut peers = pair.b.watch_peers();
+
+    for round in 0..3 {
+        let id = pair.tickets_a.insert(&ticket("wheel")).await.expect("written");
+        let arrived = async {
+            let mut changes = pair.tickets_b.changes().await.expect("open");
+            while pair.tickets_b.get(id).await.expect("read").is_none() {
+                changes.next().await.expect("open").expect("read");
+            }
+        };
+        bounded(arrived).await;
+        let rests = peers.until(pair.a.peer(), |peer| peer.state != ConnectionState::Connected);
+        bounded(rests).await.expect("open");
+        assert!(pair.b.metrics().connections > round, "each round is a connection");
+    }
+    let refused = pair.b.set_mode(Mode::Periodic(Duration::from_millis(1))).await.expect_err("too short");
+    assert_eq!(refused.kind(), driftless::ErrorKind::Invalid);
+    pair.close().await;
+}
