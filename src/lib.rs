@@ -74,8 +74,8 @@ pub use access::{AccessError, Device, Invite, Member, Role};
 pub use api::{
     Author, Builder, Change, ChangeKind, Changes, Collection, CollectionStatus, Compacted, ConnectionState,
     Durability, EntityChange, Error, ErrorKind, Events, FieldConflict, FieldValue, Mode, Node, Opening, Page,
-    Peer, PeerSync, PeerWatch, Quarantined, Receipt, Space, SpaceEvent, SpaceStatus, SyncStatus, Synced, Tx,
-    Update, WhenRemoved, compact, set_aside,
+    Peer, PeerCost, PeerSync, PeerWatch, Quarantined, Receipt, Space, SpaceEvent, SpaceStatus, SyncStatus,
+    Synced, Tx, Update, WhenRemoved, compact, set_aside,
 };
 pub use doc::{Counter, Entity, Hydrate, Reconcile, Text, Value};
 pub use id::{CollectionName, EntityId, Interest, MemberId, PeerId, SpaceId};

@@ -56,6 +56,9 @@ pub const DOCUMENT_CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 // ---- commits ------------------------------------------------------------------------------------------
 
+/// Largest number of a commit in one collection. Far beyond what a device makes, and far from the largest that
+/// fits, next to which "one more" is the same number.
+pub const OSEQ_MAX: u64 = 1 << 48;
 /// Most entities that one commit touches.
 pub const COMMIT_LEAVES_MAX: usize = 1_024;
 /// Largest encoded commit with its changes, in bytes.
@@ -96,6 +99,9 @@ pub const HELLO_BYTES_MAX: usize = 128 * 1024;
 pub const OPENINGS_MAX: usize = 1_024;
 /// Most origins in one version vector.
 pub const VECTOR_ORIGINS_MAX: usize = 8_192;
+/// Most incarnations of one device in one version vector: it takes a new one after a crash that lost a tail, a
+/// restore and a copy. An eighth of the vector, so that one device cannot keep others out.
+pub const INCARNATIONS_PER_DEVICE_MAX: usize = 1_024;
 /// Most separate ranges beyond the contiguous part of one origin.
 pub const VECTOR_HOLES_MAX: usize = 1_024;
 /// Most devices that a peer names as those with which it has a space open too.
@@ -151,6 +157,9 @@ pub const INBOUND_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Frames handed to one lane of a connection and not yet written. A peer that lets them fill up is cut off, so it
 /// exceeds what the engine sends without an acknowledgement.
 pub const OUTBOUND_FRAMES_MAX: usize = 8_192;
+/// Bytes of frames handed to all lanes of a connection and not yet written; a peer that lets them pile up is cut
+/// off. It exceeds by far what a peer is sent before it acknowledges some of it.
+pub const OUTBOUND_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Largest request to join, or reply to it, in bytes.
 pub const JOIN_BYTES_MAX: usize = 120 * 1024;
 /// Questions of the engine that wait for the storage queue; beyond it nothing more is read from peers.
@@ -173,6 +182,39 @@ pub const SIGHTINGS_PER_SECOND_MAX: usize = 64;
 /// Members that are reached because they were seen on the local network.
 pub const FOUND_PEERS_MAX: usize = 64;
 
+// ---- what a peer may cost -----------------------------------------------------------------------------
+
+/// Bytes of frames that a peer may send at once before it is held back: the first sync of a large space is
+/// read at full speed.
+pub const PEER_BYTES_BURST_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes of frames that a peer may send in each second after that. It is more than the uplink of most homes.
+pub const PEER_BYTES_PER_S: u64 = 8 * 1024 * 1024;
+/// Commits that a peer may send at once before it is held back. At 0.25 ms each of the storage thread, which
+/// is what a first sync costs, a minute of it.
+pub const PEER_COMMITS_BURST_MAX: u64 = 250_000;
+/// Commits that a peer may send in each second after that: half of what the storage thread does, and as much as
+/// a hundred people who type at once.
+pub const PEER_COMMITS_PER_S: u64 = 2_000;
+/// Units of work that the questions of a peer may take at once: a comparison of fingerprints is one, a sketch
+/// eight, 16 KiB of commits that are looked up one.
+pub const PEER_WORK_BURST_MAX: u64 = 4_000;
+/// Units of work that the questions of a peer may take in each second after that.
+pub const PEER_WORK_PER_S: u64 = 100;
+/// Peers whose costs and behaviour are remembered.
+pub const ACCOUNTS_MAX: usize = 4_096;
+/// Points for breaking a rule that no honest program breaks.
+pub const SCORE_OFFENCE: u32 = 40;
+/// Points from which on the budgets of a peer refill at an eighth of their rate.
+pub const SCORE_SLOW: u32 = 20;
+/// Points at which a peer is turned away: the third offence in a row.
+pub const SCORE_TURN_AWAY: u32 = 100;
+/// Points at which it is heard again.
+pub const SCORE_READMIT: u32 = 50;
+/// Points beyond which nothing is added, so that everybody is heard again within eight minutes.
+pub const SCORE_MAX: u32 = 200;
+/// Points that fade in a minute.
+pub const SCORE_FADES_PER_MIN: u32 = 20;
+
 // ---- times --------------------------------------------------------------------------------------------
 
 /// Time in which a connection completes its handshake and its hello, in milliseconds.
@@ -181,6 +223,9 @@ pub const HELLO_DEADLINE_MS: u64 = 10_000;
 pub const DIALS_OVERLAP_MS: u64 = 2_000;
 /// Time in which a request to a peer is answered, in milliseconds.
 pub const REQUEST_DEADLINE_MS: u64 = 30_000;
+/// Time in which a frame that was begun, or the first byte of a stream, arrives, in milliseconds. The largest
+/// frame gets through in it at 9 KB a second.
+pub const FRAME_DEADLINE_MS: u64 = 120_000;
 /// Silence after which a connection is given up, in milliseconds.
 pub const IDLE_TIMEOUT_MS: u64 = 15_000;
 /// Interval of keep-alive packets, in milliseconds.
@@ -272,6 +317,12 @@ pub const PAGE_ROWS_MAX: usize = 1_024;
 const _: () =
     assert!(COUNTER_MAX as i128 + INCREMENT_MAX as i128 * CHANGE_OP_COUNTER_MAX as i128 <= i64::MAX as i128);
 const _: () = assert!(HEADS_MAX < CHANGE_DEPS_MAX);
+const _: () = assert!(8 * INCARNATIONS_PER_DEVICE_MAX <= VECTOR_ORIGINS_MAX);
+const _: () = assert!(CONNECTIONS_MAX < ACCOUNTS_MAX);
+const _: () = assert!(SCORE_OFFENCE < SCORE_TURN_AWAY && SCORE_TURN_AWAY <= SCORE_MAX);
+const _: () = assert!(0 < SCORE_READMIT && SCORE_READMIT < SCORE_TURN_AWAY && 0 < SCORE_FADES_PER_MIN);
+const _: () = assert!(2 * FRAME_BYTES_MAX as u64 <= PEER_BYTES_BURST_MAX);
+const _: () = assert!(BATCH_COMMITS_MAX as u64 <= PEER_COMMITS_BURST_MAX);
 const _: () = assert!(CHANGE_BYTES_MAX < COMMIT_BYTES_MAX);
 const _: () = assert!(COMMIT_BYTES_MAX + HELD_OVERHEAD_BYTES < QUARANTINE_AUTHOR_BYTES_MAX);
 const _: () = assert!(QUARANTINE_AUTHOR_BYTES_MAX < QUARANTINE_SPACE_BYTES_MAX);
@@ -292,6 +343,8 @@ const _: () = assert!(PIECE_BYTES_MAX < VALUE_TOTAL_BYTES_MAX);
 const _: () = assert!(ROW_BYTES_MAX < VALUE_TOTAL_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= STREAM_WINDOW_BYTES as usize);
 const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
+const _: () = assert!(2 * INBOX_BYTES_MAX + FRAME_BYTES_MAX < OUTBOUND_BYTES_MAX);
+const _: () = assert!(HELLO_DEADLINE_MS < FRAME_DEADLINE_MS);
 const _: () = assert!(KEEP_ALIVE_MS * 2 < IDLE_TIMEOUT_MS);
 const _: () = assert!(DIALS_OVERLAP_MS < HELLO_DEADLINE_MS && DIALS_OVERLAP_MS < IDLE_TIMEOUT_MS);
 const _: () = assert!(HELLO_BYTES_MAX < UNGREETED_WINDOW_BYTES as usize);

@@ -103,6 +103,10 @@ counters! {
     connections,
     /// Attempts to reach a peer that failed.
     dials_failed,
+    /// Times that a peer was held back because it exceeded its budget.
+    peers_held_back,
+    /// Times that a peer broke a rule that no honest program breaks.
+    offences,
 }
 
 /// One counter.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::driver::{MDNS_PORT, Options, Until};
+use crate::driver::{Budget, MDNS_PORT, Options, Until};
 use crate::limits::{BACKOFF_STEPS_MAX, NAME_BYTES_MAX};
 
 use super::{Error, Mode, Node};
@@ -386,6 +386,7 @@ impl Builder {
             listen: self.listen,
             backoff_ms: self.backoff_ms,
             attempts_max: self.attempts_max,
+            budget: Budget::default(),
             mode: self.mode.checked()?,
             erase_when_removed: self.when_removed == WhenRemoved::Erase,
             discovery: self.discovery,

@@ -26,7 +26,7 @@ pub use events::{ChangeKind, EntityChange, Events, SpaceEvent};
 pub use maintenance::{Compacted, Opening, compact, set_aside};
 pub use mode::Mode;
 pub use node::Node;
-pub use peers::{ConnectionState, Peer, PeerWatch, Synced};
+pub use peers::{ConnectionState, Peer, PeerCost, PeerWatch, Synced};
 pub use person::Author;
 pub use receipt::Receipt;
 pub use space::Space;

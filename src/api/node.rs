@@ -16,7 +16,7 @@ use crate::metrics::MetricsSnapshot;
 use crate::replica::Reader;
 
 use super::builder::{Builder, check_name};
-use super::peers::{Peer, PeerWatch, Synced, check_addresses};
+use super::peers::{Peer, PeerCost, PeerWatch, Synced, check_addresses};
 use super::{Error, Opening, Space};
 
 /// One device's database, and its connections to other devices. Cheap to clone; all clones are the same node.
@@ -582,6 +582,39 @@ impl Node {
     #[must_use]
     pub fn watch_peers(&self) -> PeerWatch {
         PeerWatch::new(&self.inner)
+    }
+
+    /// Returns what each device that shares a space has cost since the node was opened, and how it behaved, in
+    /// order of id. Devices of long ago may be forgotten.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/shop.rs"));
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/desks.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (_dir, desk, bench, ..) = desks().await?;
+    /// for cost in desk.costs().await? {
+    ///     println!("{}: {} bytes, {} offences", cost.device.short(), cost.bytes, cost.offences);
+    ///     assert_eq!((cost.device, cost.score), (bench.peer(), 0));
+    /// }
+    /// # desk.close().await?;
+    /// # bench.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn costs(&self) -> Result<Vec<PeerCost>, Error> {
+        let costs = self.inner.driver.costs().await?;
+        Ok(costs.into_iter().map(PeerCost::from).collect())
     }
 
     /// Returns what opening the directory found: whether this is a new life of the store, and whether the

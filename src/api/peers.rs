@@ -95,6 +95,58 @@ pub enum ConnectionState {
     },
 }
 
+/// What one device has cost this node, and how it behaved, at one moment.
+///
+/// Each device has budgets of bytes, commits and work; who exceeds one is not read from until the excess has
+/// drained away. Who says what no honest program says is disconnected with the reason, and on the third time in
+/// a row not heard for some minutes. See [`crate::manual::security`] for the figures.
+///
+/// # Example
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/shop.rs"));
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/desks.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (_dir, desk, bench, ..) = desks().await?;
+/// let costs = desk.costs().await?;
+/// assert!(costs.iter().all(|cost| cost.held_back == 0 && cost.turned_away_ms.is_none()));
+/// # desk.close().await?;
+/// # bench.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerCost {
+    /// The device.
+    pub device: PeerId,
+    /// Frames that it sent, after its hello.
+    pub frames: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Commits that it sent, whatever became of them.
+    pub commits: u64,
+    /// Units of work that its questions took: a comparison of fingerprints is one, a sketch eight.
+    pub work: u64,
+    /// How often it was held back because it exceeded a budget.
+    pub held_back: u64,
+    /// How often it said what no honest program says.
+    pub offences: u64,
+    /// Points for that which have not faded yet: 40 for each, and 20 fade in a minute.
+    pub score: u32,
+    /// How long it is still turned away, in milliseconds; absent when it is heard.
+    pub turned_away_ms: Option<u64>,
+}
+
+impl From<crate::driver::PeerCost> for PeerCost {
+    fn from(cost: crate::driver::PeerCost) -> Self {
+        let crate::driver::PeerCost { peer, frames, bytes, commits, work, .. } = cost;
+        let crate::driver::PeerCost { held_back, offences, score, turned_away_ms, .. } = cost;
+        Self { device: peer, frames, bytes, commits, work, held_back, offences, score, turned_away_ms }
+    }
+}
+
 /// What [`super::Node::sync_now`] found.
 ///
 /// # Example

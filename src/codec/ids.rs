@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limits::{
-    COLLECTION_NAME_BYTES_MAX, INTERESTS_PER_SPACE_MAX, VECTOR_HOLES_MAX, VECTOR_ORIGINS_MAX,
+    COLLECTION_NAME_BYTES_MAX, INTERESTS_PER_SPACE_MAX, OSEQ_MAX, VECTOR_HOLES_MAX, VECTOR_ORIGINS_MAX,
 };
 
 macro_rules! fixed_bytes {
@@ -43,7 +43,21 @@ macro_rules! number {
     };
 }
 
-number!(Oseq, Position);
+number!(Position);
+
+impl Encode for Oseq {
+    fn encode(&self, out: &mut Writer) {
+        out.varint(self.0);
+    }
+}
+
+impl Decode for Oseq {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
+        const WHAT: &str = "Oseq";
+        let (len, max) = (input.varint(WHAT)?, OSEQ_MAX);
+        if len <= max { Ok(Self(len)) } else { Err(CodecError::TooLarge { what: WHAT, len, max }) }
+    }
+}
 
 /// An incarnation is random, so eight plain bytes are shorter than a varint.
 impl Encode for Incarnation {
@@ -272,6 +286,11 @@ mod tests {
         assert_eq!(read(&[0x80]), Err(CodecError::Truncated { what }));
         assert_eq!(read(&[0x80, 0]), Err(CodecError::NotCanonical { what }));
         assert_eq!(read(&[0xff; 10]), Err(CodecError::NotCanonical { what }));
+        let over = OSEQ_MAX + 1;
+        let mut largest = Writer::new();
+        largest.varint(over);
+        let error = CodecError::TooLarge { what: "Oseq", len: over, max: over - 1 };
+        assert_eq!(Oseq::from_bytes(largest.as_bytes()), Err(error));
         assert_eq!(Oseq::from_bytes(&[1, 2]), Err(CodecError::Trailing { bytes: 1 }));
         assert_eq!(Reader::new(&[9, 0]).count(what, 8), Err(CodecError::TooLarge { what, len: 9, max: 8 }));
         assert_eq!(Reader::new(&[8, 0]).count(what, 8), Err(CodecError::Truncated { what }));

@@ -1,12 +1,16 @@
 //! The tasks of one connection: a reader, a writer for each lane, and dialling.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::id::PeerId;
-use crate::limits::{ADDRESSES_PER_PEER_MAX, DIAL_STAGGER_MS, HELLO_DEADLINE_MS, OUTBOUND_FRAMES_MAX};
+use crate::limits::{
+    ADDRESSES_PER_PEER_MAX, DIAL_STAGGER_MS, HELLO_DEADLINE_MS, OUTBOUND_BYTES_MAX, OUTBOUND_FRAMES_MAX,
+};
 use crate::net::{self, Connection, Endpoint, Protocol};
 use crate::sync::{ConnId, DialId, Event, Lane, LastWords};
 
@@ -35,6 +39,10 @@ pub(crate) struct Line {
     /// Ends when all that was handed over is written, after the queues are gone.
     writers: JoinSet<()>,
     reader: AbortHandle,
+    /// Whether nothing is read at the moment.
+    held: watch::Sender<bool>,
+    /// Bytes that were handed over and are not written yet.
+    outbound: Arc<AtomicUsize>,
 }
 
 impl Line {
@@ -45,16 +53,18 @@ impl Line {
         connection: Connection,
         inward: &mpsc::Sender<Inward>,
     ) -> Self {
-        let reader = tasks.spawn(read(conn, connection.clone(), inward.clone()));
+        let (held, holding) = watch::channel(false);
+        let reader = tasks.spawn(read(conn, connection.clone(), inward.clone(), holding));
         let mut writers = JoinSet::new();
+        let outbound = Arc::new(AtomicUsize::new(0));
         let mut writer = |lane| {
             let (frames, queue) = mpsc::channel(OUTBOUND_FRAMES_MAX);
-            writers.spawn(write(lane, connection.clone(), queue));
+            writers.spawn(write(lane, connection.clone(), queue, Arc::clone(&outbound)));
             frames
         };
         let (control, live, bulk) =
             (writer(net::Lane::Control), writer(net::Lane::Live), writer(net::Lane::Bulk));
-        Self { connection, control, live, bulk, writers, reader }
+        Self { connection, control, live, bulk, writers, reader, held, outbound }
     }
 
     /// Hands a frame to the writer of its lane. A peer that reads too slowly for what it is sent is cut off;
@@ -65,7 +75,10 @@ impl Line {
             Lane::Live => &self.live,
             Lane::Bulk => &self.bulk,
         };
-        if let Err(mpsc::error::TrySendError::Full(_)) = queue.try_send(frame) {
+        let bytes = frame.len();
+        let before = self.outbound.fetch_add(bytes, Ordering::Relaxed);
+        let sent = if before + bytes > OUTBOUND_BYTES_MAX { None } else { Some(queue.try_send(frame)) };
+        if let None | Some(Err(mpsc::error::TrySendError::Full(_))) = sent {
             self.connection.close(0, "the peer reads too slowly");
         }
     }
@@ -73,6 +86,11 @@ impl Line {
     /// Admits the peer after its hello.
     pub(crate) fn greeted(&self) {
         self.connection.greeted();
+    }
+
+    /// Reads nothing more for the moment, or goes on.
+    pub(crate) fn hold_back(&self, held: bool) {
+        self.held.send_replace(held);
     }
 
     /// Returns the device at the other end.
@@ -83,7 +101,7 @@ impl Line {
     /// Closes the connection after what was handed over is written. What a connection has not delivered when
     /// it is closed is lost, so the peer gets a moment to read it and close first.
     pub(crate) async fn close(self, last_words: LastWords, code: u32, reason: String) {
-        let Self { connection, control, live, bulk, mut writers, reader } = self;
+        let Self { connection, control, live, bulk, mut writers, reader, held: _, outbound: _ } = self;
         reader.abort();
         drop([control, live, bulk]);
         let gone = async {
@@ -97,10 +115,16 @@ impl Line {
     }
 }
 
-/// Passes frames on as fast as the engine takes them; QUIC's flow control holds the peer back meanwhile.
-/// Reports the end of the connection, once, as the last thing.
-async fn read(conn: ConnId, connection: Connection, inward: mpsc::Sender<Inward>) {
+/// Passes frames on as fast as the engine takes them; QUIC's flow control holds the peer back meanwhile, and so
+/// it does while the engine wants to hear nothing. Reports the end of the connection, once, as the last thing.
+async fn read(
+    conn: ConnId,
+    connection: Connection,
+    inward: mpsc::Sender<Inward>,
+    mut held: watch::Receiver<bool>,
+) {
     let reason = loop {
+        let _hold_ended_or_line_gone = held.wait_for(|held| !held).await.is_ok();
         match connection.receive().await {
             Ok((_, bytes)) => {
                 if inward.send(Inward::Event(Event::Frame { conn, bytes })).await.is_err() {
@@ -114,12 +138,18 @@ async fn read(conn: ConnId, connection: Connection, inward: mpsc::Sender<Inward>
 }
 
 /// Writes the frames of one lane in order, until the connection or the engine's hold on it is gone.
-async fn write(lane: net::Lane, connection: Connection, mut queue: mpsc::Receiver<Vec<u8>>) {
+async fn write(
+    lane: net::Lane,
+    connection: Connection,
+    mut queue: mpsc::Receiver<Vec<u8>>,
+    outbound: Arc<AtomicUsize>,
+) {
     while let Some(frame) = queue.recv().await {
         if let Err(error) = connection.send(lane, &frame).await {
             connection.close(0, &error.to_string());
             return;
         }
+        outbound.fetch_sub(frame.len(), Ordering::Relaxed);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::exchange::{Ask, RequestId};
 use crate::id::PeerId;
 use crate::limits::{ASKS_WAITING_MAX, CONNECTIONS_MAX, INBOUND_FRAMES_MAX, JOINS_MAX};
 use crate::net::{Connection, Endpoint, Protocol, Side};
-use crate::sync::{self, Action, Command, ConnId, DialId, Engine, Event, Lane, LastWords, Notice};
+use crate::sync::{self, Action, Command, ConnId, DialId, Engine, Event, Lane, LastWords, Notice, PeerCost};
 
 use super::clock::{Clock, within};
 use super::connection::{Inward, Line, dial};
@@ -43,6 +43,8 @@ pub(crate) struct Setup {
 pub(crate) enum Order {
     /// For the engine.
     Command(Command),
+    /// Tell what peers have cost.
+    Costs { answer: oneshot::Sender<Vec<PeerCost>> },
     /// Close all connections and end.
     Close { done: oneshot::Sender<()> },
 }
@@ -109,6 +111,9 @@ impl Task {
                 Some(event) = told.recv() => self.handle(event),
                 order = orders.recv() => match order {
                     Some(Order::Command(command)) => self.handle(Event::Command(command)),
+                    Some(Order::Costs { answer }) => {
+                        let _caller_gone = answer.send(self.engine.costs(self.clock.now()));
+                    }
                     Some(Order::Close { done }) => break Some(done),
                     None => break None,
                 },
@@ -155,6 +160,8 @@ impl Task {
             Action::Dial { dial, peer, addresses } => self.dial(dial, peer, addresses),
             Action::Send { conn, lane, frame } => self.send(conn, lane, frame),
             Action::Greeted { conn } => self.greeted(conn),
+            Action::HoldBack { conn } => self.hold_back(conn, true),
+            Action::GoOn { conn } => self.hold_back(conn, false),
             Action::Close { conn, last_words, code, reason } => self.close(conn, last_words, code, reason),
             Action::Ask { request, ask } => self.asks.push_back((request, ask)),
             Action::Notify(notice) => self.notify(notice),
@@ -178,6 +185,13 @@ impl Task {
     fn greeted(&self, conn: ConnId) {
         if let Some(line) = self.lines.get(&conn) {
             line.greeted();
+        }
+    }
+
+    fn hold_back(&self, conn: ConnId, held: bool) {
+        if let Some(line) = self.lines.get(&conn) {
+            debug!(peer = %line.peer().short(), held, "holding a peer back");
+            line.hold_back(held);
         }
     }
 

@@ -58,7 +58,7 @@ pub(crate) use storage::{Turn, Until, origins};
 pub(crate) use crate::exchange::{Answer, Ask, CommitKey, SpaceState};
 pub(crate) use crate::store::kv::KvError as StoreError;
 pub(crate) use crate::sync::Notice as EngineNotice;
-pub(crate) use crate::sync::{Mode, PeerState};
+pub(crate) use crate::sync::{Budget, Mode, PeerCost, PeerState};
 
 /// Where the store is, in a node's directory.
 const STORE_DIR: &str = "store";
@@ -71,6 +71,8 @@ pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
     pub(crate) backoff_ms: Vec<u64>,
     pub(crate) attempts_max: Option<u32>,
+    /// What each peer may cost in a time.
+    pub(crate) budget: Budget,
     pub(crate) mode: Mode,
     pub(crate) erase_when_removed: bool,
     /// The port of multicast DNS, when the local network is searched.
@@ -147,11 +149,8 @@ impl Driver {
             book.write(&options.dir)?;
         }
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
-        let engine_options = EngineOptions {
-            backoff_ms: options.backoff_ms,
-            attempts_max: options.attempts_max,
-            mode: options.mode,
-        };
+        let Options { backoff_ms, attempts_max, budget, mode, .. } = options;
+        let engine_options = EngineOptions { backoff_ms, attempts_max, budget, mode };
         tokio::spawn(engine::run(engine::Setup {
             engine: Engine::new(peer, engine_options, Arc::clone(&metrics)),
             clock,
@@ -293,6 +292,17 @@ impl Driver {
     /// [`DriverError::Closed`].
     pub(crate) async fn command(&self, command: Command) -> Result<(), DriverError> {
         self.orders.send(Order::Command(command)).await.map_err(|_| DriverError::Closed)
+    }
+
+    /// Returns what peers have cost since the node was opened, in order of id.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Closed`].
+    pub(crate) async fn costs(&self) -> Result<Vec<PeerCost>, DriverError> {
+        let (answer, answered) = oneshot::channel();
+        self.orders.send(Order::Costs { answer }).await.map_err(|_| DriverError::Closed)?;
+        answered.await.map_err(|_| DriverError::Closed)
     }
 
     /// Takes the node off the network: connections end and none is made, until [`Driver::resume`].

@@ -316,6 +316,8 @@ pub(crate) enum Answer {
         duplicate: usize,
         /// Those that went into quarantine; they count as received.
         held: Vec<CommitKey>,
+        /// Those for which there is no room. They do not count as received, and nobody is to blame for them.
+        left_out: Vec<CommitKey>,
         /// How many were refused for good, and why the first was.
         refused: usize,
         /// Why the first refused one was.

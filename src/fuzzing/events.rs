@@ -291,7 +291,9 @@ impl<'a> Duo<'a> {
                 self.nodes.get_mut(index)?.in_sync |= in_sync;
                 None
             }
-            Action::Notify(_) | Action::Greeted { .. } => None,
+            Action::Notify(_) | Action::Greeted { .. } | Action::HoldBack { .. } | Action::GoOn { .. } => {
+                None
+            }
         }
     }
 }
@@ -365,6 +367,7 @@ fn answer(kind: u8, script: &mut Script<'_>, position: Position) -> Answer {
             applied: few,
             duplicate: 0,
             held: Vec::new(),
+            left_out: Vec::new(),
             refused: usize::from(choice / 100),
             reason: None,
             position,

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::limits::{VECTOR_HOLES_MAX, VECTOR_ORIGINS_MAX};
+use crate::limits::{OSEQ_MAX, VECTOR_HOLES_MAX, VECTOR_ORIGINS_MAX};
 
-use super::{Origin, Oseq};
+use super::{Incarnation, Origin, Oseq, PeerId};
 
 /// Which commits of one origin are held: all up to a number, and separate ranges beyond it.
 ///
@@ -103,6 +103,9 @@ impl Seen {
     /// # }
     /// ```
     pub fn from_parts(upto: u64, ranges: Vec<(u64, u64)>) -> Result<Self, VectorError> {
+        if ranges.last().map_or(upto, |(_, end)| end.saturating_sub(1)) > OSEQ_MAX {
+            return Err(VectorError::NotCanonical);
+        }
         let mut last = upto;
         for (first, end) in &ranges {
             // A range that begins right after `last` would belong to what precedes it.
@@ -360,7 +363,7 @@ impl Vector {
     /// # }
     /// ```
     pub fn insert_range(&mut self, origin: Origin, first: Oseq, last: Oseq) -> Result<(), VectorError> {
-        if first.0 == 0 || last < first {
+        if first.0 == 0 || last < first || last.0 > OSEQ_MAX {
             return Err(VectorError::NotCanonical);
         }
         if !self.origins.contains_key(&origin) && self.origins.len() >= VECTOR_ORIGINS_MAX {
@@ -497,6 +500,13 @@ impl Vector {
         self.origins.get(origin)
     }
 
+    /// Returns how many incarnations of a device are in it.
+    pub(crate) fn lives_of(&self, peer: &PeerId) -> usize {
+        let first = Origin { peer: *peer, incarnation: Incarnation(0) };
+        let last = Origin { peer: *peer, incarnation: Incarnation(u64::MAX) };
+        self.origins.range(first..=last).count()
+    }
+
     /// Returns how many origins have commits here.
     ///
     /// # Example
@@ -616,6 +626,24 @@ mod tests {
         let over = vector.insert(origin(1), Oseq(3 + 2 * VECTOR_HOLES_MAX as u64));
 
         assert_eq!(over, Err(VectorError::Holes { max: VECTOR_HOLES_MAX }));
+    }
+
+    /// A vector that named the largest number of 64 bits did not cover itself: one more than that number was the
+    /// number itself, so it lacked for ever what it held.
+    #[test]
+    fn no_vector_names_a_number_beyond_the_bound() {
+        let origin = Origin { peer: PeerId::new([1; 32]), incarnation: Incarnation(1) };
+        for (upto, ranges) in
+            [(u64::MAX, vec![]), (0, vec![(2, u64::MAX)]), (0, vec![(OSEQ_MAX, OSEQ_MAX + 2)])]
+        {
+            assert_eq!(Seen::from_parts(upto, ranges), Err(VectorError::NotCanonical));
+        }
+        let mut vector = Vector::new();
+        assert_eq!(vector.insert(origin, Oseq(OSEQ_MAX + 1)), Err(VectorError::NotCanonical));
+
+        vector.insert(origin, Oseq(OSEQ_MAX)).expect("the last one");
+        vector.insert_range(origin, Oseq(1), Oseq(OSEQ_MAX)).expect("all");
+        assert!(vector.covers(&vector));
     }
 
     #[test]

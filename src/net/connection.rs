@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use quinn::{RecvStream, SendStream, VarInt, WriteError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -16,8 +17,8 @@ use crate::limits::{
 use crate::metrics::Metrics;
 
 use super::error::bounded;
-use super::frame::{FrameReader, Header, lane_of};
-use super::{Closer, Lane, NetError, Protocol, Side, tls};
+use super::frame::{FrameReader, Header, in_time, lane_of};
+use super::{Closer, Lane, NetError, Options, Protocol, Side, tls};
 
 /// A connection whose handshake is complete, so that the peer's key is known and proved.
 ///
@@ -63,11 +64,15 @@ struct Inbound {
 
 impl Connection {
     /// Takes over a connection whose handshake is complete, and begins to read from it.
-    pub(super) fn new(quic: quinn::Connection, side: Side, metrics: Arc<Metrics>) -> Result<Self, NetError> {
-        let link = Link {
-            state: Arc::new(State { greeted: watch::Sender::new(false), failure: OnceLock::new(), metrics }),
-            quic,
-        };
+    pub(super) fn new(
+        quic: quinn::Connection,
+        side: Side,
+        metrics: Arc<Metrics>,
+        options: &Options,
+    ) -> Result<Self, NetError> {
+        let (greeted, failure) = (watch::Sender::new(false), OnceLock::new());
+        let frame_deadline = options.frame_deadline;
+        let link = Link { state: Arc::new(State { greeted, failure, frame_deadline, metrics }), quic };
         let proved = tls::peer_of(&link.quic).and_then(|peer| Ok((peer, tls::protocol_of(&link.quic)?)));
         let (peer, protocol) = proved.inspect_err(|error| link.fail(error.clone()))?;
         let mut exporter = [0; 32];
@@ -238,6 +243,12 @@ impl Connection {
     }
 
     /// Tells whether the connection has ended.
+    #[cfg(test)]
+    pub(crate) fn is_ended(&self) -> bool {
+        self.is_closed()
+    }
+
+    /// Tells whether the connection has ended.
     pub(super) fn is_closed(&self) -> bool {
         self.shared.link.quic.close_reason().is_some()
     }
@@ -269,6 +280,7 @@ struct State {
     greeted: watch::Sender<bool>,
     /// Why this side closed the connection.
     failure: OnceLock<NetError>,
+    frame_deadline: Duration,
     metrics: Arc<Metrics>,
 }
 
@@ -355,7 +367,7 @@ async fn read_lane(
     mut stream: RecvStream,
     entries: &Mutex<Entries>,
 ) -> Result<(), NetError> {
-    let lane = lane_of(&mut stream).await?;
+    let lane = in_time(link.state.frame_deadline, lane_of(&mut stream)).await?;
     if lane != Lane::Control && !link.is_greeted() {
         return Err(NetError::LaneTooEarly { lane });
     }
@@ -366,7 +378,7 @@ async fn read_lane(
     };
     let sender = entry.ok_or(NetError::LaneTwice { lane })?;
     let shares = Arc::new(Semaphore::new(INBOUND_BYTES_MAX));
-    let mut frames = FrameReader::new(stream, lane);
+    let mut frames = FrameReader::new(stream, lane, link.state.frame_deadline);
     let mut first = true;
     while let Some(header) = frames.header().await? {
         match admission(header, first, protocol, link.is_greeted())? {

@@ -83,6 +83,7 @@ impl Endpoint {
 
         let admission = Arc::new(Admission {
             ungreeted: Arc::new(Semaphore::new(options.ungreeted_max)),
+            reserved: options.ungreeted_max / 2,
             connections: Arc::new(Semaphore::new(options.connections_max)),
             admitted: Counter::default(),
             retried: Counter::default(),
@@ -145,7 +146,7 @@ impl Endpoint {
         let deadline_ms = options.hello_deadline_ms();
         let done = done.map_err(|_| NetError::Timeout { address, deadline_ms })?;
         let established = done.map_err(|error| verifier.refusal().unwrap_or_else(|| error.into()))?;
-        let connection = Connection::new(established, Side::Dialer, admission.metrics.clone())?;
+        let connection = Connection::new(established, Side::Dialer, admission.metrics.clone(), options)?;
         tokio::spawn(watch_dialled(connection.link(), place, *options));
         Ok(connection)
     }
@@ -191,6 +192,8 @@ impl Endpoint {
 pub(super) struct Admission {
     /// A permit for each inbound connection that is not greeted yet.
     pub(super) ungreeted: Arc<Semaphore>,
+    /// How many of those are for proved addresses alone.
+    pub(super) reserved: usize,
     /// A permit for each connection.
     pub(super) connections: Arc<Semaphore>,
     /// Attempts that were let in.
@@ -210,8 +213,12 @@ struct Places {
 }
 
 impl Admission {
-    /// Takes the places for one more inbound connection.
-    fn admit(&self) -> Option<Places> {
+    /// Takes the places for one more inbound connection. Half of those that wait for a hello are kept for who has
+    /// proved its address: pretended ones are free, and would keep everybody else out.
+    fn admit(&self, validated: bool) -> Option<Places> {
+        if !validated && self.ungreeted.available_permits() <= self.reserved {
+            return None;
+        }
         let ungreeted = self.ungreeted.clone().try_acquire_owned().ok()?;
         let connection = self.connections.clone().try_acquire_owned().ok()?;
         self.admitted.add(1);
@@ -239,7 +246,7 @@ async fn accept_all(
     options: Options,
 ) {
     while let Some(incoming) = quic.accept().await {
-        match admission.admit() {
+        match admission.admit(incoming.remote_address_validated()) {
             Some(places) => {
                 tokio::spawn(serve(incoming, places, queue.clone(), admission.metrics.clone(), options));
             }
@@ -260,7 +267,7 @@ async fn serve(
     let mut link = None;
     let greeting = async {
         let established = incoming.accept()?.await?;
-        let connection = Connection::new(established, Side::Acceptor, metrics)?;
+        let connection = Connection::new(established, Side::Acceptor, metrics, &options)?;
         let link = link.insert(connection.link());
         queue.send(connection).await.map_err(|_| NetError::EndpointClosed)?;
         link.greeted().await

@@ -113,6 +113,12 @@ pub(crate) enum NetError {
         /// What is wrong with it.
         source: CodecError,
     },
+    /// A frame that was begun, or the name of a lane, did not arrive in time.
+    #[error("a frame was begun and is not whole after {deadline_ms} ms")]
+    FrameLate {
+        /// The time that it had.
+        deadline_ms: u64,
+    },
     /// A lane ended inside a frame.
     #[error("the {lane} lane ends inside a frame")]
     FrameTruncated {
@@ -192,6 +198,7 @@ impl NetError {
             Self::UnusableKey { .. } => 9,
             Self::NoCommonProtocol => 10,
             Self::TooManyConnections { .. } => 11,
+            Self::FrameLate { .. } => 12,
             Self::Bind { .. }
             | Self::Tls { .. }
             | Self::Unreachable { .. }

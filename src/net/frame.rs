@@ -4,6 +4,8 @@
 //! varint type, varint length, body of that length
 //! ```
 
+use std::time::Duration;
+
 use quinn::{ReadError, RecvStream};
 
 use crate::codec::{CodecError, Reader};
@@ -62,6 +64,8 @@ impl Header {
 pub(super) struct FrameReader {
     stream: RecvStream,
     lane: Lane,
+    /// How long a frame may take that was begun. A peer that keeps its connection alive is never idle.
+    deadline: Duration,
     /// Bytes from the stream; those before `start` were given out.
     buffer: Vec<u8>,
     start: usize,
@@ -69,8 +73,8 @@ pub(super) struct FrameReader {
 
 impl FrameReader {
     /// Reads the frames that follow the first byte of `stream`.
-    pub(super) const fn new(stream: RecvStream, lane: Lane) -> Self {
-        Self { stream, lane, buffer: Vec::new(), start: 0 }
+    pub(super) const fn new(stream: RecvStream, lane: Lane, deadline: Duration) -> Self {
+        Self { stream, lane, deadline, buffer: Vec::new(), start: 0 }
     }
 
     /// Waits for the beginning of the next frame, and returns nothing when the lane ends before it.
@@ -83,7 +87,14 @@ impl FrameReader {
                 self.buffer.drain(..self.start);
                 self.start = 0;
             }
-            match self.stream.read_chunk(READ_AHEAD_BYTES, true).await {
+            let more = self.stream.read_chunk(READ_AHEAD_BYTES, true);
+            let more = if self.buffer.is_empty() {
+                more.await
+            } else {
+                // A header has a few bytes, so a deadline for each of them is one for all.
+                in_time(self.deadline, async { Ok(more.await) }).await?
+            };
+            match more {
                 Ok(Some(chunk)) => self.buffer.extend_from_slice(&chunk.bytes),
                 Ok(None) if self.buffer.is_empty() => return Ok(None),
                 Ok(None) => return Err(NetError::FrameTruncated { lane: self.lane }),
@@ -94,6 +105,11 @@ impl FrameReader {
 
     /// Reads the frame that `header` begins. Memory grows as bytes arrive, never by what the header claims.
     pub(super) async fn frame(&mut self, header: Header) -> Result<Vec<u8>, NetError> {
+        let deadline = self.deadline;
+        in_time(deadline, self.whole(header)).await
+    }
+
+    async fn whole(&mut self, header: Header) -> Result<Vec<u8>, NetError> {
         let ahead = self.ahead();
         let mut frame = ahead.get(..header.len()).unwrap_or(ahead).to_vec();
         self.start += frame.len();
@@ -110,6 +126,15 @@ impl FrameReader {
     fn ahead(&self) -> &[u8] {
         self.buffer.get(self.start..).unwrap_or_default()
     }
+}
+
+/// Waits for something that a peer has begun.
+pub(super) async fn in_time<T>(
+    deadline: Duration,
+    begun: impl Future<Output = Result<T, NetError>>,
+) -> Result<T, NetError> {
+    let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+    tokio::time::timeout(deadline, begun).await.unwrap_or(Err(NetError::FrameLate { deadline_ms }))
 }
 
 /// Reads the first byte of a stream, which names its lane.

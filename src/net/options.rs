@@ -5,8 +5,9 @@ use std::time::Duration;
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 
 use crate::limits::{
-    CLOSE_WAIT_MS, CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX, CONNECTIONS_UNGREETED_MAX, HELLO_DEADLINE_MS,
-    IDLE_TIMEOUT_MS, JOIN_STREAM_WINDOW_BYTES, KEEP_ALIVE_MS, STREAM_WINDOW_BYTES, UNGREETED_WINDOW_BYTES,
+    CLOSE_WAIT_MS, CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX, CONNECTIONS_UNGREETED_MAX, FRAME_DEADLINE_MS,
+    HELLO_DEADLINE_MS, IDLE_TIMEOUT_MS, JOIN_STREAM_WINDOW_BYTES, KEEP_ALIVE_MS, STREAM_WINDOW_BYTES,
+    UNGREETED_WINDOW_BYTES,
 };
 
 use super::Protocol;
@@ -17,6 +18,8 @@ use super::Protocol;
 pub(crate) struct Options {
     /// Time from the first packet of a connection until it is greeted.
     pub(crate) hello_deadline: Duration,
+    /// Time in which a frame that was begun arrives.
+    pub(crate) frame_deadline: Duration,
     /// Silence after which a connection is given up.
     pub(crate) idle_timeout: Duration,
     /// Interval of keep-alive packets.
@@ -33,6 +36,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             hello_deadline: Duration::from_millis(HELLO_DEADLINE_MS),
+            frame_deadline: Duration::from_millis(FRAME_DEADLINE_MS),
             idle_timeout: Duration::from_millis(IDLE_TIMEOUT_MS),
             keep_alive: Duration::from_millis(KEEP_ALIVE_MS),
             close_wait: Duration::from_millis(CLOSE_WAIT_MS),

@@ -13,7 +13,7 @@ use crate::exchange::{CommitKey, Packed, Stored};
 use crate::id::{
     CollectionName, EntityId, Fingerprint, Origin, Oseq, PeerId, Position, SpaceId, Vector, VectorError,
 };
-use crate::limits::{COLLECTIONS_PER_SPACE_MAX, VECTOR_ORIGINS_MAX};
+use crate::limits::{COLLECTIONS_PER_SPACE_MAX, INCARNATIONS_PER_DEVICE_MAX, VECTOR_ORIGINS_MAX};
 use crate::store::keyspaces::{Batch, Change, CommitEntry, CommitId, CommitRecord, Head, HeadKey};
 use crate::store::keyspaces::{
     JournalEntry, JournalKey, JournalPart, RootKey, RowKey, RowRecord, SlotRecord,
@@ -280,7 +280,12 @@ impl Replica {
             }
             let of_collection = draft.seen.keys().filter(|(known, _)| known == collection);
             let new = of_collection.filter(|(_, by)| vector.is_none_or(|vector| vector.seen(by).is_none()));
-            vector.map_or(0, Vector::len) + new.count() < VECTOR_ORIGINS_MAX
+            let new: Vec<&Origin> = new.map(|(_, by)| by).collect();
+            // One device that is restored without end takes its own part of the room, and nobody else's.
+            let of_device = new.iter().filter(|by| by.peer == origin.peer).count();
+            let lives = vector.map_or(0, |vector| vector.lives_of(&origin.peer)) + of_device;
+            lives < INCARNATIONS_PER_DEVICE_MAX
+                && vector.map_or(0, Vector::len) + new.len() < VECTOR_ORIGINS_MAX
         })
     }
 

@@ -97,6 +97,7 @@ pub(super) struct Tally {
     pub(super) applied: usize,
     pub(super) duplicate: usize,
     pub(super) held: Vec<CommitKey>,
+    pub(super) left_out: Vec<CommitKey>,
     /// Those that were held in this round, some of them not for the first time.
     pub(super) newly_held: BTreeSet<CommitHash>,
     pub(super) refused: usize,
@@ -130,9 +131,9 @@ impl Replica {
         self.metrics.commits_remote.add(tally.applied as u64);
         self.metrics.commits_duplicate.add(tally.duplicate as u64);
         self.metrics.commits_quarantined.add(tally.held.len() as u64);
-        self.metrics.refused.add(tally.refused as u64);
-        let Tally { applied, duplicate, held, refused, reason, .. } = tally;
-        Ok(Answer::Received { applied, duplicate, held, refused, reason, position: self.position })
+        self.metrics.refused.add((tally.refused + tally.left_out.len()) as u64);
+        let Tally { applied, duplicate, held, left_out, refused, reason, .. } = tally;
+        Ok(Answer::Received { applied, duplicate, held, left_out, refused, reason, position: self.position })
     }
 
     /// Tries commits again that were held for one of `causes`.
@@ -395,7 +396,8 @@ impl Replica {
         let again = incoming.source.held.is_some();
         self.drop_held(draft, incoming.source);
         if !self.has_room(draft, origin, &parts) {
-            tally.refuse("the version vector is full".to_owned());
+            tracing::debug!(author = %origin.peer.short(), "no room in the version vector");
+            tally.left_out.push(CommitKey { origin, parts });
             return Ok(());
         }
         let Source { from, arrived, .. } = incoming.source;
@@ -403,7 +405,8 @@ impl Replica {
         let record = HeldRecord { cause, arrived, from, missing, commit: incoming.bytes.to_vec() };
         let (held, batch) = (&mut draft.held, &mut draft.batch);
         if !known.held.stage_put(&incoming.commit, incoming.hash, &record, held, batch) {
-            tally.refuse("the quarantine of the space is full".to_owned());
+            tracing::debug!(author = %origin.peer.short(), "no room in the quarantine");
+            tally.left_out.push(CommitKey { origin, parts });
             return Ok(());
         }
         for (collection, oseq) in &parts {

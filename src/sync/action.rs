@@ -30,6 +30,16 @@ pub(crate) enum Action {
         /// Which connection.
         conn: ConnId,
     },
+    /// Read nothing more from a connection, until `GoOn`. What is on its way is still heard.
+    HoldBack {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Read from a connection again.
+    GoOn {
+        /// Which.
+        conn: ConnId,
+    },
     /// Close a connection.
     Close {
         /// Which.

@@ -26,6 +26,8 @@ pub(crate) const CODE_DUPLICATE: u32 = 5;
 pub(crate) const CODE_STORE: u32 = 6;
 /// A commit or statement that no honest peer sends.
 pub(crate) const CODE_REFUSED: u32 = 7;
+/// The peer broke rules too often, and is heard again later.
+pub(crate) const CODE_TURNED_AWAY: u32 = 10;
 
 /// The sender rests until its next sync, and comes by itself.
 pub(crate) const CODE_RESTS: u32 = 8;
@@ -131,6 +133,11 @@ impl Engine {
         if self.paused {
             return self.close(conn, CODE_CLOSED, "the node is paused");
         }
+        if let Some(ms) = self.turned_away_ms(&peer) {
+            let seconds = ms.div_ceil(1_000);
+            let reason = format!("rules were broken too often; it is heard again in {seconds} s");
+            return self.close(conn, CODE_TURNED_AWAY, &reason);
+        }
         match side {
             Side::Dialer if self.introduces(&peer) => {
                 self.introduce(conn, self.shared_with(&peer), Then::Greet);
@@ -167,10 +174,10 @@ impl Engine {
 
     /// Closes at once: nothing that still arrives on the connection is heard.
     pub(super) fn close(&mut self, conn: ConnId, code: u32, reason: &str) {
-        if !self.conns.contains_key(&conn) {
+        let Some(peer) = self.conns.get(&conn).map(|entry| entry.peer) else {
             return;
-        }
-        let text = reason.to_owned();
+        };
+        let text = self.judge(peer, code, reason);
         self.send(
             conn,
             Lane::Control,
@@ -348,6 +355,7 @@ impl Engine {
         }
         self.metrics.connections.add(1);
         self.actions.push_back(Action::Greeted { conn });
+        self.charge_greeted(conn, peer);
         for space in self.sessions_of(conn) {
             self.tell_interests(conn, space);
         }
@@ -397,7 +405,10 @@ impl Engine {
     fn message(&mut self, conn: ConnId, message: Message, bytes: &[u8]) {
         let slot = match &message {
             Message::Hello(_) | Message::HelloAck(_) | Message::Farewell(_) | Message::Introduce(_) => return,
-            Message::Open(opening) => return self.hear_late_opening(conn, opening.clone()),
+            Message::Open(opening) => {
+                self.charge_message(conn, &message);
+                return self.hear_late_opening(conn, opening.clone());
+            }
             Message::Vectors(told) => told.slot,
             Message::Shorts(shorts) => shorts.slot,
             Message::Statements(statements) => statements.slot,
@@ -425,6 +436,7 @@ impl Engine {
         let Some(space) = entry.theirs.get(&slot).copied().filter(|space| self.is_heard(conn, *space)) else {
             return;
         };
+        self.charge_message(conn, &message);
         match message {
             Message::Hello(_)
             | Message::HelloAck(_)

@@ -201,6 +201,17 @@ impl Engine {
         let Some(addresses) = entry.places() else {
             return;
         };
+        let idle = !paused && entry.conn.is_none() && entry.dial.is_none();
+        let attempt = entry.attempt;
+        if let Some(retry_in_ms) = self.turned_away_ms(&peer).filter(|_| idle) {
+            let again = self.now.instant.plus_ms(retry_in_ms);
+            self.peers.entry(peer).and_modify(|entry| entry.next_at = Some(again));
+            let reason = "this peer broke rules too often".to_owned();
+            return self.set_state(peer, PeerState::Reconnecting { attempt, retry_in_ms, reason });
+        }
+        let Some(entry) = self.peers.get_mut(&peer) else {
+            return;
+        };
         if paused || entry.conn.is_some() || entry.dial.is_some() {
             return;
         }

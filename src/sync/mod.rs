@@ -34,8 +34,10 @@ use crate::limits::REQUEST_DEADLINE_MS;
 use crate::metrics::Metrics;
 use crate::time::{Instant, Now};
 
+mod account;
 mod ack;
 mod action;
+mod budget;
 mod check;
 mod conn;
 mod dial;
@@ -58,12 +60,17 @@ mod transfer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use account::PeerCost;
 pub(crate) use action::{Action, LastWords, Notice, PeerState};
+pub(crate) use budget::Budget;
+#[cfg(test)]
+pub(crate) use budget::Rate;
 pub(crate) use event::{Command, ConnId, DialId, Event, Lane, Side};
 pub(crate) use mode::Mode;
 #[cfg(feature = "sim")]
 pub(crate) use sizes::Sizes;
 
+use account::Account;
 use ack::Undurable;
 use conn::Conn;
 use dial::Peer;
@@ -78,13 +85,16 @@ pub(crate) struct Options {
     pub(crate) backoff_ms: Vec<u64>,
     /// Attempts before a peer counts as failed; without end when absent.
     pub(crate) attempts_max: Option<u32>,
+    /// What each peer may cost in a time.
+    pub(crate) budget: Budget,
     /// When the node is on the network.
     pub(crate) mode: Mode,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { backoff_ms: vec![2_000, 4_000, 8_000, 16_000, 32_000], attempts_max: None, mode: Mode::Live }
+        let backoff_ms = vec![2_000, 4_000, 8_000, 16_000, 32_000];
+        Self { backoff_ms, attempts_max: None, budget: Budget::default(), mode: Mode::Live }
     }
 }
 
@@ -106,6 +116,8 @@ pub(crate) struct Engine {
     /// One for each space that a connection opens. Every key's connection is in `conns`.
     sessions: BTreeMap<(ConnId, SpaceId), Session>,
     peers: BTreeMap<PeerId, Peer>,
+    /// What those have cost who share a space. Bounded by `ACCOUNTS_MAX`.
+    accounts: BTreeMap<PeerId, Account>,
     /// Questions without an answer yet, and what they are for.
     requests: BTreeMap<RequestId, Purpose>,
     /// Commits that are written here and not yet on disk, by position.
@@ -191,6 +203,7 @@ impl Engine {
             conns: BTreeMap::new(),
             sessions: BTreeMap::new(),
             peers: BTreeMap::new(),
+            accounts: BTreeMap::new(),
             requests: BTreeMap::new(),
             undurable: VecDeque::new(),
             durable: Position::default(),
@@ -215,7 +228,10 @@ impl Engine {
             }
             Event::DialFailed { dial, reason } => self.dial_failed(dial, &reason),
             Event::Disconnected { conn, reason } => self.disconnected(conn, &reason),
-            Event::Frame { conn, bytes } => self.frame(conn, &bytes),
+            Event::Frame { conn, bytes } => {
+                self.charge_frame(conn, bytes.len());
+                self.frame(conn, &bytes);
+            }
             Event::Command(command) => self.command(command),
         }
         self.settle_tickets();
@@ -226,6 +242,7 @@ impl Engine {
     pub(crate) fn handle_timeout(&mut self, now: Now) {
         self.advance(now);
         self.expire_conns();
+        self.go_on_due();
         self.dial_due();
         self.round_due();
         self.sessions_due();
@@ -239,7 +256,8 @@ impl Engine {
         let sessions = self.sessions.values().filter_map(Session::due);
         let peers = self.peers.values().filter_map(Peer::due);
         let tickets = self.tickets.iter().map(|ticket| self.ticket_due(ticket));
-        conns.chain(sessions).chain(peers).chain(tickets).chain(self.mode_due()).min()
+        let accounts = self.accounts.values().filter_map(Account::due);
+        conns.chain(sessions).chain(peers).chain(tickets).chain(accounts).chain(self.mode_due()).min()
     }
 
     /// Returns the next thing to do.
@@ -285,10 +303,10 @@ impl Engine {
             }
             (
                 Purpose::Receive(conn, space),
-                Answer::Received { applied, duplicate, held, refused, reason, position },
+                Answer::Received { applied, duplicate, held, left_out, refused, reason, position },
             ) => {
                 tracing::trace!(applied, duplicate, held = held.len(), refused, "commits taken");
-                self.received(conn, space, position, refused, reason);
+                self.received(conn, space, position, &left_out, refused, reason);
             }
             (Purpose::Feed(conn, space), Answer::Commits { commits, complete }) => {
                 self.fed(conn, space, commits, complete);

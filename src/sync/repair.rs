@@ -309,6 +309,7 @@ impl Engine {
             commits.iter().for_each(|commit| digest::note(&mut repair.sent_commits, &commit.key));
         }
         self.metrics.commits_sent_repair.add(commits.len() as u64);
+        self.charge_repair(conn, commits.iter().map(|commit| commit.bytes.len()).sum());
         self.send_batches(conn, space, commits);
     }
 

@@ -238,6 +238,11 @@ impl Engine {
                 continue;
             };
             if is_due(session.deadline) {
+                if self.is_held_back(&session.peer) {
+                    // What the peer owes may be on its way: it is not read at the moment.
+                    self.watch(conn, space);
+                    continue;
+                }
                 self.close(conn, super::conn::CODE_TIMEOUT, "what was sent was not acknowledged in time");
                 continue;
             }

@@ -234,6 +234,7 @@ impl Engine {
         conn: ConnId,
         space: SpaceId,
         position: Position,
+        left_out: &[CommitKey],
         refused: usize,
         reason: Option<String>,
     ) {
@@ -250,7 +251,7 @@ impl Engine {
             if let Some(number) = batch {
                 self.send(conn, Lane::Control, &Message::BatchTaken(BatchTaken { slot, number }));
             }
-            for key in keys {
+            for key in keys.into_iter().filter(|key| !left_out.contains(key)) {
                 self.undurable.push_back(Undurable { position, space, key, to: Some(peer) });
             }
         }

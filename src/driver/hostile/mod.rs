@@ -9,6 +9,7 @@
 
 mod changes;
 mod commits;
+mod flood;
 mod frames;
 mod peers;
 mod revoked;
@@ -38,7 +39,7 @@ use crate::time::Timestamp;
 use crate::wire::{Ack, Batch, BatchTaken, Farewell, Hello, Live, Message, Opening, Reach, Roots, Told};
 
 use super::clock::within;
-use super::{Driver, Joiner, Options, Until};
+use super::{Budget, Driver, Joiner, Options, Until};
 
 /// Far beyond what anything takes.
 const BOUND_MS: u64 = 60_000;
@@ -49,6 +50,7 @@ const NOTHING_SHARED: u64 = 1;
 const VERSION: u64 = 2;
 const PROTOCOL: u64 = 3;
 const REFUSED: u64 = 7;
+const TURNED_AWAY: u64 = 10;
 
 /// Fails the test when `future` takes longer than anything takes.
 async fn bounded<T>(future: impl Future<Output = T>) -> T {
@@ -95,9 +97,16 @@ struct Scene {
 
 impl Scene {
     async fn open() -> Self {
+        // Most attackers here break many rules, one after the other.
+        Self::open_with(Budget { patience: u32::MAX, ..Budget::default() }).await
+    }
+
+    /// Opens a scene whose victim grants each peer this budget.
+    async fn open_with(budget: Budget) -> Self {
         note_panics();
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let (victim, honest) = (node(&dir, "victim").await, node(&dir, "honest").await);
+        let victim = node(&dir, "victim", budget).await;
+        let honest = node(&dir, "honest", Budget::default()).await;
         let space = found(&victim, "shop").await;
         let entity = EntityId::new([1; 16]);
         write(&victim, space, entity, Intent::Create, doc::insert(ticket("tap"))).await;
@@ -256,7 +265,7 @@ fn raise() -> Edit {
     doc::update(|ticket: &mut Ticket| ticket.price += 1)
 }
 
-async fn node(dir: &TempDir, name: &str) -> Driver {
+async fn node(dir: &TempDir, name: &str, budget: Budget) -> Driver {
     let options = Options {
         erase_when_removed: false,
         dir: dir.path().join(name),
@@ -264,6 +273,7 @@ async fn node(dir: &TempDir, name: &str) -> Driver {
         mode: Mode::Live,
         backoff_ms: vec![20, 40, 80],
         attempts_max: None,
+        budget,
         discovery: None,
     };
     let node = bounded(Driver::start(options)).await.expect("a fresh directory");

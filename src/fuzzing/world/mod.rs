@@ -355,7 +355,9 @@ impl World {
                 node.engine.handle(now, Event::Answer { request, answer });
                 Ok(())
             }
-            Action::Notify(_) | Action::Greeted { .. } => Ok(()),
+            Action::Notify(_) | Action::Greeted { .. } | Action::HoldBack { .. } | Action::GoOn { .. } => {
+                Ok(())
+            }
         }
     }
 

@@ -14,7 +14,11 @@ struct Visit {
 
 impl Visit {
     async fn new() -> Self {
-        let endpoint = endpoint(2).await;
+        Self::with(Options::default()).await
+    }
+
+    async fn with(options: Options) -> Self {
+        let endpoint = endpoint_with(2, options).await;
         let stranger = Stranger::honest(1).connect(address(&endpoint)).await;
         let ours = soon(endpoint.accept()).await.expect("it is honest so far");
         Self { stranger, ours, _endpoint: endpoint }
@@ -237,4 +241,64 @@ async fn neither_bidirectional_streams_nor_datagrams_are_offered() {
     assert_eq!(visit.stranger.max_datagram_size(), None);
     let opened = tokio::time::timeout(Duration::from_millis(50), visit.stranger.open_bi()).await;
     opened.expect_err("no bidirectional stream is let in");
+}
+
+/// Adversarial 42, a peer that begins frames and never ends them. Its connection is never idle, for it sends
+/// keep-alive packets. Seen failing without `in_time` in `FrameReader::frame`: the wait did not end.
+#[tokio::test]
+async fn attack_42_what_was_begun_and_does_not_end_ends_the_connection_at_its_deadline() {
+    // A lane without a name, half a header, a header alone, half a body.
+    for bytes in [&[] as &[u8], &[3, 7], &[3, 7, 100], &[3, 7, 100, 1, 2, 3]] {
+        let visit = Visit::with(slow()).await;
+        visit.ours.greeted();
+
+        let mut streams = vec![visit.stream(bytes).await];
+        if bytes.is_empty() {
+            // A stream of which nothing was sent is known to the other side by the one behind it.
+            streams.push(visit.stream(&[2, 7, 0]).await);
+        }
+
+        let ended = soon(async { while visit.ours.receive().await.is_ok() {} });
+        ended.await;
+        let error = visit.end().await;
+        assert!(matches!(error, NetError::FrameLate { deadline_ms: 150 }), "{bytes:?}: {error:?}");
+        drop(streams);
+    }
+}
+
+/// A lane on which nothing was begun may be silent for as long as it likes.
+#[tokio::test]
+async fn a_lane_between_two_frames_has_no_deadline() {
+    let visit = Visit::with(slow()).await;
+    visit.ours.greeted();
+
+    let mut stream = visit.stream(&[Lane::Live.byte(), 7, 1, 9]).await;
+    soon(visit.ours.receive()).await.expect("it is sound");
+    tokio::time::timeout(Duration::from_millis(400), visit.ours.receive()).await.expect_err("it is silent");
+    soon(stream.write_all(&[8, 0])).await.expect("it is open");
+
+    assert_eq!(soon(visit.ours.receive()).await.expect("it goes on"), (Lane::Live, vec![8, 0]));
+}
+
+fn slow() -> Options {
+    let (frame_deadline, keep_alive) = (Duration::from_millis(150), Duration::from_millis(20));
+    Options { frame_deadline, keep_alive, ..Options::default() }
+}
+
+/// Adversarial 42, a hundred streams at once. Seen failing with a hundred more in `Connection::greeted`.
+#[tokio::test]
+async fn attack_42_a_peer_opens_a_few_streams_and_no_more() {
+    let visit = Visit::greeted().await;
+    let mut open = Vec::new();
+
+    for lane in [Lane::Control, Lane::Live, Lane::Bulk] {
+        open.push(visit.stream(&[lane.byte(), 7]).await);
+    }
+    for _ in open.len()..crate::limits::STREAMS_PER_CONNECTION_MAX as usize {
+        open.push(soon(visit.stranger.open_uni()).await.expect("a few are left"));
+    }
+    let more = tokio::time::timeout(Duration::from_millis(100), visit.stranger.open_uni()).await;
+
+    more.expect_err("no more are let in");
+    assert!(visit.stranger.close_reason().is_none());
 }

@@ -24,6 +24,7 @@ mod hostile;
 mod interest;
 mod local;
 mod members;
+mod quotas;
 mod revocation;
 
 /// The bytes at which a feed of these tests ends, unless a test says otherwise.
@@ -142,10 +143,10 @@ impl Device {
     fn receive(&mut self, space: SpaceId, from: &Self, commits: Vec<Vec<u8>>) -> Received {
         let from = from.replica.peer();
         let answer = self.replica.answer(now(), Ask::Receive { space, from, commits });
-        let Answer::Received { applied, duplicate, held, refused, .. } = answer else {
+        let Answer::Received { applied, duplicate, held, left_out, refused, .. } = answer else {
             panic!("commits were answered by {answer:?}")
         };
-        Received { applied, duplicate, held: held.len(), refused }
+        Received { applied, duplicate, held: held.len(), left_out: left_out.len(), refused }
     }
 
     /// Sends everything that the other lacks, and the statements first.
@@ -184,6 +185,7 @@ struct Received {
     applied: usize,
     duplicate: usize,
     held: usize,
+    left_out: usize,
     refused: usize,
 }
 

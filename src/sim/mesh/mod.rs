@@ -223,7 +223,8 @@ impl Mesh {
                     self.closed.push(reason);
                     self.cut(conn);
                 }
-                Action::Notify(_) | Action::Greeted { .. } | Action::Dial { .. } => {}
+                Action::HoldBack { .. } => panic!("an honest device is held back"),
+                Action::Notify(_) | Action::Greeted { .. } | Action::Dial { .. } | Action::GoOn { .. } => {}
             }
         }
     }

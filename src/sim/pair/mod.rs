@@ -311,7 +311,8 @@ impl Pair {
                 }
                 Action::Notify(Notice::InSync { in_sync, .. }) => this.in_sync = in_sync,
                 Action::Close { reason, .. } => this.refused.push(reason),
-                Action::Notify(_) | Action::Greeted { .. } | Action::Dial { .. } => {}
+                Action::HoldBack { .. } => panic!("an honest device is held back"),
+                Action::Notify(_) | Action::Greeted { .. } | Action::Dial { .. } | Action::GoOn { .. } => {}
             }
         }
     }

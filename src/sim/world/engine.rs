@@ -20,8 +20,8 @@ const RINGS_MAX: u32 = 50;
 /// Time after the trouble in which a deadline may still pass, in milliseconds: one request and one backoff.
 const LATE_MS: u64 = 70_000;
 
-/// Codes of a close that no honest peer deserves: version, protocol, refused.
-const REJECTED: [u32; 3] = [2, 3, 7];
+/// Codes of a close that no honest peer deserves: version, protocol, refused, turned away.
+const REJECTED: [u32; 4] = [2, 3, 7, 10];
 const CODE_TIMEOUT: u32 = 4;
 const CODE_STORE: u32 = 6;
 
@@ -109,6 +109,11 @@ impl World<'_> {
             Action::Greeted { conn } => {
                 self.trace.line(self.now, format_args!("d{device} c{} greeted", conn.0))
             }
+            Action::HoldBack { conn } => {
+                self.trace.line(self.now, format_args!("d{device} c{} held back", conn.0));
+                self.violate(Rule::NotRejected, device, "an honest peer was held back".to_owned());
+            }
+            Action::GoOn { conn } => self.trace.line(self.now, format_args!("d{device} c{} goes on", conn.0)),
             Action::Close { conn, code, reason, .. } => self.close(device, conn, code, &reason),
             Action::Ask { request, ask } => self.push_job(device, Job::Ask(request, ask)),
             Action::Notify(notice) => self.notified(device, notice),

@@ -1,5 +1,7 @@
 //! Engines against each other over a wire that loses nothing, with stores that say what the test wants.
 
+mod accounts;
+
 use proptest::prelude::*;
 
 use super::conn::{CODE_DUPLICATE, CODE_NOTHING_SHARED, CODE_PROTOCOL, CODE_TIMEOUT, CODE_VERSION};
@@ -52,6 +54,8 @@ struct Party {
     state: SpaceState,
     sent: Vec<(ConnId, Vec<u8>)>,
     closed: Vec<(ConnId, u32)>,
+    held_back: std::collections::BTreeSet<ConnId>,
+    reasons: Vec<String>,
     dialed: Vec<(DialId, PeerId)>,
     notices: Vec<Notice>,
     asked: Vec<Ask>,
@@ -79,6 +83,8 @@ impl Party {
             state,
             sent: Vec::new(),
             closed: Vec::new(),
+            held_back: Default::default(),
+            reasons: Vec::new(),
             dialed: Vec::new(),
             notices: Vec::new(),
             asked: Vec::new(),
@@ -104,9 +110,15 @@ impl Party {
             match action {
                 Action::Dial { dial, peer, .. } => self.dialed.push((dial, peer)),
                 Action::Send { conn, frame, .. } => self.sent.push((conn, frame)),
-                Action::Close { conn, code, .. } => self.closed.push((conn, code)),
+                Action::Close { conn, code, reason, .. } => {
+                    self.closed.push((conn, code));
+                    self.reasons.push(reason);
+                    self.held_back.remove(&conn);
+                }
                 Action::Notify(notice) => self.notices.push(notice),
                 Action::Greeted { .. } => {}
+                Action::HoldBack { conn } => drop(self.held_back.insert(conn)),
+                Action::GoOn { conn } => assert!(self.held_back.remove(&conn), "held back before"),
                 Action::Ask { request, ask } => {
                     let answer = match &ask {
                         Ask::State { .. } => Answer::State(Some(self.state.clone())),

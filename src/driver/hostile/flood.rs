@@ -1,0 +1,226 @@
+//! More than a peer's share: of questions, of commits, of the quarantine, of frames that nobody reads.
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::driver::PeerCost;
+use crate::driver::connection::Line;
+use crate::limits::{
+    HELD_OVERHEAD_BYTES, OUTBOUND_BYTES_MAX, QUARANTINE_AUTHOR_BYTES_MAX, REPAIR_ROUNDS_MAX,
+    STATEMENTS_PER_SPACE_MAX, VALUE_BYTES_MAX,
+};
+use crate::sync::{ConnId, Rate};
+use crate::wire::{Shorts, Statements};
+
+impl Scene {
+    async fn cost(&self, peer: PeerId) -> PeerCost {
+        let costs = bounded(self.victim.costs()).await.expect("open");
+        *costs.iter().find(|cost| cost.peer == peer).expect("it shares a space")
+    }
+}
+
+/// Each question costs the node a look at all statements. Seen failing without the call of `charge_message` in
+/// `Engine::message`: nobody was held back.
+#[tokio::test]
+async fn attack_45_who_asks_without_end_is_answered_slowly_and_hurts_nobody() {
+    let work = Rate { burst: 100, per_s: 1_000 };
+    let scene = Scene::open_with(Budget { work, ..Budget::default() }).await;
+    let mallory = scene.attacker(66, Role::Writer).await;
+    let mut wire = scene.greet(&mallory).await;
+
+    for _ in 0..400 {
+        wire.send(&Message::Shorts(Shorts { slot: SLOT, shorts: Vec::new() })).await;
+    }
+    for _ in 0..400 {
+        let answer = wire.until(|message| matches!(message, Message::Statements(_))).await;
+        answer.expect("it is answered, and not cut off");
+    }
+
+    let cost = scene.cost(mallory.peer()).await;
+    assert!(cost.work >= 400 && cost.held_back >= 1, "{cost:?}");
+    assert_eq!((cost.offences, cost.score, cost.turned_away_ms), (0, 0, None));
+    scene.unharmed().await;
+    let honest = scene.cost(scene.honest.peer()).await;
+    assert_eq!((honest.held_back, honest.score), (0, 0), "{honest:?}");
+    scene.close().await;
+}
+
+/// Tiny commits, each of an entity of its own. They may be written, so they land, at the pace of the budget.
+/// Seen failing, with nobody held back, without the call of `charge_message` in `Engine::message`.
+#[tokio::test]
+async fn attack_48_a_flood_of_tiny_documents_is_slowed_and_hurts_nobody() {
+    let commits = Rate { burst: 100, per_s: 1_000 };
+    let scene = Scene::open_with(Budget { commits, ..Budget::default() }).await;
+    let mut mallory = scene.attacker(66, Role::Writer).await;
+    let mut wire = scene.greet(&mallory).await;
+    let entity = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        let mut bytes = [0xee; 16];
+        (bytes[0], bytes[1]) = (high, low);
+        EntityId::new(bytes)
+    };
+
+    for batch in 0..6_u16 {
+        let numbers = batch * 200..(batch + 1) * 200;
+        let commits: Vec<Commit> = numbers.map(|number| mallory.insertion(entity(number), "t")).collect();
+        wire.batch(u64::from(batch) + 1, &commits).await.expect("slowed, not cut off");
+        scene.unharmed().await;
+    }
+
+    let cost = scene.cost(mallory.peer()).await;
+    assert!(cost.commits >= 1_200 && cost.held_back >= 1, "{cost:?}");
+    assert_eq!(cost.score, 0, "what it may write it may write");
+    assert!(read(&scene.victim, scene.space, entity(1_199)).is_some());
+    scene.close().await;
+}
+
+/// Commits that wait for statements which never come, as large as they may be. Seen failing with
+/// `Quarantine::stage_put` content with the bound of the space.
+#[tokio::test]
+async fn attack_47_a_flood_of_the_quarantine_takes_the_share_of_its_author_alone() {
+    let scene = Scene::open().await;
+    let (mut mallory, mut bystander) =
+        (scene.attacker(66, Role::Writer).await, scene.attacker(77, Role::Writer).await);
+    let nowhere = vec![StatementHash::new([7; 32])];
+    let waiting = |author: &mut Attacker, number: u8, bytes: usize| {
+        let entity = EntityId::new([number; 16]);
+        let known = author.insertion(entity, &"x".repeat(bytes));
+        let open = known.open().map(|(leaf, change)| (leaf.clone(), change.to_vec())).collect();
+        Commit::sign(&author.identity, scene.space, author.origin(), nowhere.clone(), open).expect("signs")
+    };
+    let mut friend = scene.greet(&bystander).await;
+    friend.live(&waiting(&mut bystander, 1, 10)).await.expect("held");
+    let bytes = VALUE_BYTES_MAX - 1_024;
+    let count = QUARANTINE_AUTHOR_BYTES_MAX / bytes + 8;
+
+    let mut wire = scene.greet(&mallory).await;
+    for number in 0..count {
+        wire.live(&waiting(&mut mallory, number as u8, bytes)).await.expect("held");
+    }
+
+    let held = scene.held();
+    let of = |peer| held.iter().filter(move |held| held.author == peer);
+    let taken: usize = of(mallory.peer()).map(|held| held.bytes + HELD_OVERHEAD_BYTES).sum();
+    assert!(taken <= QUARANTINE_AUTHOR_BYTES_MAX && taken > QUARANTINE_AUTHOR_BYTES_MAX / 2, "{taken}");
+    assert!(of(mallory.peer()).count() < count, "its oldest gave way");
+    assert_eq!(of(bystander.peer()).count(), 1, "nobody else's did");
+    scene.close().await;
+}
+
+/// A peer that says without end that the fingerprints differ. Seen failing without the bound in
+/// `Engine::compare`.
+#[tokio::test]
+async fn attack_46_lies_about_fingerprints_come_to_an_end() {
+    let scene = Scene::open().await;
+    let mallory = scene.attacker(66, Role::Writer).await;
+    let mut wire = scene.greet(&mallory).await;
+    wire.send(&Message::Roots(lie(0, [0; 16], [0; 16]))).await;
+    let told = wire.until(|message| matches!(message, Message::Roots(roots) if !roots.answer)).await;
+    let Ok(Message::Roots(told)) = told else { panic!("it says its own digests") };
+    let before = scene.victim.metrics().snapshot();
+
+    for number in 1..=100 {
+        let lie = Roots { revisions: told.revisions.mirrored(), ..lie(number, told.log, told.vectors) };
+        wire.send(&Message::Roots(lie)).await;
+        let answer = wire.until(|message| matches!(message, Message::Roots(roots) if !roots.answer)).await;
+        answer.expect("a comparison costs little");
+        // Where the node leads the repair, it hears that nothing differs.
+        let apart =
+            crate::wire::Apart { slot: SLOT, symbols: vec![], clocks: BTreeMap::new(), answer: false };
+        if scene.victim.peer() < mallory.peer() && number <= u8::try_from(REPAIR_ROUNDS_MAX).expect("few") {
+            let cells = wire.until(|message| matches!(message, Message::Cells(_))).await;
+            cells.expect("it compares");
+            wire.send(&Message::Apart(apart)).await;
+        }
+    }
+
+    let after = scene.victim.metrics().snapshot();
+    let contradicted = after.roots_contradicted - before.roots_contradicted;
+    // Whenever the node asks of its own accord, this peer says that all is well, and it begins anew.
+    let begun = 1 + after.roots_equal - before.roots_equal;
+    assert!(contradicted <= begun * u64::from(REPAIR_ROUNDS_MAX), "{contradicted} rounds, {begun} times");
+    scene.close().await;
+}
+
+fn lie(number: u8, log: [u8; 16], vectors: [u8; 16]) -> Roots {
+    let revisions = Default::default();
+    Roots { slot: SLOT, log, vectors, roots: [number; 16], answer: true, busy: false, revisions }
+}
+
+/// As many items of no bytes as a frame may name. Seen failing with `Commit::decode` content with nothing.
+#[tokio::test]
+async fn attack_41_items_of_no_bytes_are_no_items() {
+    let scene = Scene::open().await;
+    let mallory = scene.attacker(66, Role::Writer).await;
+    let before = scene.victim.metrics().snapshot().refused;
+
+    let wire = scene.greet(&mallory).await;
+    let statements = vec![Vec::new(); STATEMENTS_PER_SPACE_MAX];
+    wire.send(&Message::Statements(Statements { slot: SLOT, statements })).await;
+    let commits = vec![Vec::new(); crate::limits::BATCH_COMMITS_MAX];
+    wire.send(&Message::Batch(Batch { slot: SLOT, number: 1, commits })).await;
+    wire.end().await.assert(REFUSED, "cannot be read");
+
+    // What was said before is judged by and by; it counts nowhere else.
+    let refused = || scene.victim.metrics().snapshot().refused - before;
+    while refused() < STATEMENTS_PER_SPACE_MAX as u64 {
+        let call = scene.victim.call(Until::Read, |_| Ok(()));
+        bounded(call).await.expect("it answers");
+    }
+    assert_eq!(refused(), STATEMENTS_PER_SPACE_MAX as u64);
+    scene.close().await;
+}
+
+/// A peer that reads nothing: what waits for it is bounded, and then it is cut off. Seen failing without the
+/// look at `outbound` in `Line::send`.
+#[tokio::test]
+async fn attack_43_frames_for_a_peer_that_reads_nothing_pile_up_to_a_bound() {
+    const FRAME: usize = FRAME_BYTES_MAX / 2;
+    let space = SpaceId::new([1; 32]);
+    let (ours, theirs) = (Attacker::stranger(1, space).await, Attacker::stranger(2, space).await);
+    let address = theirs.endpoint.local_address().expect("bound");
+    let (dialled, accepted) =
+        tokio::join!(ours.endpoint.connect(theirs.peer(), address, Protocol::Sync), theirs.endpoint.accept());
+    let (connection, mute) = (dialled.expect("it is there"), accepted.expect("it is open"));
+    mute.greeted();
+    connection.greeted();
+    let (inward, _arrivals) = mpsc::channel(1);
+    let line = Line::start(&mut JoinSet::new(), ConnId(1), connection.clone(), &inward);
+    let mut frame = Writer::new();
+    frame.varint(0x7f);
+    frame.bytes(&vec![0; FRAME]);
+
+    // No task runs between these, so nothing is written meanwhile.
+    let fit = OUTBOUND_BYTES_MAX / frame.as_bytes().len();
+    for _ in 0..fit {
+        line.send(crate::sync::Lane::Bulk, frame.as_bytes().to_vec());
+    }
+    assert!(!connection.is_ended(), "all that is under way to an honest peer fits");
+    line.send(crate::sync::Lane::Bulk, frame.as_bytes().to_vec());
+
+    let NetError::Closed { reason, .. } = bounded(connection.closed_reason()).await else { panic!("closed") };
+    assert_eq!(reason, "the peer reads too slowly");
+}
+
+/// Three offences, and the fourth attempt is turned away with the time to wait; nobody else notices. Seen
+/// failing without the call of `judge` in `Engine::close`.
+#[tokio::test]
+async fn who_breaks_rules_three_times_is_turned_away_for_a_while() {
+    let scene = Scene::open_with(Budget::default()).await;
+    let mallory = scene.attacker(66, Role::Writer).await;
+
+    for number in 1..=3 {
+        let wire = scene.greet(&mallory).await;
+        wire.send(&Message::BatchTaken(BatchTaken { slot: SLOT, number: 77 })).await;
+        let words = if number < 3 { "a batch was taken that was not sent" } else { "it is heard again in" };
+        wire.end().await.assert(PROTOCOL, words);
+    }
+    scene.dial(&mallory).await.end().await.assert(TURNED_AWAY, "it is heard again in");
+
+    let cost = scene.cost(mallory.peer()).await;
+    assert_eq!(cost.offences, 3);
+    assert!(cost.turned_away_ms.is_some_and(|ms| (1..=300_000).contains(&ms)), "{cost:?}");
+    assert_eq!(scene.cost(scene.honest.peer()).await.offences, 0);
+    scene.close().await;
+}
