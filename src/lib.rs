@@ -70,12 +70,12 @@ mod sync;
 pub mod time;
 mod wire;
 
-pub use access::{AccessError, Device, Invite, Member, Role};
+pub use access::{AccessError, Device, Invite, JoinCode, Member, Role};
 pub use api::{
-    Author, Builder, Change, ChangeKind, Changes, Collection, CollectionStatus, Compacted, ConnectionState,
-    Durability, EntityChange, Error, ErrorKind, Events, FieldConflict, FieldValue, Mode, Node, Opening, Page,
-    Peer, PeerCost, PeerSync, PeerWatch, Quarantined, Receipt, Space, SpaceEvent, SpaceStatus, SyncStatus,
-    Synced, Tx, Update, WhenRemoved, compact, set_aside,
+    Asked, Author, Builder, Change, ChangeKind, Changes, Collection, CollectionStatus, Compacted,
+    ConnectionState, Durability, EntityChange, Error, ErrorKind, Events, FieldConflict, FieldValue,
+    JoinRequest, Joining, Mode, Node, Opening, Page, Peer, PeerCost, PeerSync, PeerWatch, Quarantined,
+    Receipt, Space, SpaceEvent, SpaceStatus, SyncStatus, Synced, Tx, Update, WhenRemoved, compact, set_aside,
 };
 pub use doc::{Counter, Entity, Hydrate, Reconcile, Text, Value};
 pub use id::{CollectionName, EntityId, Interest, MemberId, PeerId, SpaceId};

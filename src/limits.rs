@@ -84,6 +84,16 @@ pub const STATEMENTS_WAITING_MAX: usize = 1_024;
 pub const JOIN_PART_BYTES: usize = 64 * 1024;
 /// Largest request to join, in bytes.
 pub const JOIN_REQUEST_BYTES_MAX: usize = 1_024;
+/// Most requests to join that wait to be approved at one node, declined ones among them.
+pub const JOIN_REQUESTS_MAX: usize = 64;
+/// Most of them by one invite: each is a guess of whoever sits between two people that compare a code.
+pub const JOIN_REQUESTS_PER_INVITE_MAX: usize = 4;
+/// Largest reply to a request to join, all parts together, in bytes.
+pub const JOIN_REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Interval at which a joiner asks whether it was approved, in milliseconds.
+pub const JOIN_POLL_MS: u64 = 2_000;
+/// Time for which a join waits to be approved, in milliseconds, unless told otherwise: ten minutes.
+pub const JOIN_WAIT_MS: u64 = 600_000;
 /// Most addresses in an invite.
 pub const INVITE_ADDRESSES_MAX: usize = 4;
 /// Longest invite as text, in bytes.
@@ -333,6 +343,9 @@ const _: () = assert!(ANNOUNCED_ADDRESSES_MAX < ADDRESSES_PER_PEER_MAX && FOUND_
 const _: () = assert!(HELLO_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(INTRODUCTION_BYTES_MAX + STATEMENT_BYTES_MAX < HELLO_BYTES_MAX);
 const _: () = assert!(JOIN_BYTES_MAX < HELLO_BYTES_MAX);
+const _: () = assert!(STATEMENTS_PER_SPACE_MAX * STATEMENT_BYTES_MAX <= JOIN_REPLY_BYTES_MAX);
+const _: () = assert!(JOIN_PART_BYTES + STATEMENT_BYTES_MAX + 64 < JOIN_BYTES_MAX);
+const _: () = assert!(JOIN_REQUESTS_PER_INVITE_MAX < JOIN_REQUESTS_MAX);
 const _: () = assert!(INVITE_ADDRESSES_MAX <= ADDRESSES_PER_PEER_MAX);
 const _: () = assert!(COMMIT_AT_MAX <= STATEMENT_PREV_MAX);
 const _: () = assert!((STATEMENT_PREV_MAX + CUT_HASHES_MAX) * 32 + 256 < STATEMENT_BYTES_MAX);

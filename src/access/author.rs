@@ -39,9 +39,53 @@ impl Log {
         key: PeerId,
         expiry: Timestamp,
     ) -> Result<Statement, AccessError> {
+        self.invite_as(identity, role, key, expiry, Uses::Once)
+    }
+
+    /// Invites as [`Log::invite`], but a device that asks waits until it is approved of; see
+    /// [`Log::redeem_approved`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Log::invite`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{AccessError, Invite, InviteKind, Log, Refusal, Role};
+    /// # use driftless::{Timestamp, identity::Identity};
+    /// # let (ada, later) = (Identity::from_seed([1; 32]), Timestamp::from_unix_ms(9));
+    /// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+    /// # let bob = Identity::from_seed([2; 32]);
+    /// # let invite = Invite::new(InviteKind::Member, log.space(), ada.peer(), vec![], [7; 16], later)?;
+    /// log.insert(log.invite_with_approval(&ada, Role::Writer, invite.key(), later)?)?;
+    ///
+    /// let request = invite.request(&bob, "Bob", "phone", &[5; 32])?;
+    /// let answer = log.redeem(&ada, &request, bob.peer(), &[5; 32], later);
+    /// assert_eq!(answer, Err(AccessError::Refused(Refusal::Waiting)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn invite_with_approval(
+        &self,
+        identity: &Identity,
+        role: Role,
+        key: PeerId,
+        expiry: Timestamp,
+    ) -> Result<Statement, AccessError> {
+        self.invite_as(identity, role, key, expiry, Uses::Approved)
+    }
+
+    fn invite_as(
+        &self,
+        identity: &Identity,
+        role: Role,
+        key: PeerId,
+        expiry: Timestamp,
+        uses: Uses,
+    ) -> Result<Statement, AccessError> {
         const WHAT: &str = "inviting";
         self.need_role(identity, WHAT, Role::Admin.max(role))?;
-        self.next(identity, WHAT, Body::Invite { key, grant: Grant::Role(role), expiry, uses: Uses::Once })
+        self.next(identity, WHAT, Body::Invite { key, grant: Grant::Role(role), expiry, uses })
     }
 
     /// Invites another device of the signer's own member, by the key of a secret. The recovery key may do

@@ -141,6 +141,15 @@ pub enum Refusal {
     /// The membership log is full.
     #[error("the membership log is full")]
     Full,
+    /// It has to be approved of first.
+    #[error("the request waits to be approved")]
+    Waiting,
+    /// Somebody has looked at it and said no.
+    #[error("the request was declined")]
+    Declined,
+    /// Too many requests wait to be approved, at this device or by this invite.
+    #[error("too many requests wait to be approved")]
+    Busy,
 }
 
 impl Refusal {
@@ -155,6 +164,9 @@ impl Refusal {
             Self::AlreadyMember => 7,
             Self::Malformed => 8,
             Self::Full => 9,
+            Self::Waiting => 10,
+            Self::Declined => 11,
+            Self::Busy => 12,
         }
     }
 
@@ -169,6 +181,9 @@ impl Refusal {
             7 => Self::AlreadyMember,
             8 => Self::Malformed,
             9 => Self::Full,
+            10 => Self::Waiting,
+            11 => Self::Declined,
+            12 => Self::Busy,
             _ => return None,
         })
     }

@@ -5,14 +5,20 @@
 //! log.
 //!
 //! ```text
-//! request   version 1 | space 32 B | invite's key 32 B | member name | device name | option of enc_pk 32 B
-//!           | proof for the connection 64 B | proof for the log 64 B | consent of the device 64 B
+//! request   version 2 | space 32 B | invite's key 32 B | member name | device name | option of enc_pk 32 B
+//!           | commitment 32 B | proof for the connection 64 B | proof for the log 64 B
+//!           | consent of the device 64 B
+//! reveal    space 32 B | invite's key 32 B | joiner's nonce 32 B
 //! refusal   0 | reason 1 B
+//! waiting   2 | invite's key 32 B | inviter's nonce 32 B
 //! part      1 | number, from 0 | how many parts | count of statements, each with its length
 //! ```
 //!
 //! A reply is one refusal, or the parts of the whole log in an order in which it can be inserted. Parts tell
 //! where they end, so they may be sent one by one, or one behind another where that fits one frame.
+//!
+//! An invite may ask for approval. Then the reply is that the request waits, with the inviter's nonce for the
+//! code that both sides show, see [`JoinCode`]; the joiner reveals its own, and asks again from time to time.
 //!
 //! A device is enrolled by the very device that invited it, once. When the joiner lost the reply, asking
 //! again with the same device gets the log again.
@@ -28,9 +34,10 @@ use super::log::check_name;
 use super::statement::{option, optional};
 use super::{AccessError, Body, Enrolment, Grant, Invite, InviteKind, Log, Refusal, Statement, Uses};
 
-const REQUEST_VERSION: u8 = 1;
+const REQUEST_VERSION: u8 = 2;
 const REFUSAL: u8 = 0;
 const PART: u8 = 1;
+const WAITING: u8 = 2;
 /// More parts than this no log has: each but the last is at least half full.
 const PARTS_MAX: usize = STATEMENTS_PER_SPACE_MAX;
 
@@ -53,11 +60,13 @@ const PARTS_MAX: usize = STATEMENTS_PER_SPACE_MAX;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinRequest {
-    space: SpaceId,
-    key: PeerId,
+    pub(super) space: SpaceId,
+    pub(super) key: PeerId,
     member_name: String,
     device_name: String,
     enc_pk: Option<[u8; 32]>,
+    /// To the joiner's nonce.
+    pub(super) commitment: [u8; 32],
     connection_proof: Signature,
     log_proof: Signature,
     consent: Signature,
@@ -85,6 +94,13 @@ pub struct JoinRequest {
 pub enum JoinReply {
     /// The invite was not redeemed.
     Refused(Refusal),
+    /// The request waits to be approved.
+    Waiting {
+        /// The invite's key.
+        key: PeerId,
+        /// The inviter's part of the code.
+        nonce: [u8; 32],
+    },
     /// A part of the log.
     Part {
         /// Its number; the first is 0.
@@ -143,6 +159,7 @@ impl Invite {
             member_name: member_name.to_owned(),
             device_name: device_name.to_owned(),
             enc_pk: None,
+            commitment: self.meeting(&device).commitment(&self.nonce(identity)),
             connection_proof: invite.sign(Purpose::Invite, &space, &connection),
             log_proof: invite.sign(Purpose::Invite, &space, &message),
             consent: identity.sign(Purpose::Enrol, &space, &message),
@@ -181,6 +198,7 @@ impl Invite {
         for message in JoinReply::decode_all(reply)? {
             let (number, of, part) = match message {
                 JoinReply::Refused(refusal) => return Err(refusal.into()),
+                JoinReply::Waiting { .. } => return Err(Refusal::Waiting.into()),
                 JoinReply::Part { number, parts, statements } => (number, parts, statements),
             };
             if number != next || parts.is_some_and(|parts| parts != of) {
@@ -256,6 +274,7 @@ impl JoinRequest {
             member_name: input.text("member name", NAME_BYTES_MAX)?.to_owned(),
             device_name: input.text("device name", NAME_BYTES_MAX)?.to_owned(),
             enc_pk: optional(&mut input, "enc_pk", |input| input.array("enc_pk"))?,
+            commitment: input.array("commitment")?,
             connection_proof: Signature(input.array("proof")?),
             log_proof: Signature(input.array("proof")?),
             consent: Signature(input.array("consent")?),
@@ -286,6 +305,79 @@ impl JoinRequest {
         self.space
     }
 
+    /// Returns the key of the invite.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Invite, InviteKind, JoinRequest};
+    /// # use driftless::{SpaceId, Timestamp, identity::Identity};
+    /// # let (ada, bob) = (Identity::from_seed([1; 32]), Identity::from_seed([2; 32]));
+    /// # let later = Timestamp::from_unix_ms(9);
+    /// # let invite = Invite::new(InviteKind::Member, SpaceId::new([3; 32]), ada.peer(), vec![], [7; 16], later)?;
+    /// let request = JoinRequest::decode(&invite.request(&bob, "Bob", "phone", &[5; 32])?)?;
+    /// assert_eq!(request.key(), invite.key());
+    /// assert_eq!((request.member_name(), request.device_name()), ("Bob", "phone"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn key(&self) -> PeerId {
+        self.key
+    }
+
+    /// Returns the name of the member that wants to be one; empty when a device asks to be a member's.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Invite, InviteKind, JoinReply, JoinRequest};
+    /// # use driftless::{SpaceId, Timestamp, identity::Identity};
+    /// # let (ada, bob) = (Identity::from_seed([1; 32]), Identity::from_seed([2; 32]));
+    /// # let later = Timestamp::from_unix_ms(9);
+    /// # let invite = Invite::new(InviteKind::Member, SpaceId::new([3; 32]), ada.peer(), vec![], [7; 16], later)?;
+    /// let request = JoinRequest::decode(&invite.request(&bob, "Bob", "phone", &[5; 32])?)?;
+    /// assert_eq!(request.member_name(), "Bob");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn member_name(&self) -> &str {
+        &self.member_name
+    }
+
+    /// Returns the name of the device.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Invite, InviteKind, JoinReply, JoinRequest};
+    /// # use driftless::{SpaceId, Timestamp, identity::Identity};
+    /// # let (ada, bob) = (Identity::from_seed([1; 32]), Identity::from_seed([2; 32]));
+    /// # let later = Timestamp::from_unix_ms(9);
+    /// # let invite = Invite::new(InviteKind::Member, SpaceId::new([3; 32]), ada.peer(), vec![], [7; 16], later)?;
+    /// let request = JoinRequest::decode(&invite.request(&bob, "Bob", "phone", &[5; 32])?)?;
+    /// assert_eq!(request.device_name(), "phone");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn device_name(&self) -> &str {
+        &self.device_name
+    }
+
+    /// Checks the proof that the secret of the invite is known at the other end of this very connection.
+    fn prove(&self, joiner: PeerId, exporter: &[u8; 32]) -> Result<(), AccessError> {
+        let connection = connection_message(&joiner, exporter);
+        let proof = &self.connection_proof;
+        identity::verify(&self.key, Purpose::Invite, &self.space, &connection, proof)
+            .map_err(|_| Refusal::WrongKey)?;
+        Ok(())
+    }
+
+    /// Tells whether another request commits to the same.
+    #[must_use]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.commitment == other.commitment && self.key == other.key && self.space == other.space
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
         out.u8(REQUEST_VERSION);
@@ -294,6 +386,7 @@ impl JoinRequest {
         out.text(&self.member_name);
         out.text(&self.device_name);
         option(&mut out, self.enc_pk.as_ref(), |out, enc_pk| out.raw(enc_pk));
+        out.raw(&self.commitment);
         for signature in [&self.connection_proof, &self.log_proof, &self.consent] {
             out.raw(&signature.0);
         }
@@ -316,6 +409,51 @@ impl JoinReply {
     #[must_use]
     pub fn refuse(refusal: Refusal) -> Vec<u8> {
         vec![REFUSAL, refusal.to_byte()]
+    }
+
+    /// Encodes that a request waits to be approved.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use driftless::PeerId;
+    /// use driftless::access::JoinReply;
+    ///
+    /// let (key, nonce) = (PeerId::new([1; 32]), [2; 32]);
+    /// let reply = JoinReply::wait(key, nonce);
+    /// assert_eq!(JoinReply::decode_all(&reply)?, [JoinReply::Waiting { key, nonce }]);
+    /// assert!(JoinReply::ends(&reply)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn wait(key: PeerId, nonce: [u8; 32]) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.u8(WAITING);
+        key.encode(&mut out);
+        out.raw(&nonce);
+        out.into_bytes()
+    }
+
+    /// Tells whether a reply is whole with these messages, the latest of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`JoinReply::decode_all`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use driftless::access::{JoinReply, Refusal};
+    ///
+    /// assert!(JoinReply::ends(&JoinReply::refuse(Refusal::Used))?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn ends(bytes: &[u8]) -> Result<bool, AccessError> {
+        Ok(match Self::decode_all(bytes)?.last() {
+            Some(Self::Part { number, parts, .. }) => number + 1 == *parts,
+            Some(Self::Refused(_) | Self::Waiting { .. }) => true,
+            None => false,
+        })
     }
 
     /// Encodes the log of a space as messages of about 64 KiB, at least one.
@@ -403,6 +541,10 @@ impl JoinReply {
                     total += statements.len();
                     Self::Part { number: number as usize, parts: parts as usize, statements }
                 }
+                WAITING => {
+                    let key = PeerId::decode(&mut input)?;
+                    Self::Waiting { key, nonce: input.array("inviter's nonce")? }
+                }
                 _ => return Err(CodecError::Invalid { what: "reply" }.into()),
             };
             if total > STATEMENTS_PER_SPACE_MAX {
@@ -453,6 +595,49 @@ impl Log {
         now: Timestamp,
     ) -> Result<Statement, AccessError> {
         let request = JoinRequest::decode(request)?;
+        request.prove(joiner, exporter)?;
+        self.redeem_as(identity, &request, joiner, now, Approval::Missing)
+    }
+
+    /// Enrols a device that asked by an invite which needs approval, and was approved of. The invite must not
+    /// have expired when it asked; whether it has since does not matter.
+    ///
+    /// # Errors
+    ///
+    /// As [`Log::redeem`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Invite, InviteKind, JoinRequest, Log, Role};
+    /// # use driftless::{Timestamp, identity::Identity};
+    /// # let (ada, later) = (Identity::from_seed([1; 32]), Timestamp::from_unix_ms(9));
+    /// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+    /// # let bob = Identity::from_seed([2; 32]);
+    /// # let invite = Invite::new(InviteKind::Member, log.space(), ada.peer(), vec![], [7; 16], later)?;
+    /// # log.insert(log.invite_with_approval(&ada, Role::Writer, invite.key(), later)?)?;
+    /// let request = JoinRequest::decode(&invite.request(&bob, "Bob", "phone", &[5; 32])?)?;
+    /// log.insert(log.redeem_approved(&ada, &request, bob.peer())?)?;
+    /// assert_eq!(log.membership().role(&bob.peer()), Some(Role::Writer));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn redeem_approved(
+        &self,
+        identity: &Identity,
+        request: &JoinRequest,
+        joiner: PeerId,
+    ) -> Result<Statement, AccessError> {
+        self.redeem_as(identity, request, joiner, Timestamp::default(), Approval::Given)
+    }
+
+    fn redeem_as(
+        &self,
+        identity: &Identity,
+        request: &JoinRequest,
+        joiner: PeerId,
+        now: Timestamp,
+        approval: Approval,
+    ) -> Result<Statement, AccessError> {
         if request.space != self.space() {
             return Err(AccessError::WrongSpace);
         }
@@ -460,7 +645,7 @@ impl Log {
         let Body::Invite { grant, expiry, uses, .. } = invite.body() else {
             return Err(Refusal::Unknown.into());
         };
-        let enrolment = self.proven(&request, invite, joiner, exporter)?;
+        let enrolment = self.enrolment(request, invite, joiner)?;
         let membership = self.membership();
         let redemptions = || self.statements().filter(|other| redeems(other, invite));
         let own = redemptions().find(|other| {
@@ -470,7 +655,7 @@ impl Log {
         if membership.member_of(&joiner).is_some() {
             return own.cloned().ok_or_else(|| Refusal::AlreadyMember.into());
         }
-        if *uses == Uses::Once && redemptions().next().is_some() {
+        if *uses != Uses::Many && redemptions().next().is_some() {
             return Err(Refusal::Used.into());
         }
         if self.is_revoked(invite) {
@@ -478,6 +663,9 @@ impl Log {
         }
         if now > *expiry {
             return Err(Refusal::Expired.into());
+        }
+        if *uses == Uses::Approved && approval == Approval::Missing {
+            return Err(Refusal::Waiting.into());
         }
         let body = match grant {
             Grant::Role(_) => Body::AddMember(enrolment),
@@ -504,18 +692,13 @@ impl Log {
     }
 
     /// Verifies that the joiner knows the secret, on this connection, and that its device consents.
-    fn proven(
+    fn enrolment(
         &self,
         request: &JoinRequest,
         invite: &Statement,
         joiner: PeerId,
-        exporter: &[u8; 32],
     ) -> Result<Enrolment, AccessError> {
         let space = self.space();
-        let connection = connection_message(&joiner, exporter);
-        let proof = &request.connection_proof;
-        identity::verify(&request.key, Purpose::Invite, &space, &connection, proof)
-            .map_err(|_| Refusal::WrongKey)?;
         let enrolment = Enrolment {
             invite: invite.hash(),
             device: joiner,
@@ -532,6 +715,13 @@ impl Log {
 
 /// What the invite's key signs for one connection. It begins otherwise than what that key signs for the
 /// log, so neither can stand for the other.
+/// Whether somebody approved of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Approval {
+    Missing,
+    Given,
+}
+
 fn connection_message(device: &PeerId, exporter: &[u8; 32]) -> Vec<u8> {
     let mut out = Writer::new();
     out.raw(b"connection\0");

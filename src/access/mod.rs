@@ -2,6 +2,7 @@
 
 mod accepted;
 mod author;
+mod code;
 mod commit;
 mod cut;
 mod error;
@@ -18,6 +19,7 @@ mod statement;
 use std::fmt;
 
 pub(crate) use accepted::{Fact, counting};
+pub use code::JoinCode;
 pub use commit::{Commit, Leaf, Slot, change_hash};
 pub use cut::Cut;
 pub use error::{AccessError, Refusal};

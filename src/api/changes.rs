@@ -175,6 +175,7 @@ impl<T: Entity> Changes<T> {
                     Happening::Changed { .. }
                     | Happening::Conflict { .. }
                     | Happening::Members { .. }
+                    | Happening::JoinRequested { .. }
                     | Happening::Removed { .. }
                     | Happening::Erased { .. }
                     | Happening::TakenBack { .. },

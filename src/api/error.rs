@@ -103,6 +103,12 @@ pub enum Error {
         /// What the inviter said.
         reason: String,
     },
+    /// Somebody at the inviting device has not approved yet. Join again by the same invite to go on waiting.
+    #[error("the request to join waits to be approved; the inviting device shows {code} beside it")]
+    AwaitingApproval {
+        /// The code that both sides show.
+        code: String,
+    },
     /// An argument is not valid.
     #[error("{what} is not valid: {reason}")]
     Invalid {
@@ -244,6 +250,7 @@ impl Error {
             | Self::TimedOut { .. }
             | Self::Listen { .. }
             | Self::DiskFull
+            | Self::AwaitingApproval { .. }
             | Self::Io { .. }
             | Self::StoreFailed { .. } => ErrorKind::Unavailable,
             Self::Closed => ErrorKind::Closed,

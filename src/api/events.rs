@@ -8,8 +8,8 @@ use crate::driver::Happening;
 use crate::id::{EntityId, PeerId, SpaceId};
 use crate::replica::{HeldReason, RowChange};
 
-use super::Space;
 use super::conflict::{FieldConflict, named};
+use super::{JoinRequest, Space};
 
 /// What happened to an entity.
 ///
@@ -141,6 +141,12 @@ pub enum SpaceEvent {
     },
     /// Members, roles or rules changed.
     Members,
+    /// A device asks to be let in by an invite of this one, and waits for [`Space::approve`] or
+    /// [`Space::decline`].
+    JoinRequested {
+        /// Who asks.
+        request: JoinRequest,
+    },
     /// This device was removed from the space, or its member was. Nothing more is received or sent, and writing is
     /// denied; what is here stays readable until [`Space::erase`]. It comes behind [`SpaceEvent::Members`], and
     /// again only after the device was let in again.
@@ -238,6 +244,10 @@ impl Events {
                     return Some(SpaceEvent::Conflict { collection, id: entity, conflict });
                 }
                 Happening::Members { space } if space == self.id() => return Some(SpaceEvent::Members),
+                Happening::JoinRequested { space, applicant } if space == self.id() => {
+                    let request = Arc::unwrap_or_clone(applicant).into();
+                    return Some(SpaceEvent::JoinRequested { request });
+                }
                 Happening::Removed { space } if space == self.id() => return Some(SpaceEvent::Removed),
                 Happening::Erased { space } if space == self.id() => {
                     self.erased = true;
@@ -249,6 +259,7 @@ impl Events {
                 Happening::Changed { .. }
                 | Happening::Conflict { .. }
                 | Happening::Members { .. }
+                | Happening::JoinRequested { .. }
                 | Happening::Removed { .. }
                 | Happening::Erased { .. }
                 | Happening::TakenBack { .. } => {}

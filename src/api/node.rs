@@ -12,10 +12,12 @@ use crate::access::Invite;
 use crate::doc::{Entity, Kind, KindOf};
 use crate::driver::{Driver, Joiner, Options, Until};
 use crate::id::{CollectionName, EntityId, PeerId, SpaceId};
+use crate::limits::JOIN_WAIT_MS;
 use crate::metrics::MetricsSnapshot;
 use crate::replica::Reader;
 
 use super::builder::{Builder, check_name};
+use super::joining::{self, Asked, Joining};
 use super::peers::{Peer, PeerCost, PeerWatch, Synced, check_addresses};
 use super::{Error, Opening, Space};
 
@@ -131,6 +133,10 @@ impl Node {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    pub(super) fn of(inner: &Arc<Inner>) -> Self {
+        Self { inner: Arc::clone(inner) }
+    }
+
     /// Founds a space, with this device's member as its owner. It is on disk on return; nobody else knows of
     /// it.
     ///
@@ -171,11 +177,12 @@ impl Node {
     /// Joins a space by an invite from one of its devices, which must be reachable. The membership is on disk
     /// on return, and the content follows: [`Node::sync_now`] waits for it.
     ///
-    /// The inviter becomes a peer that this node keeps a connection to.
+    /// The inviter becomes a peer that this node keeps a connection to. When the invite needs approval, it waits ten
+    /// minutes for that; [`Node::ask_to_join`] does not, and shows the code that both people compare.
     ///
     /// # Errors
     ///
-    /// [`Error::Unreachable`] when the inviter does not answer, [`Error::NotAdmitted`] when it refuses (the
+    /// [`Error::AwaitingApproval`] when nobody has approved in that time, [`Error::Unreachable`] when the inviter does not answer, [`Error::NotAdmitted`] when it refuses (the
     /// invite was used, revoked or has expired), [`Error::Closed`], and what the store says.
     ///
     /// # Cancel safety
@@ -205,15 +212,67 @@ impl Node {
     /// # }
     /// ```
     pub async fn join(&self, invite: &Invite) -> Result<Space, Error> {
-        let joiner = Joiner {
-            invite: invite.clone(),
-            inviter: invite.inviter(),
-            addresses: invite.addresses().iter().map(ToString::to_string).collect(),
-            member: self.inner.member.clone(),
-            device: self.inner.device.clone(),
-        };
-        self.inner.driver.join(joiner).await?;
-        self.space(invite.space())
+        match self.ask_to_join(invite).await? {
+            Asked::In(space) => Ok(space),
+            Asked::Waits(joining) => joining.wait(JOIN_WAIT_MS).await,
+        }
+    }
+
+    /// Asks once to be let in by an invite, and does not wait when somebody has to approve.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::join`], without the wait.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Node::join`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dirs = (tempfile::tempdir()?, tempfile::tempdir()?);
+    /// # let on = |dir: &tempfile::TempDir| driftless::Node::builder(dir.path()).listen(([127, 0, 0, 1], 0)).open();
+    /// # let (desk, bench) = (on(&dirs.0).await?, on(&dirs.1).await?);
+    /// # let shop = desk.create_space("Corner Repairs").await?;
+    /// let invite = shop.invite_with_approval(driftless::Role::Writer).await?;
+    /// assert!(matches!(bench.ask_to_join(&invite).await?, driftless::Asked::Waits(_)));
+    /// # desk.close().await?;
+    /// # bench.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn ask_to_join(&self, invite: &Invite) -> Result<Asked, Error> {
+        joining::ask(&self.inner, invite).await
+    }
+
+    /// Returns the requests of this node that wait to be approved, also after it was opened again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dirs = (tempfile::tempdir()?, tempfile::tempdir()?);
+    /// # let on = |dir: &tempfile::TempDir| driftless::Node::builder(dir.path()).listen(([127, 0, 0, 1], 0)).open();
+    /// # let (desk, bench) = (on(&dirs.0).await?, on(&dirs.1).await?);
+    /// # let shop = desk.create_space("Corner Repairs").await?;
+    /// let invite = shop.invite_with_approval(driftless::Role::Writer).await?;
+    /// bench.ask_to_join(&invite).await?;
+    /// assert_eq!(bench.joining().await?.len(), 1);
+    /// # desk.close().await?;
+    /// # bench.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn joining(&self) -> Result<Vec<Joining>, Error> {
+        joining::waiting(&self.inner).await
     }
 
     /// Keeps a connection to a peer, also after the node is opened again. Adding a peer again replaces its
@@ -708,6 +767,17 @@ impl Node {
 }
 
 impl Inner {
+    /// What this node brings when it asks to be let in.
+    pub(super) fn joiner(&self, invite: &Invite) -> Joiner {
+        Joiner {
+            invite: invite.clone(),
+            inviter: invite.inviter(),
+            addresses: invite.addresses().iter().map(ToString::to_string).collect(),
+            member: self.member.clone(),
+            device: self.device.clone(),
+        }
+    }
+
     /// Returns what is known of a type; it is noted when it is met for the first time.
     pub(super) fn known<T: Entity>(&self) -> Result<Known, Error> {
         let kind = KindOf::<T>::new()?;

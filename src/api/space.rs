@@ -222,6 +222,31 @@ impl Space {
         Ok(call.await?)
     }
 
+    /// Takes an invite back. Who was let in by it stays; a redemption elsewhere that did not know is void.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] when the invite is not known here; [`Error::Denied`] unless this device's member made it,
+    /// or is an admin senior to who did.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/shop.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (_dir, node, shop, ..) = shop().await?;
+    /// let invite = shop.invite(driftless::Role::Writer).await?;
+    /// shop.revoke_invite(&invite).await?;
+    /// # node.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn revoke_invite(&self, invite: &Invite) -> Result<(), Error> {
+        let (id, key) = (self.id, invite.key());
+        Ok(self.node.driver.call(Until::Synced, move |turn| turn.replica.revoke_invite(id, key)).await?)
+    }
+
     /// Makes an invite for another device of this device's own member, valid as [`Space::invite`]. The device
     /// joins with the member's role, and the member's devices can remove each other.
     ///

@@ -12,7 +12,7 @@ use crate::access::Membership;
 use crate::doc::Conflict;
 use crate::id::{CollectionName, EntityId, Origin, PeerId, SpaceId};
 use crate::limits::EVENTS_BUFFER_MAX;
-use crate::replica::{HeldReason, RowChange};
+use crate::replica::{Applicant, HeldReason, RowChange};
 use crate::sync::{Notice, PeerState};
 
 /// A row that changed, with the value that it has.
@@ -43,6 +43,8 @@ pub(crate) enum Happening {
     TakenBack { space: SpaceId, author: PeerId, commits: usize, reason: HeldReason },
     /// Members, roles or rules changed.
     Members { space: SpaceId },
+    /// A device waits to be let in.
+    JoinRequested { space: SpaceId, applicant: Arc<Applicant> },
     /// This device was removed from the space.
     Removed { space: SpaceId },
     /// The space was erased from this device.

@@ -1,10 +1,11 @@
-//! Joining a space: one request and one reply on a connection of their own.
+//! Joining a space: a request and its reply on a connection of their own.
 //!
 //! What they say belongs to the membership log; nothing here looks into it.
 
+use crate::access::{JoinCode, JoinReply};
 use crate::exchange::{Answer, Ask};
 use crate::id::PeerId;
-use crate::limits::{HELLO_DEADLINE_MS, REQUEST_DEADLINE_MS};
+use crate::limits::{HELLO_DEADLINE_MS, JOIN_REPLY_BYTES_MAX, REQUEST_DEADLINE_MS};
 use crate::net::{Connection, Endpoint, Lane, Protocol};
 use crate::wire::Join;
 
@@ -22,6 +23,15 @@ pub(crate) struct Joiner {
     pub(crate) device: String,
 }
 
+/// What came of asking to be let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Joined {
+    /// The space is here.
+    Member,
+    /// Somebody at the inviter has to approve; both sides show this code.
+    Waits(JoinCode),
+}
+
 /// Asks the inviter to be let in; the membership is on disk on return.
 ///
 /// Dropping the future before that may leave the invite used and the space not here: it takes another invite.
@@ -30,7 +40,11 @@ pub(crate) struct Joiner {
 ///
 /// [`DriverError::Unreachable`] when no address answers, [`DriverError::Refused`] when the inviter says no,
 /// and what the store says.
-pub(crate) async fn join(endpoint: &Endpoint, storage: &Storage, joiner: Joiner) -> Result<(), DriverError> {
+pub(crate) async fn join(
+    endpoint: &Endpoint,
+    storage: &Storage,
+    joiner: Joiner,
+) -> Result<Joined, DriverError> {
     let peer = joiner.inviter;
     let connection = dial(endpoint, peer, &joiner.addresses, Protocol::Join)
         .await
@@ -40,7 +54,7 @@ pub(crate) async fn join(endpoint: &Endpoint, storage: &Storage, joiner: Joiner)
     result
 }
 
-async fn ask(connection: &Connection, storage: &Storage, joiner: Joiner) -> Result<(), DriverError> {
+async fn ask(connection: &Connection, storage: &Storage, joiner: Joiner) -> Result<Joined, DriverError> {
     let peer = joiner.inviter;
     let unreachable = |reason: String| DriverError::Unreachable { peer, reason };
     let exporter = connection.exporter();
@@ -52,20 +66,41 @@ async fn ask(connection: &Connection, storage: &Storage, joiner: Joiner) -> Resu
         .send(Lane::Control, &Join::Request.frame(&request))
         .await
         .map_err(|error| unreachable(error.to_string()))?;
-    let (_, bytes) = within(REQUEST_DEADLINE_MS, connection.receive())
-        .await
-        .ok_or_else(|| unreachable(format!("no answer within {REQUEST_DEADLINE_MS} ms")))?
-        .map_err(|error| unreachable(error.to_string()))?;
-    let reply = Join::Reply
-        .body(&bytes)
-        .map_err(|error| DriverError::Refused { reason: error.to_string() })?
-        .to_vec();
+    let reply = whole_reply(connection).await?;
     let joined = Ask::Joined { from: peer, reply };
     let answer = storage.call(Until::Synced, move |turn| Ok(turn.replica.answer(turn.now, joined)));
-    if let Answer::Failed(reason) = answer.await? {
+    let answer = answer.await?;
+    if let Answer::Failed(reason) = answer {
         return Err(DriverError::Refused { reason });
     }
-    Ok(())
+    let Answer::JoinWaits { reveal, code } = answer else { return Ok(Joined::Member) };
+    let revealed = connection.send(Lane::Control, &Join::Reveal.frame(&reveal)).await;
+    revealed.map_err(|error| unreachable(error.to_string()))?;
+    // The inviter says once more that the request waits when it has taken that.
+    whole_reply(connection).await?;
+    Ok(Joined::Waits(code))
+}
+
+/// Receives a reply that may come in several frames.
+async fn whole_reply(connection: &Connection) -> Result<Vec<u8>, DriverError> {
+    let peer = connection.peer();
+    let unreachable = |reason: String| DriverError::Unreachable { peer, reason };
+    let refused = |reason: String| DriverError::Refused { reason };
+    let mut reply = Vec::new();
+    loop {
+        let (_, bytes) = within(REQUEST_DEADLINE_MS, connection.receive())
+            .await
+            .ok_or_else(|| unreachable(format!("no answer within {REQUEST_DEADLINE_MS} ms")))?
+            .map_err(|error| unreachable(error.to_string()))?;
+        let part = Join::Reply.body(&bytes).map_err(|error| refused(error.to_string()))?;
+        reply.extend_from_slice(part);
+        if reply.len() > JOIN_REPLY_BYTES_MAX {
+            return Err(refused(format!("its reply exceeds {JOIN_REPLY_BYTES_MAX} bytes")));
+        }
+        if JoinReply::ends(part).map_err(|error| refused(error.to_string()))? {
+            return Ok(reply);
+        }
+    }
 }
 
 /// Answers one device that asks to be let in. The connection is the device's only one of this kind, and ends
@@ -92,5 +127,28 @@ async fn answer(connection: &Connection, storage: &Storage) -> Result<(), String
     let Answer::Redeemed(reply) = redeemed.map_err(|error| error.to_string())? else {
         return Err("the request could not be judged".to_owned());
     };
-    connection.send(Lane::Control, &Join::Reply.frame(&reply)).await.map_err(|error| error.to_string())
+    tell(connection, &reply).await?;
+    let waits = reply.last().is_some_and(|last| {
+        matches!(JoinReply::decode_all(last).as_deref(), Ok([JoinReply::Waiting { .. }]))
+    });
+    if waits {
+        let (_, bytes) = connection.receive().await.map_err(|error| error.to_string())?;
+        let reveal = Join::Reveal.body(&bytes).map_err(|error| error.to_string())?.to_vec();
+        let revealed = Ask::Revealed { joiner: connection.peer(), reveal };
+        let taken =
+            storage.call(Until::Synced, move |turn| Ok(turn.replica.answer(turn.now, revealed))).await;
+        if let Answer::Failed(reason) = taken.map_err(|error| error.to_string())? {
+            return Err(reason);
+        }
+        tell(connection, &reply).await?;
+    }
+    Ok(())
+}
+
+async fn tell(connection: &Connection, reply: &[Vec<u8>]) -> Result<(), String> {
+    for part in reply {
+        let sent = connection.send(Lane::Control, &Join::Reply.frame(part)).await;
+        sent.map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }

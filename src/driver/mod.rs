@@ -50,7 +50,7 @@ pub(crate) use crate::net::MDNS_PORT;
 use clock::{entropy, within};
 pub(crate) use error::DriverError;
 pub(crate) use feed::{ChangedRow, Feed, Happening, Peers};
-pub(crate) use join::Joiner;
+pub(crate) use join::{Joined, Joiner};
 pub(crate) use key::KeyError;
 pub(crate) use maintenance::{compact, set_aside};
 pub(crate) use storage::{Turn, Until, origins};
@@ -122,27 +122,16 @@ impl Driver {
         let feed = Feed::new();
         let metrics = Arc::new(Metrics::default());
         let (told, telling) = mpsc::channel(TOLD_MAX);
-        let setup = storage::Setup {
-            clock,
-            feed: feed.clone(),
-            metrics: Arc::clone(&metrics),
-            told,
-            erase_when_removed: options.erase_when_removed,
-        };
+        let (tell, count, erase_when_removed) =
+            (feed.clone(), Arc::clone(&metrics), options.erase_when_removed);
+        let setup = storage::Setup { clock, feed: tell, metrics: count, told, erase_when_removed };
         let dir = options.dir.clone();
         let (storage, reader, (identity, mut book)) =
             Storage::start(setup, move |now, metrics| open(&dir, now, metrics)).await?;
         let peer = identity.peer();
-        let bound = bind(&clock, &identity, options.listen, book.port, &metrics).await;
-        let (endpoint, port) = match bound {
+        let (endpoint, port) = match bind(&clock, &identity, options.listen, book.port, &metrics).await {
             Ok(bound) => bound,
-            Err(error) => {
-                // Nothing may hold the directory once the caller has heard that it is not open.
-                if let Err(error) = storage.close().await {
-                    warn!(%error, "the store did not close cleanly");
-                }
-                return Err(error);
-            }
+            Err(error) => return Err(unopened(&storage, error).await),
         };
         if book.port != Some(port) {
             book.port = Some(port);
@@ -209,21 +198,38 @@ impl Driver {
     /// # Errors
     ///
     /// See [`join::join`].
-    pub(crate) async fn join(&self, joiner: Joiner) -> Result<(), DriverError> {
+    pub(crate) async fn join(&self, joiner: Joiner) -> Result<Joined, DriverError> {
         let endpoint = self.endpoint()?;
         let (peer, addresses) = (joiner.inviter, joiner.addresses.clone());
         // The book comes first: a crash behind the join would leave the space here and nobody to reach.
         let before = self.note_peer(peer, addresses.clone()).await?;
-        if let Err(error) = join::join(&endpoint, &self.storage, joiner).await {
+        let joined = join::join(&endpoint, &self.storage, joiner).await;
+        if !matches!(joined, Ok(Joined::Member)) {
             self.note(|book| {
                 book.peers.remove(&peer);
                 book.peers.extend(before.map(|addresses| (peer, addresses)));
                 Ok(())
             })
             .await?;
-            return Err(error);
+            return joined;
         }
-        self.command(Command::AddPeer { peer, addresses }).await
+        self.command(Command::AddPeer { peer, addresses }).await?;
+        joined
+    }
+
+    /// Waits before a joiner asks again, unless the node is closed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Closed`].
+    pub(crate) async fn join_pause(&self, ms: u64) -> Result<(), DriverError> {
+        let mut happenings = self.feed.happenings();
+        let closed = async {
+            while !matches!(happenings.recv().await, Ok(Happening::Closed) | Err(RecvError::Closed)) {}
+        };
+        // Nothing else ends the wait, and the end of it is no failure.
+        let _paused = within(ms, closed).await;
+        self.reader().map(|_| ())
     }
 
     /// Keeps a connection to a peer, also after the node is opened again.
@@ -441,6 +447,14 @@ fn open(
     let book = Book::read(dir)?;
     let replica = Replica::open(values, Arc::clone(&identity), draw::<32>()?, now, metrics)?;
     Ok((replica, (identity, book)))
+}
+
+/// Nothing may hold the directory once the caller has heard that it is not open.
+async fn unopened(storage: &Storage, error: DriverError) -> DriverError {
+    if let Err(error) = storage.close().await {
+        warn!(%error, "the store did not close cleanly");
+    }
+    error
 }
 
 /// Binds the socket, on the port of the last time where any port will do.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::access::Membership;
+use crate::access::{JoinCode, Membership};
 pub(crate) use crate::id::EntityClock;
 use crate::id::{
     Cell, CollectionName, EntityId, Fingerprint, Interests, Origin, Oseq, PeerId, Position, SpaceId, Symbol,
@@ -294,7 +294,14 @@ pub(crate) enum Ask {
         /// The request.
         request: Vec<u8>,
     },
-    /// Take the inviter's answer to our request to join. Answer: `Done` or `Failed`.
+    /// Take what a joiner reveals whose request waits. Answer: `Done` or `Failed`.
+    Revealed {
+        /// The device that asks, as TLS proved it.
+        joiner: PeerId,
+        /// What it reveals.
+        reveal: Vec<u8>,
+    },
+    /// Take the inviter's answer to our request to join. Answer: `Done`, `JoinWaits` or `Failed`.
     Joined {
         /// The peer that answered.
         from: PeerId,
@@ -366,7 +373,14 @@ pub(crate) enum Answer {
     /// To `Introduce`: whether the device is a member.
     Introduced(bool),
     /// To `Redeem`: the reply for the joiner, a refusal among them.
-    Redeemed(Vec<u8>),
+    Redeemed(Vec<Vec<u8>>),
+    /// To `Joined`: the request waits to be approved. What this device reveals may leave once this is on disk.
+    JoinWaits {
+        /// What to reveal to the inviter.
+        reveal: Vec<u8>,
+        /// The code that both sides show.
+        code: JoinCode,
+    },
     /// To `Acked`, `Adopt` and `Joined`.
     Done,
     /// The question could not be answered; the reason is for people.

@@ -343,7 +343,7 @@ fn fitting(script: &mut Script<'_>, ask: &Ask, position: Position) -> Answer {
         Ask::Statements { .. } | Ask::Enrolment { .. } => 6,
         Ask::Learn { .. } => 7,
         Ask::Redeem { .. } => 8,
-        Ask::Acked { .. } | Ask::Joined { .. } | Ask::Adopt { .. } => 9,
+        Ask::Acked { .. } | Ask::Revealed { .. } | Ask::Joined { .. } | Ask::Adopt { .. } => 9,
         Ask::Sketch { .. } => 10,
         Ask::Compare { .. } => 11,
         Ask::Resolve { .. } => 12,
@@ -383,7 +383,7 @@ fn answer(kind: u8, script: &mut Script<'_>, position: Position) -> Answer {
         5 => Answer::StatementShorts((0..few).map(|n| [n as u8; 8]).collect()),
         6 => Answer::Statements((0..few).map(|_| script.take(40)).collect()),
         7 => Answer::Learned(few),
-        8 => Answer::Redeemed(script.take(20)),
+        8 => Answer::Redeemed(vec![script.take(20)]),
         9 => Answer::Done,
         10 => Answer::Sketch((0..few).map(|n| cell(n as u8, choice)).collect()),
         11 | 12 => Answer::Apart(Apart {

@@ -42,6 +42,7 @@ impl Replica {
             Ask::Unheld { space, vectors } => self.unheld(space, &vectors),
             Ask::Acked { space, peer, vectors } => self.acked(space, peer, &vectors),
             Ask::Redeem { joiner, exporter, request } => self.redeem(now, joiner, &exporter, &request),
+            Ask::Revealed { joiner, reveal } => self.revealed(joiner, &reveal),
             Ask::Joined { from, reply } => self.joined(from, &reply),
         }
     }

@@ -1,17 +1,15 @@
-//! Spaces and their members: founding, inviting, joining, removing, and statements that peers send.
+//! Spaces and their members: founding, inviting, removing, and statements that peers send.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::rebuild::{self, Shift};
 use super::{Replica, ReplicaError, Space, Told};
-use crate::access::{
-    AccessError, Invite, InviteKind, JoinReply, JoinRequest, Log, Membership, Refusal, Role, Statement,
-};
+use crate::access::{AccessError, Body, Invite, InviteKind, Log, Membership, Role, Statement};
 use crate::exchange::Answer;
 use crate::id::{CollectionName, MemberId, PeerId, SpaceId, StatementHash};
 use crate::identity::Identity;
-use crate::limits::{JOINS_MAX, SPACES_PER_NODE_MAX};
+use crate::limits::SPACES_PER_NODE_MAX;
 use crate::store::keyspaces::{Batch, HeldCause, Raw, StatementKey};
 use crate::time::Now;
 
@@ -54,6 +52,38 @@ impl Replica {
         Ok(invite)
     }
 
+    /// Invites a new member, whose device waits until it is approved of, as [`Replica::invite`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Replica::invite`].
+    pub(crate) fn invite_with_approval(
+        &mut self,
+        now: Now,
+        space: SpaceId,
+        role: Role,
+        addresses: Vec<String>,
+        lifetime_ms: u64,
+    ) -> Result<Invite, ReplicaError> {
+        let invite = self.new_invite(now, InviteKind::Member, space, addresses, lifetime_ms)?;
+        self.author(space, |log, by| log.invite_with_approval(by, role, invite.key(), invite.expiry()))?;
+        Ok(invite)
+    }
+
+    /// Takes an invite back.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplicaError::NotFound`] when the space does not know the invite, [`ReplicaError::Access`] with the rule
+    /// when this device may not.
+    pub(crate) fn revoke_invite(&mut self, space: SpaceId, key: PeerId) -> Result<(), ReplicaError> {
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let is_it = |other: &&Statement| matches!(other.body(), Body::Invite { key: of, .. } if *of == key);
+        let invite = known.log.statements().find(is_it).ok_or(ReplicaError::NotFound { what: "invite" })?;
+        let invite = invite.hash();
+        self.author(space, |log, by| log.revoke_invite(by, invite))
+    }
+
     /// Invites another device of this device's own member, as [`Replica::invite`] does a new member.
     ///
     /// # Errors
@@ -85,30 +115,6 @@ impl Replica {
         }
         let (secret, expiry) = (self.entropy.bytes(), now.wall.plus_ms(lifetime_ms));
         Ok(Invite::new(kind, space, self.peer, parsed, secret, expiry)?)
-    }
-
-    /// Makes the request with which this device redeems an invite, good on the connection that `exporter` comes
-    /// from. The invite is remembered until the answer comes as `Ask::Joined`.
-    ///
-    /// # Errors
-    ///
-    /// [`ReplicaError::Access`] when a name is too long, [`ReplicaError::TooMany`] when too many joins are under
-    /// way.
-    pub(crate) fn join_request(
-        &mut self,
-        invite: &Invite,
-        member: &str,
-        device: &str,
-        exporter: &[u8; 32],
-    ) -> Result<Vec<u8>, ReplicaError> {
-        let request = invite.request(&self.identity, member, device, exporter)?;
-        let place = (invite.inviter(), invite.space());
-        if self.joining.len() >= JOINS_MAX && !self.joining.contains_key(&place) {
-            let (count, max) = (self.joining.len() + 1, JOINS_MAX);
-            return Err(ReplicaError::TooMany { what: "joins under way", count, max });
-        }
-        self.joining.insert(place, invite.clone());
-        Ok(request)
     }
 
     /// Removes a member with all its devices, for good. What they made and is applied here stays.
@@ -217,63 +223,8 @@ impl Replica {
         Ok(Answer::Learned(count))
     }
 
-    /// Judges a request to join a space of this node. A refusal is an answer too.
-    pub(super) fn redeem(
-        &mut self,
-        now: Now,
-        joiner: PeerId,
-        exporter: &[u8; 32],
-        request: &[u8],
-    ) -> Result<Answer, ReplicaError> {
-        let space = match JoinRequest::decode(request) {
-            Ok(read) => read.space(),
-            Err(error) => return Ok(Answer::Redeemed(JoinReply::refuse(Refusal::from(&error)))),
-        };
-        let Some(known) = self.spaces.get(&space) else {
-            return Ok(Answer::Redeemed(JoinReply::refuse(Refusal::Unknown)));
-        };
-        let mut log = known.log.clone();
-        let redeemed = log.redeem(&self.identity, request, joiner, exporter, now.wall);
-        let enrolled = redeemed.and_then(|statement| Ok((log.insert(statement.clone())?, statement)));
-        match enrolled {
-            Ok((new, statement)) => {
-                let reply = JoinReply::parts(&log).concat();
-                if new {
-                    self.adopt(log, &[statement])?;
-                }
-                Ok(Answer::Redeemed(reply))
-            }
-            Err(error) => {
-                tracing::info!(joiner = %joiner.short(), %error, "invite not redeemed");
-                Ok(Answer::Redeemed(JoinReply::refuse(Refusal::from(&error))))
-            }
-        }
-    }
-
-    /// Takes the inviter's answer to a request of [`Replica::join_request`].
-    pub(super) fn joined(&mut self, from: PeerId, reply: &[u8]) -> Result<Answer, ReplicaError> {
-        let invites = self.joining.iter().filter(|((inviter, _), _)| *inviter == from);
-        let mut last = ReplicaError::NotFound { what: "join under way" };
-        let mut joined = None;
-        for (place, invite) in invites {
-            match invite.accept(&self.peer, reply) {
-                Ok(log) => joined = Some((*place, log)),
-                Err(error) => last = error.into(),
-            }
-        }
-        let Some((place, log)) = joined else { return Err(last) };
-        if self.spaces.contains_key(&log.space()) {
-            let statements = log.statements().map(|statement| statement.bytes().to_vec()).collect();
-            self.learn(log.space(), from, statements)?;
-        } else {
-            self.add_space(log)?;
-        }
-        self.joining.remove(&place);
-        Ok(Answer::Done)
-    }
-
     /// Makes a statement and takes it at once.
-    fn author(
+    pub(super) fn author(
         &mut self,
         space: SpaceId,
         make: impl FnOnce(&Log, &Identity) -> Result<Statement, AccessError>,
@@ -315,7 +266,7 @@ impl Replica {
         self.retry(space, &causes)
     }
 
-    fn add_space(&mut self, log: Log) -> Result<(), ReplicaError> {
+    pub(super) fn add_space(&mut self, log: Log) -> Result<(), ReplicaError> {
         if self.spaces.len() >= SPACES_PER_NODE_MAX {
             let (count, max) = (self.spaces.len() + 1, SPACES_PER_NODE_MAX);
             return Err(ReplicaError::TooMany { what: "spaces", count, max });

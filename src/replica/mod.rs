@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::access::{Invite, Membership};
+use crate::access::Membership;
 use crate::doc::{Conflict, Document, Edit, Kind};
 use crate::exchange::{CommitKey, SpaceState, Stored};
 use crate::id::{CollectionName, EntityId, Incarnation, Origin, PeerId, Position, SpaceId};
@@ -33,6 +33,7 @@ mod feed;
 mod held;
 mod interest;
 mod introduce;
+mod joins;
 mod kinds;
 mod load;
 mod members;
@@ -49,6 +50,7 @@ mod space;
 mod tests;
 
 pub(crate) use error::ReplicaError;
+pub(crate) use joins::Applicant;
 pub(crate) use open::OpenReport;
 #[cfg(test)]
 pub(crate) use reader::Held;
@@ -56,6 +58,7 @@ pub use reader::HeldReason;
 pub(crate) use reader::Reader;
 
 use cache::Cache;
+use joins::Joins;
 use space::Space;
 
 /// The local database. One thread owns it.
@@ -72,8 +75,7 @@ pub(crate) struct Replica {
     kinds: BTreeMap<CollectionName, Arc<dyn Kind>>,
     spaces: BTreeMap<SpaceId, Space>,
     cache: Cache,
-    /// Invites that this device asked to redeem, by inviter. Bounded by `JOINS_MAX`.
-    joining: BTreeMap<(PeerId, SpaceId), Invite>,
+    joins: Joins,
     /// Spaces that are being erased. Bounded by the spaces that there were.
     erasing: BTreeSet<SpaceId>,
     /// Entities whose snapshot is due. Bounded; what does not fit is found again at its next change.
@@ -147,6 +149,13 @@ pub(crate) enum Told {
     SpaceChanged(SpaceState),
     /// This device wants something else of a space. For the engine.
     InterestChanged(SpaceState),
+    /// A device asks to be let into a space and waits to be approved. For subscribers.
+    JoinRequested {
+        /// The space.
+        space: SpaceId,
+        /// Who asks.
+        applicant: Applicant,
+    },
     /// A space is not here any more. For the engine.
     SpaceGone {
         /// The space.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::cache::Cache;
+use super::joins::Joins;
 use super::{Entropy, Replica, ReplicaError, Space, Told};
 use crate::codec::Encode;
 use crate::id::{Incarnation, Position, SpaceId, StatementHash};
@@ -81,7 +82,7 @@ impl Replica {
             kinds: BTreeMap::new(),
             spaces: BTreeMap::new(),
             cache: Cache::new(DOCUMENT_CACHE_BYTES),
-            joining: BTreeMap::new(),
+            joins: Joins::default(),
             erasing: BTreeSet::new(),
             snapshots_due: BTreeSet::new(),
             position,
@@ -91,6 +92,7 @@ impl Replica {
             report: OpenReport { new_incarnation: kept.is_none(), rolled_back, spaces: 0, quarantined: 0 },
         };
         replica.find_erasures()?;
+        replica.load_joins()?;
         replica.load_spaces()?;
         replica.take_back_again()?;
         replica.release()?;

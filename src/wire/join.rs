@@ -1,7 +1,8 @@
-//! The two frames of a connection that joins: a request, and the reply to it.
+//! The frames of a connection that joins: a request, the reply to it in one frame or several, and, when the
+//! request waits to be approved, what the joiner reveals then.
 //!
 //! ```text
-//! varint type (0x70 request, 0x72 reply) | varint length | body
+//! varint type (0x70 request, 0x72 reply, 0x74 reveal) | varint length | body
 //! ```
 //!
 //! The bodies belong to the membership log; this floor does not look into them.
@@ -16,6 +17,8 @@ pub(crate) enum Join {
     Request,
     /// From the inviter.
     Reply,
+    /// What the joiner reveals when its request waits.
+    Reveal,
 }
 
 impl Join {
@@ -23,6 +26,7 @@ impl Join {
         match self {
             Self::Request => 0x70,
             Self::Reply => 0x72,
+            Self::Reveal => 0x74,
         }
     }
 

@@ -11,6 +11,7 @@ mod discovery;
 #[path = "../disk/image.rs"]
 #[allow(dead_code, reason = "other tests cut the power")]
 mod image;
+mod joining;
 mod lifecycle;
 mod mesh;
 mod program;

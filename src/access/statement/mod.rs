@@ -13,7 +13,8 @@
 //!    0  genesis        name | member name | device name | nonce 32 B | option of recovery key 32 B
 //!                      | option of enc_pk 32 B
 //!    1  space name     name
-//!    2  invite         key 32 B | grant: 0, role; or 1, member 32 B | expiry | uses: 0 many, 1 once
+//!    2  invite         key 32 B | grant: 0, role; or 1, member 32 B | expiry | uses: 0 many, 1 once,
+//!                      | 2 once, when approved
 //!    4  revoke invite  invite 32 B
 //!    6  add member     enrolment
 //!    8  add device     member 32 B | enrolment
@@ -275,6 +276,8 @@ pub enum Uses {
     Many,
     /// Once.
     Once,
+    /// Once, and only when somebody at its redeemer has approved of the device.
+    Approved,
 }
 
 impl Statement {
@@ -680,6 +683,7 @@ fn encode_invite(out: &mut Writer, key: &PeerId, grant: &Grant, expiry: Timestam
     out.u8(match uses {
         Uses::Many => 0,
         Uses::Once => 1,
+        Uses::Approved => 2,
     });
 }
 
@@ -694,6 +698,7 @@ fn decode_invite(input: &mut Reader<'_>) -> Result<Body, CodecError> {
     let uses = match input.u8("uses")? {
         0 => Uses::Many,
         1 => Uses::Once,
+        2 => Uses::Approved,
         _ => return Err(CodecError::Invalid { what: "uses" }),
     };
     Ok(Body::Invite { key, grant, expiry, uses })

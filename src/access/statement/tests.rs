@@ -124,7 +124,8 @@ fn values_that_have_no_meaning_are_refused() {
     let many = CodecError::TooLarge { what: "cut", len: 97, max: 96 };
     assert_eq!(decoded(10, &[&[5; 32], [97].as_slice(), &[6; 97 * 32]].concat()), Err(many.into()));
     assert_eq!(decoded(2, &[&[5; 32], [2].as_slice()].concat()), invalid("grant"));
-    assert_eq!(decoded(2, &[&[5; 32], [0, 1, 0, 2].as_slice()].concat()), invalid("uses"));
+    assert_eq!(decoded(2, &[&[5; 32], [0, 1, 0, 2].as_slice()].concat()), Ok(()));
+    assert_eq!(decoded(2, &[&[5; 32], [0, 1, 0, 3].as_slice()].concat()), invalid("uses"));
     assert_eq!(decoded(20, &[]), Err(AccessError::UnknownKind { kind: 20 }));
     let name = CodecError::TooLarge { what: "name", len: 129, max: 128 };
     assert_eq!(decoded(1, &[&[0x81, 0x01], [b'a'; 129].as_slice()].concat()), Err(name.into()));

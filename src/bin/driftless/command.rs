@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use driftless::{Builder, ConnectionState, Invite, Node, Peer, PeerId, Role, Space};
+
+use qrcode::render::unicode::Dense1x2;
 
 use super::table::Table;
 
@@ -133,7 +135,11 @@ pub(crate) async fn invite(out: &mut impl Write, dir: &Path, role: Role) -> Done
     let space = node.spaces().into_iter().next().ok_or("there is no space yet: driftless init founds one")?;
     let before = devices(&space);
     let mut events = space.events();
-    writeln!(out, "{}", space.invite(role).await?)?;
+    let invite = space.invite(role).await?;
+    writeln!(out, "{invite}")?;
+    if std::io::stdout().is_terminal() {
+        writeln!(out, "\n{}", picture(&invite)?)?;
+    }
     out.flush()?;
     let joined = loop {
         if let Some(joined) = devices(&space).into_iter().find(|(peer, _)| !before.contains_key(peer)) {
@@ -151,6 +157,13 @@ pub(crate) async fn invite(out: &mut impl Write, dir: &Path, role: Role) -> Done
     };
     node.watch_peers().until(peer, served).await?;
     Ok(node.close().await?)
+}
+
+/// Draws the invite as a QR code, two rows of it in one of text, for a terminal with a dark background.
+fn picture(invite: &Invite) -> Result<String, Box<dyn Error>> {
+    let code = qrcode::QrCode::with_error_correction_level(invite.to_qr_text(), qrcode::EcLevel::M)?;
+    let mut drawing = code.render::<Dense1x2>();
+    Ok(drawing.dark_color(Dense1x2::Dark).light_color(Dense1x2::Light).build())
 }
 
 /// The devices of a space, with the names of their members.
@@ -191,6 +204,9 @@ async fn open(mut builder: Builder) -> Result<Node, Box<dyn Error>> {
 
 #[cfg(test)]
 mod tests {
+    use driftless::access::InviteKind;
+    use driftless::{SpaceId, Timestamp};
+
     use super::*;
 
     #[track_caller]
@@ -210,6 +226,19 @@ mod tests {
         check(&["run", "d"], Ok(Command::Run { dir, listen: None }));
         let words = vec!["--seed".to_owned(), "7".to_owned()];
         check(&["sim", "--seed", "7"], Ok(Command::Simulate { words }));
+    }
+
+    #[test]
+    fn an_invite_with_four_addresses_is_a_code_that_fits_a_terminal() {
+        let address = |port| SocketAddr::from(([0xfe80, 0, 0, 0, 1, 2, 3, 4], port));
+        let addresses = (1..5).map(address).collect();
+        let (space, peer, expiry) = (SpaceId::new([1; 32]), PeerId::new([2; 32]), Timestamp::from_unix_ms(9));
+        let invite = Invite::new(InviteKind::Member, space, peer, addresses, [3; 16], expiry).expect("four");
+
+        let drawn = picture(&invite).expect("not too long");
+
+        assert!(drawn.lines().count() <= 40, "{}", drawn.lines().count());
+        assert!(drawn.lines().all(|line| line.chars().count() <= 80));
     }
 
     #[test]

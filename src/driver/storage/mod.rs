@@ -375,6 +375,9 @@ impl Thread {
                     self.tell_engine(Event::SpaceChanged(state));
                     all.extend(self.replica.drain());
                 }
+                Told::JoinRequested { space, applicant } => {
+                    self.setup.feed.tell(Happening::JoinRequested { space, applicant: Arc::new(applicant) });
+                }
                 Told::SpaceGone { space } => {
                     spaces.push(space);
                     self.setup.feed.gone(&space);
@@ -477,6 +480,7 @@ fn writes(ask: &Ask) -> bool {
         | Ask::Learn { .. }
         | Ask::Introduce { .. }
         | Ask::Redeem { .. }
+        | Ask::Revealed { .. }
         | Ask::Joined { .. } => true,
         Ask::State { .. }
         | Ask::Feed { .. }

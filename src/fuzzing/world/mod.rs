@@ -133,7 +133,7 @@ impl World {
         };
         self.told(inviter)?;
         let now = self.now();
-        let answer = self.replica(joiner)?.answer(now, Ask::Joined { from: peers.0, reply });
+        let answer = self.replica(joiner)?.answer(now, Ask::Joined { from: peers.0, reply: reply.concat() });
         if !matches!(answer, Answer::Done) {
             return Err(WorldError(format!("not joined: {answer:?}")));
         }

@@ -54,7 +54,10 @@ impl Node {
                     *self.applied.entry(stored.commit.key.origin.peer).or_default() += 1;
                     events.push(Event::Stored { space, from, stored });
                 }
-                Told::Changed { .. } | Told::Conflict { .. } | Told::TakenBack { .. } => {}
+                Told::Changed { .. }
+                | Told::JoinRequested { .. }
+                | Told::Conflict { .. }
+                | Told::TakenBack { .. } => {}
             }
         }
         events

@@ -334,7 +334,8 @@ fn concurrent_values_are_told_and_readable_on_both_sides() {
             | Told::InterestChanged(_)
             | Told::TakenBack { .. }
             | Told::SpaceGone { .. }
-            | Told::Changed { .. } => None,
+            | Told::Changed { .. }
+            | Told::JoinRequested { .. } => None,
         })
         .collect();
     assert_eq!(conflicts, [["title".to_owned()]]);

@@ -34,6 +34,7 @@ fn commit_waits_for_what_it_depends_on_and_counts_as_received() {
             | Told::Conflict { .. }
             | Told::TakenBack { .. }
             | Told::SpaceGone { .. }
+            | Told::JoinRequested { .. }
             | Told::SpaceChanged(_)
             | Told::InterestChanged(_) => None,
         })

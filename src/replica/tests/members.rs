@@ -15,8 +15,8 @@ fn joiner_holds_the_space_and_both_tell_it() {
     let ask = Ask::Redeem { joiner: b.replica.peer(), exporter: [7; 32], request };
     let Answer::Redeemed(reply) = a.replica.answer(now(), ask) else { panic!("redeemed") };
     let from = a.replica.peer();
-    let answer = b.replica.answer(now(), Ask::Joined { from, reply: reply.clone() });
-    let again = b.replica.answer(now(), Ask::Joined { from, reply });
+    let answer = b.replica.answer(now(), Ask::Joined { from, reply: reply.concat() });
+    let again = b.replica.answer(now(), Ask::Joined { from, reply: reply.concat() });
 
     assert!(matches!(answer, Answer::Done), "{answer:?}");
     assert!(matches!(again, Answer::Failed(reason) if reason == "no such join under way"));
@@ -38,7 +38,7 @@ fn request_with_another_connections_keys_is_refused() {
 
     let ask = Ask::Redeem { joiner: c.replica.peer(), exporter: [8; 32], request };
     let Answer::Redeemed(reply) = a.replica.answer(now(), ask) else { panic!("answered") };
-    let answer = c.replica.answer(now(), Ask::Joined { from: a.replica.peer(), reply });
+    let answer = c.replica.answer(now(), Ask::Joined { from: a.replica.peer(), reply: reply.concat() });
 
     assert!(matches!(answer, Answer::Failed(_)), "{answer:?}");
     assert!(a.replica.drain().is_empty());
@@ -101,7 +101,7 @@ fn newcomer() -> (Device, Device, SpaceId, Vec<Vec<u8>>) {
     let request = c.replica.join_request(&invite, "Cy", "phone", &[7; 32]).expect("names are short");
     let redeem = Ask::Redeem { joiner: c.replica.peer(), exporter: [7; 32], request };
     let Answer::Redeemed(reply) = a.replica.answer(now(), redeem) else { panic!("redeemed") };
-    c.replica.answer(now(), Ask::Joined { from: a.replica.peer(), reply });
+    c.replica.answer(now(), Ask::Joined { from: a.replica.peer(), reply: reply.concat() });
     let Answer::Statements(statements) = c.replica.answer(now(), Ask::Enrolment { space }) else {
         panic!("statements")
     };
@@ -157,7 +157,7 @@ fn an_introduction_is_bounded_and_keeps_the_newest() {
     let request = c.replica.join_request(&invite, "Cy", "phone", &[7; 32]).expect("names are short");
     let redeem = Ask::Redeem { joiner: c.replica.peer(), exporter: [7; 32], request };
     let Answer::Redeemed(reply) = a.replica.answer(now(), redeem) else { panic!("redeemed") };
-    c.replica.answer(now(), Ask::Joined { from: a.replica.peer(), reply });
+    c.replica.answer(now(), Ask::Joined { from: a.replica.peer(), reply: reply.concat() });
 
     let Answer::Statements(statements) = c.replica.answer(now(), Ask::Enrolment { space }) else {
         panic!("statements")
@@ -253,7 +253,7 @@ fn a_space_that_is_joined_again_while_it_is_erased_has_nothing_of_before() {
     let request = b.replica.join_request(&invite, "Bob", "phone", &[7; 32]).expect("names are short");
     let ask = Ask::Redeem { joiner: b.replica.peer(), exporter: [7; 32], request };
     let Answer::Redeemed(reply) = a.replica.answer(now(), ask) else { panic!("redeemed") };
-    let joined = b.replica.answer(now(), Ask::Joined { from: a.replica.peer(), reply });
+    let joined = b.replica.answer(now(), Ask::Joined { from: a.replica.peer(), reply: reply.concat() });
 
     assert!(matches!(joined, Answer::Done), "{joined:?}");
     assert_eq!(b.note(space, id(1)), None);

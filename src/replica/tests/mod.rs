@@ -22,6 +22,7 @@ use crate::time::{Instant, Now, Timestamp};
 mod exchange;
 mod hostile;
 mod interest;
+mod joins;
 mod local;
 mod members;
 mod quotas;
@@ -226,7 +227,7 @@ fn join(inviter: &mut Device, joiner: &mut Device, space: SpaceId, role: Role) {
     let ask = Ask::Redeem { joiner: joiner.replica.peer(), exporter, request };
     let Answer::Redeemed(reply) = inviter.replica.answer(now(), ask) else { panic!("redeemed") };
     let from = inviter.replica.peer();
-    let answer = joiner.replica.answer(now(), Ask::Joined { from, reply });
+    let answer = joiner.replica.answer(now(), Ask::Joined { from, reply: reply.concat() });
     assert!(matches!(answer, Answer::Done), "joined: {answer:?}");
     inviter.replica.drain();
     joiner.replica.drain();

@@ -82,6 +82,7 @@ fn taken_back(device: &mut Device) -> Vec<(PeerId, usize, HeldReason)> {
         | Told::SpaceChanged(_)
         | Told::InterestChanged(_)
         | Told::SpaceGone { .. }
+        | Told::JoinRequested { .. }
         | Told::Changed { .. }
         | Told::Conflict { .. } => None,
     })

@@ -274,7 +274,7 @@ impl Node {
         let request = joiner.replica.join_request(&invite, "Ben", "bench", &exporter).expect("short names");
         let answer = self.ask(Ask::Redeem { joiner: joiner.peer, exporter, request });
         let Answer::Redeemed(reply) = answer else { panic!("{answer:?}") };
-        joiner.ask(Ask::Joined { from: self.peer, reply });
+        joiner.ask(Ask::Joined { from: self.peer, reply: reply.concat() });
     }
 
     fn ask(&mut self, ask: Ask) -> Answer {
@@ -293,7 +293,10 @@ impl Node {
                     self.engine.handle(now, Event::SpaceChanged(state))
                 }
                 Told::SpaceGone { space } => self.engine.handle(now, Event::SpaceGone { space }),
-                Told::Changed { .. } | Told::Conflict { .. } | Told::TakenBack { .. } => {}
+                Told::Changed { .. }
+                | Told::JoinRequested { .. }
+                | Told::Conflict { .. }
+                | Told::TakenBack { .. } => {}
             }
         }
         self.sync(now);

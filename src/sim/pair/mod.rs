@@ -406,7 +406,10 @@ impl Party {
                     self.engine.handle(now, Event::SpaceChanged(state));
                 }
                 Told::SpaceGone { space } => self.engine.handle(now, Event::SpaceGone { space }),
-                Told::Changed { .. } | Told::Conflict { .. } | Told::TakenBack { .. } => {}
+                Told::Changed { .. }
+                | Told::JoinRequested { .. }
+                | Told::Conflict { .. }
+                | Told::TakenBack { .. } => {}
             }
         }
     }
@@ -428,7 +431,10 @@ fn found(parties: &mut [Party; 2]) -> SpaceId {
     let ask = Ask::Redeem { joiner: b.peer(), exporter: EXPORTER, request };
     let Answer::Redeemed(reply) = a.replica.answer(now, ask) else { panic!("redeemed") };
     let from = a.peer();
-    assert!(matches!(b.replica.answer(now, Ask::Joined { from, reply }), Answer::Done), "joined");
+    assert!(
+        matches!(b.replica.answer(now, Ask::Joined { from, reply: reply.concat() }), Answer::Done),
+        "joined"
+    );
     space
 }
 

@@ -158,7 +158,7 @@ impl World<'_> {
             return Err(format!("{answer:?}"));
         };
         let guest = self.replica(joiner).ok_or("the joiner is not running")?;
-        let answer = guest.answer(joiner_now, Ask::Joined { from: inviter_peer, reply });
+        let answer = guest.answer(joiner_now, Ask::Joined { from: inviter_peer, reply: reply.concat() });
         if let Answer::Done = answer { Ok(()) } else { Err(format!("{answer:?}")) }
     }
 

@@ -262,6 +262,7 @@ impl World<'_> {
                 Told::Changed { space, position, entities, .. } => {
                     self.changed(device, space, position, &entities);
                 }
+                Told::JoinRequested { .. } => {}
                 Told::Conflict { .. } => self.stats.conflicts += 1,
                 Told::TakenBack { .. } => {}
             }

@@ -8,6 +8,12 @@ use crate::limits::VALUE_TOTAL_BYTES_MAX;
 /// The name under which this store's incarnation is kept: eight bytes, little endian.
 pub(crate) const META_INCARNATION: &str = "incarnation";
 
+/// The name under which a request to join waits: this, the space, a slash, and the device that asks.
+pub(crate) const META_ASKED: &str = "asked/";
+
+/// The name under which a request of this device waits: this, and the invite's key.
+pub(crate) const META_JOINING: &str = "joining/";
+
 /// The name under which it is noted that a space is being erased: this, and the space in hexadecimal digits.
 pub(crate) const META_ERASING: &str = "erasing/";
 

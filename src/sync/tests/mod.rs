@@ -135,6 +135,7 @@ impl Party {
                         Ask::Unheld { vectors, .. } => Answer::Unheld(vectors.clone()),
                         Ask::Acked { .. }
                         | Ask::Adopt { .. }
+                        | Ask::Revealed { .. }
                         | Ask::Joined { .. }
                         | Ask::Receive { .. }
                         | Ask::Learn { .. }
