@@ -72,13 +72,13 @@ mod wire;
 
 pub use access::{AccessError, Device, Invite, JoinCode, Member, Role};
 pub use api::{
-    Asked, Author, Builder, Change, ChangeKind, Changes, Collection, CollectionStatus, Compacted,
+    Asked, Author, Builder, Change, ChangeKind, Changes, Clash, Collection, CollectionStatus, Compacted,
     ConnectionState, Durability, EntityChange, Error, ErrorKind, Events, FieldConflict, FieldValue,
     JoinRequest, Joining, Mode, Node, Opening, Page, Peer, PeerCost, PeerSync, PeerWatch, Quarantined,
     Receipt, Space, SpaceEvent, SpaceStatus, SyncStatus, Synced, Tx, Update, WhenRemoved, compact, set_aside,
 };
 pub use doc::{Counter, Entity, Hydrate, Reconcile, Text, Value};
-pub use id::{CollectionName, EntityId, Interest, MemberId, PeerId, SpaceId};
+pub use id::{CollectionName, CommitHash, EntityId, Interest, MemberId, PeerId, SpaceId};
 pub use metrics::MetricsSnapshot;
 pub use replica::HeldReason;
 pub use serde::{Deserialize, Serialize};

@@ -146,6 +146,9 @@ pub const INTRODUCTION_BYTES_MAX: usize = 64 * 1024;
 pub const JOINS_MAX: usize = 16;
 /// Most comparisons without agreement in a row; after them the two sides rest until the next regular one.
 pub const REPAIR_ROUNDS_MAX: u32 = 16;
+/// Comparisons without agreement in a row after which whole histories of what differs are sent: clocks cannot tell
+/// two changes with one number apart.
+pub const REPAIR_ROUNDS_WHOLE: u32 = 3;
 /// Most connections that have not yet shown a hello.
 pub const CONNECTIONS_UNGREETED_MAX: usize = 64;
 /// Most connections of a node.

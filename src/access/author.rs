@@ -1,6 +1,6 @@
 //! Making statements: each on top of what is known, and none that would not count.
 
-use crate::id::{CollectionName, MemberId, PeerId, StatementHash};
+use crate::id::{CollectionName, CommitHash, MemberId, PeerId, StatementHash};
 use crate::identity::Identity;
 use crate::limits::STATEMENT_PREV_MAX;
 use crate::time::Timestamp;
@@ -355,6 +355,40 @@ impl Log {
             }
         }
         self.next(identity, WHAT, Body::SetRole { member, role })
+    }
+
+    /// Picks one of two commits of a device that cannot both be: `drop` never counts, and what was frozen for the two
+    /// is not any more.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessError::Denied`] unless the signer is an admin senior to the device's member, or the recovery key.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::access::{Invite, InviteKind, Log, Role};
+    /// # use driftless::{Timestamp, id::CommitHash, identity::Identity};
+    /// # let (ada, later) = (Identity::from_seed([1; 32]), Timestamp::from_unix_ms(9));
+    /// # let (mut log, _) = Log::found(&ada, "Corner Repairs", "Ada", "laptop", [9; 32])?;
+    /// # let bob = Identity::from_seed([2; 32]);
+    /// # let invite = Invite::new(InviteKind::Member, log.space(), ada.peer(), vec![], [7; 16], later)?;
+    /// # log.insert(log.invite(&ada, Role::Writer, invite.key(), later)?)?;
+    /// # let request = invite.request(&bob, "Bob", "phone", &[5; 32])?;
+    /// # log.insert(log.redeem(&ada, &request, bob.peer(), &[5; 32], later)?)?;
+    /// let (keep, drop) = (CommitHash::new([1; 32]), CommitHash::new([2; 32]));
+    /// log.insert(log.verdict(&ada, bob.peer(), keep, drop)?)?;
+    /// assert!(log.verdict(&bob, bob.peer(), drop, keep).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn verdict(
+        &self,
+        identity: &Identity,
+        device: PeerId,
+        keep: CommitHash,
+        drop: CommitHash,
+    ) -> Result<Statement, AccessError> {
+        self.next(identity, "settling a clash", Body::Verdict { device, keep, drop })
     }
 
     /// Sets the least roles that read and write a collection.

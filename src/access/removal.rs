@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::{CollectionName, PeerId, StatementHash};
+use crate::id::{CollectionName, CommitHash, PeerId, StatementHash};
 
 use super::graph::Bits;
 use super::membership::needed;
@@ -75,12 +75,34 @@ impl Membership {
 
     /// Returns the commits that a removal names as those that stay.
     #[must_use]
-    pub(crate) fn cut(&self, removal: &StatementHash) -> &[crate::id::CommitHash] {
+    pub(crate) fn cut(&self, removal: &StatementHash) -> &[CommitHash] {
         let body = self.graph.number(removal).map(|number| self.graph.statement(number).body());
         match body {
             Some(Body::RemoveMember { cut, .. } | Body::RemoveDevice { cut, .. }) => cut.commits(),
             Some(_) | None => &[],
         }
+    }
+
+    /// Returns the commits that counting verdicts drop.
+    #[must_use]
+    pub(crate) fn dropped(&self) -> BTreeSet<CommitHash> {
+        let numbered = self.graph.statements().enumerate();
+        let verdicts = numbered.filter(|(number, _)| self.resolution.counts(*number));
+        let dropped = verdicts.filter_map(|(_, statement)| match statement.body() {
+            Body::Verdict { drop, .. } => Some(*drop),
+            Body::Genesis(_)
+            | Body::SetName { .. }
+            | Body::Invite { .. }
+            | Body::RevokeInvite { .. }
+            | Body::AddMember(_)
+            | Body::AddDevice { .. }
+            | Body::RemoveMember { .. }
+            | Body::RemoveDevice { .. }
+            | Body::SetRole { .. }
+            | Body::SetRule { .. }
+            | Body::Other { .. } => None,
+        });
+        dropped.collect()
     }
 
     fn removals_of(&self, enrolment: usize) -> impl Iterator<Item = usize> {

@@ -618,7 +618,14 @@ impl<'a> Resolver<'a> {
         }
         match graph.statement(number).body() {
             Body::Genesis(_) | Body::Other { .. } => false,
-            Body::SetName { .. } | Body::SetRule { .. } | Body::Verdict { .. } => true,
+            Body::SetName { .. } | Body::SetRule { .. } => true,
+            Body::Verdict { device, .. } => {
+                let enrolments = self.out.enrolments(device).iter().copied();
+                let before = enrolments.filter(|enrolment| graph.precedes(*enrolment, number));
+                let members: BTreeSet<usize> =
+                    before.filter_map(|enrolment| Resolution::member_of(graph, enrolment)).collect();
+                !members.is_empty() && members.iter().all(|member| self.is_senior(speaker, *member))
+            }
             Body::Invite { grant: Grant::Role(_), .. } => true,
             Body::Invite { grant: Grant::Device(target), .. } => match speaker {
                 Speaker::Recovery => true,

@@ -2,6 +2,7 @@
 
 mod builder;
 mod changes;
+mod clash;
 mod collection;
 mod conflict;
 mod error;
@@ -20,6 +21,7 @@ mod tx;
 
 pub use builder::{Builder, Durability, WhenRemoved};
 pub use changes::{Change, Changes, Update};
+pub use clash::Clash;
 pub use collection::{Collection, Page};
 pub use conflict::{FieldConflict, FieldValue};
 pub use error::{Error, ErrorKind};

@@ -7,10 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::clash::NOBODY;
 use super::held::{HeldId, Quarantine};
 use super::receive::Incoming;
 use super::{Replica, ReplicaError, load};
-use crate::access::{Cut, Membership};
+use crate::access::{Commit, Cut, Membership};
 use crate::id::{CollectionName, CommitHash, Origin, Oseq, PeerId, Position, SpaceId, StatementHash};
 use crate::limits::{CUT_HASHES_MAX, JUDGED_TOGETHER_MAX};
 use crate::store::keyspaces::{CommitEntry, CommitId, CommitRecord, HeldCause, Prefix};
@@ -90,7 +91,7 @@ impl Replica {
         let mut released = BTreeSet::new();
         let Some(known) = self.spaces.get(&space) else { return Ok(released) };
         let watched = |commit: &Incoming| known.removals.contains_key(&commit.commit.origin.peer);
-        if !commits.iter().any(watched) {
+        if known.clashes.is_empty() && !commits.iter().any(watched) {
             return Ok(released);
         }
         let membership = std::sync::Arc::clone(&known.membership);
@@ -125,13 +126,48 @@ impl Replica {
                 }
             }
         }
+        self.freeze(space, commits)?;
+        let Some(known) = self.spaces.get(&space) else { return Ok(released) };
+        let suspended = known.suspended();
         let owed: BTreeSet<StatementHash> = commits.iter().flat_map(|commit| &commit.owes).copied().collect();
         if !owed.is_empty() {
             for (commit, bound) in commits.iter_mut().zip(&binding) {
-                commit.speaks = speaks(&membership, &owed, bound, commit)?;
+                let (of, at) = (&commit.commit.origin.peer, &commit.commit.at);
+                commit.speaks = speaks(&membership, &suspended, &owed, (bound, &commit.owes), (of, at))?;
             }
         }
         Ok(released)
+    }
+
+    /// Works out which commits are frozen because their origin equivocates.
+    fn freeze(&self, space: SpaceId, commits: &mut [Incoming]) -> Result<(), ReplicaError> {
+        let Some(known) = self.spaces.get(&space).filter(|known| !known.clashes.is_empty()) else {
+            return Ok(());
+        };
+        let arriving: BTreeSet<CommitHash> = commits.iter().map(|commit| commit.hash).collect();
+        for commit in commits {
+            let (origin, parts) = (commit.commit.origin, commit.commit.parts());
+            commit.owes.extend(known.frozen(&commit.hash, &origin, &parts));
+            commit.chained = known.is_chained(&origin, &parts);
+            if commit.chained && !self.follows_known(&commit.commit, &arriving)? {
+                commit.owes.insert(NOBODY);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells whether what a commit comes right behind is applied, or among others that arrive.
+    fn follows_known(&self, commit: &Commit, arriving: &BTreeSet<CommitHash>) -> Result<bool, ReplicaError> {
+        for (leaf, _) in commit.open() {
+            let Some(prev) = leaf.prev else { return Ok(false) };
+            let (space, collection, origin) = (commit.space, leaf.collection.clone(), commit.origin);
+            let id = CommitId { space, collection, origin, oseq: Oseq(leaf.oseq.0 - 1) };
+            let before = self.store.get(&id)?.map(|entry| self.hash_of(id, entry)).transpose()?;
+            if !arriving.contains(&prev) && before.is_none_or(|(_, hash, _)| hash != prev) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Takes over what was written: commits of removed devices that are applied.
@@ -270,20 +306,17 @@ impl Replica {
                 continue;
             }
             match known.held.cause(&id) {
-                Some(HeldCause::AfterCut) => unvouched = true,
+                Some(HeldCause::AfterCut | HeldCause::Equivocation) => unvouched = true,
                 Some(HeldCause::MissingDependency) => vouchers = true,
-                Some(
-                    HeldCause::NotAllowed
-                    | HeldCause::Equivocation
-                    | HeldCause::Malformed
-                    | HeldCause::UnknownPosition,
-                )
-                | None => {
+                Some(HeldCause::NotAllowed | HeldCause::Malformed | HeldCause::UnknownPosition) | None => {
                     together.remove(&id);
                     continue;
                 }
             }
             next.extend(known.held.neighbours(&id));
+            if known.suspended().values().any(|device| *device == id.0) {
+                next.extend(known.held.in_chain(&id));
+            }
         }
         if unvouched && vouchers { together } else { BTreeSet::new() }
     }
@@ -296,17 +329,23 @@ fn bound(membership: &Membership, commit: &Incoming) -> Result<BTreeSet<Statemen
     Ok(membership.binding(&commit.commit.origin.peer, &collections, &commit.commit.at)?)
 }
 
-/// The removals among `owed` under which a commit speaks for what it follows: those that bind it and reach it, and
-/// those of others that it had not heard of.
-fn speaks(
+/// What among `owed` a commit speaks under for what it follows: the removals that bind it and reach it, those of others
+/// that it had not heard of, and the clashes of others. `of_it` is what binds it and what it owes; then comes its device,
+/// and the position that it names.
+pub(super) fn speaks(
     membership: &Membership,
+    suspended: &BTreeMap<StatementHash, PeerId>,
     owed: &BTreeSet<StatementHash>,
-    bound: &BTreeSet<StatementHash>,
-    commit: &Incoming,
+    of_it: (&BTreeSet<StatementHash>, &BTreeSet<StatementHash>),
+    (device, at): (&PeerId, &[StatementHash]),
 ) -> Result<BTreeSet<StatementHash>, ReplicaError> {
-    let of_others: BTreeSet<StatementHash> = owed.difference(bound).copied().collect();
-    let mut speaks = membership.unheard(&of_others, &commit.commit.at)?;
-    speaks.extend(owed.intersection(bound).filter(|removal| !commit.owes.contains(removal)));
+    let (bound, owes) = of_it;
+    let (clashes, removals): (BTreeSet<StatementHash>, BTreeSet<StatementHash>) =
+        owed.iter().filter(|owed| **owed != NOBODY).partition(|owed| suspended.contains_key(owed));
+    let of_others: BTreeSet<StatementHash> = removals.difference(bound).copied().collect();
+    let mut speaks = membership.unheard(&of_others, at)?;
+    speaks.extend(removals.intersection(bound).filter(|removal| !owes.contains(removal)));
+    speaks.extend(clashes.into_iter().filter(|clash| suspended.get(clash) != Some(device)));
     Ok(speaks)
 }
 

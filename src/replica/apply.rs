@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::clash::NOBODY;
 use super::draft::{Applied, Draft, Touched};
 use super::receive::{Hold, Incoming, Tally};
+use super::space::Space;
 use super::{Replica, ReplicaError};
 use crate::access::{Fact, Slot, counting};
 use crate::doc::{Conflict, Document, GateError, Header};
-use crate::id::{ActorId, ChangeHash, CollectionName, EntityId};
+use crate::id::{ActorId, ChangeHash, CollectionName, CommitHash, EntityId, PeerId, StatementHash};
 use crate::limits::HELD_MISSING_MAX;
 use crate::store::keyspaces::{Head, HeadKey, HeldCause};
 
@@ -31,6 +33,10 @@ struct Group {
     /// Which commit brings a change.
     brings: BTreeMap<ChangeHash, usize>,
     dead: BTreeMap<usize, Hold>,
+    /// The commits by hash.
+    places: BTreeMap<CommitHash, usize>,
+    /// What frozen commits owe.
+    suspended: BTreeMap<StatementHash, PeerId>,
 }
 
 impl Replica {
@@ -43,7 +49,7 @@ impl Replica {
     ) -> Result<Vec<ChangeHash>, ReplicaError> {
         let mut group = self.group(&draft, in_causal_order(incoming))?;
         self.admit(&mut group);
-        let Group { incoming, works, brings, dead } = group;
+        let Group { incoming, works, brings, dead, .. } = group;
         for (place, work) in works {
             if !work.commits.iter().any(|index| !dead.contains_key(index)) {
                 continue;
@@ -84,11 +90,23 @@ impl Replica {
 
     /// Loads the entities that commits change.
     fn group(&mut self, draft: &Draft, incoming: Vec<Incoming>) -> Result<Group, ReplicaError> {
-        let mut group =
-            Group { incoming, works: BTreeMap::new(), brings: BTreeMap::new(), dead: BTreeMap::new() };
+        let known = self.spaces.get(&draft.space);
+        let mut suspended = known.map(Space::suspended).unwrap_or_default();
+        suspended.insert(NOBODY, self.peer);
+        let places = incoming.iter().enumerate().map(|(index, commit)| (commit.hash, index)).collect();
+        let (works, brings, dead) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut group = Group { incoming, works, brings, dead, places, suspended };
         let mut seqs: BTreeMap<(Place, ActorId, u64), ChangeHash> = BTreeMap::new();
         let mut scratch = draft.scratch();
         for (index, commit) in group.incoming.iter().enumerate() {
+            let behind_dead =
+                before_in_chain(commit, &group.places).iter().any(|before| group.dead.contains_key(before));
+            if commit.owes.contains(&NOBODY) || behind_dead {
+                // It takes no number from one that may count.
+                group.dead.insert(index, HeldCause::Equivocation.into());
+                group.brings.extend(commit.headers.iter().flatten().map(|header| (header.hash, index)));
+                continue;
+            }
             let (origin, parts) = (commit.commit.origin, commit.commit.parts());
             if self.has_room(&scratch, origin, &parts) {
                 for (collection, oseq) in &parts {
@@ -156,7 +174,7 @@ impl Replica {
 
     /// Admits the changes of one entity to a copy of its document, and returns which commits it refuses.
     fn admit_entity(&self, group: &mut Group, place: &Place) -> BTreeMap<usize, Hold> {
-        let Group { incoming, works, brings, dead } = group;
+        let Group { incoming, works, brings, dead, .. } = group;
         let Some(work) = works.get_mut(place) else { return BTreeMap::new() };
         let mut batch: Vec<(Header, &[u8])> = Vec::new();
         for index in work.commits.iter().filter(|index| !dead.contains_key(index)) {
@@ -211,7 +229,9 @@ impl Group {
             if !counts && !commit.owes.is_empty() {
                 let deps = commit.headers.iter().flatten().flat_map(|header| &header.deps);
                 let missing = deps.take(HELD_MISSING_MAX).copied().collect();
-                self.dead.entry(index).or_insert(Hold { cause: HeldCause::AfterCut, missing });
+                let frozen = commit.owes.iter().any(|owed| self.suspended.contains_key(owed));
+                let cause = if frozen { HeldCause::Equivocation } else { HeldCause::AfterCut };
+                self.dead.entry(index).or_insert(Hold { cause, missing });
             }
         }
         self.bury_dependents();
@@ -220,7 +240,8 @@ impl Group {
     fn fact(&self, index: usize) -> Option<Fact> {
         let commit = self.incoming.get(index)?;
         let deps = commit.headers.iter().flatten().flat_map(|header| &header.deps);
-        let follows: BTreeSet<usize> = deps.filter_map(|hash| self.brings.get(hash)).copied().collect();
+        let mut follows: BTreeSet<usize> = deps.filter_map(|hash| self.brings.get(hash)).copied().collect();
+        follows.extend(before_in_chain(commit, &self.places));
         Some(Fact {
             stands: !self.dead.contains_key(&index),
             // One that stands before what it follows follows it in a circle, and can never stand.
@@ -264,13 +285,21 @@ fn in_causal_order(incoming: Vec<Incoming>) -> Vec<Incoming> {
     for (index, commit) in incoming.iter().enumerate() {
         brings.extend(commit.headers.iter().flatten().map(|header| (header.hash, index)));
     }
+    let places = incoming.iter().enumerate().map(|(index, commit)| (commit.hash, index)).collect();
     let below = |commit: &Incoming| {
         let deps = commit.headers.iter().flatten().flat_map(|header| &header.deps);
-        deps.filter_map(|hash| brings.get(hash)).copied().collect()
+        let deps = deps.filter_map(|hash| brings.get(hash)).copied();
+        deps.chain(before_in_chain(commit, &places)).collect()
     };
     let order = causal_order(&incoming.iter().map(below).collect::<Vec<_>>());
     let mut slots: Vec<Option<Incoming>> = incoming.into_iter().map(Some).collect();
     order.into_iter().filter_map(|index| slots.get_mut(index).and_then(Option::take)).collect()
+}
+
+/// The commits of the group that one comes right behind in its chains, if it counts only with them.
+fn before_in_chain(commit: &Incoming, places: &BTreeMap<CommitHash, usize>) -> Vec<usize> {
+    let follows = if commit.chained { commit.commit.follows() } else { Vec::new() };
+    follows.iter().filter_map(|hash| places.get(hash)).copied().collect()
 }
 
 /// Orders places so that each comes behind those that stand below it, and else as they are.

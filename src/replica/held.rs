@@ -22,7 +22,7 @@ pub(super) struct Quarantine {
     waiting: BTreeMap<ChangeHash, BTreeSet<HeldId>>,
     /// Of those that may count together with others: which of them brings a change.
     brings: BTreeMap<ChangeHash, HeldId>,
-    /// How many are beyond the cut of a removal.
+    /// How many are beyond the cut of a removal, or frozen.
     unvouched: usize,
     cost: BTreeMap<PeerId, usize>,
     total: usize,
@@ -150,11 +150,29 @@ impl Quarantine {
         self.entries.get(id).map(|entry| entry.hash)
     }
 
+    /// Returns the changes in a commit.
+    pub(super) fn changes(&self, id: &HeldId) -> impl Iterator<Item = ChangeHash> {
+        self.entries.get(id).into_iter().flat_map(|entry| entry.changes.iter().copied())
+    }
+
+    /// Returns those before and behind a commit in the chains of its device.
+    pub(super) fn in_chain(&self, id: &HeldId) -> Vec<HeldId> {
+        let Some(entry) = self.entries.get(id) else { return Vec::new() };
+        let before = entry.follows.iter().filter_map(|hash| self.by_hash.get(hash)).copied();
+        before.chain(self.behind(&id.0, &entry.hash)).collect()
+    }
+
+    /// Returns those of a device that come right behind a commit in its chains.
+    pub(super) fn behind(&self, device: &PeerId, hash: &CommitHash) -> Vec<HeldId> {
+        let of_device = self.of_author(device).filter(|(_, entry)| entry.follows.contains(hash));
+        of_device.map(|(id, _)| *id).collect()
+    }
+
     pub(super) fn cause(&self, id: &HeldId) -> Option<HeldCause> {
         self.entries.get(id).map(|entry| entry.cause)
     }
 
-    /// Tells whether any is beyond the cut of a removal.
+    /// Tells whether any is beyond the cut of a removal, or frozen.
     pub(super) fn has_unvouched(&self) -> bool {
         self.unvouched > 0
     }
@@ -183,7 +201,7 @@ impl Quarantine {
         if entry.may_count_with_others() {
             self.brings.extend(entry.changes.iter().map(|change| (*change, id)));
         }
-        self.unvouched += usize::from(entry.cause == HeldCause::AfterCut);
+        self.unvouched += usize::from(entry.may_be_vouched_for());
         *self.cost.entry(id.0).or_default() += entry.cost;
         self.total += entry.cost;
         self.entries.insert(id, entry);
@@ -205,7 +223,7 @@ impl Quarantine {
                 self.brings.remove(change);
             }
         }
-        self.unvouched -= usize::from(entry.cause == HeldCause::AfterCut);
+        self.unvouched -= usize::from(entry.may_be_vouched_for());
         self.total -= entry.cost;
         if let Some(cost) = self.cost.get_mut(&id.0) {
             *cost -= entry.cost;
@@ -225,7 +243,11 @@ impl Entry {
     }
 
     fn may_count_with_others(&self) -> bool {
-        matches!(self.cause, HeldCause::AfterCut | HeldCause::MissingDependency)
+        self.may_be_vouched_for() || self.cause == HeldCause::MissingDependency
+    }
+
+    fn may_be_vouched_for(&self) -> bool {
+        matches!(self.cause, HeldCause::AfterCut | HeldCause::Equivocation)
     }
 }
 

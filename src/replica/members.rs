@@ -7,7 +7,7 @@ use super::rebuild::{self, Shift};
 use super::{Replica, ReplicaError, Space, Told};
 use crate::access::{AccessError, Body, Invite, InviteKind, Log, Membership, Role, Statement};
 use crate::exchange::Answer;
-use crate::id::{CollectionName, MemberId, PeerId, SpaceId, StatementHash};
+use crate::id::{CollectionName, CommitHash, MemberId, PeerId, SpaceId, StatementHash};
 use crate::identity::Identity;
 use crate::limits::SPACES_PER_NODE_MAX;
 use crate::store::keyspaces::{Batch, HeldCause, Raw, StatementKey};
@@ -153,6 +153,22 @@ impl Replica {
         self.author(space, |log, by| log.remove_device_at(by, device, membership.heads(), cut))
     }
 
+    /// Picks one of two commits that cannot both be. What waited for that counts again, and `drop` never does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Replica::remove_member`].
+    pub(crate) fn settle(
+        &mut self,
+        now: Now,
+        space: SpaceId,
+        device: PeerId,
+        [keep, drop]: [CommitHash; 2],
+    ) -> Result<(), ReplicaError> {
+        self.wall = now.wall;
+        self.author(space, |log, by| log.verdict(by, device, keep, drop))
+    }
+
     /// Gives a member another role.
     ///
     /// # Errors
@@ -253,6 +269,7 @@ impl Replica {
         }
         self.store.write(batch)?;
         if let Some(known) = self.spaces.get_mut(&space) {
+            known.dropped = membership.dropped();
             known.membership = membership;
             known.removals = removals;
             known.log = log;
@@ -261,7 +278,7 @@ impl Replica {
         let mut causes = vec![HeldCause::UnknownPosition, HeldCause::NotAllowed];
         if !shift.is_empty() {
             self.take_back(space, shift)?;
-            causes.push(HeldCause::AfterCut);
+            causes.extend([HeldCause::AfterCut, HeldCause::Equivocation]);
         }
         self.retry(space, &causes)
     }
@@ -297,7 +314,8 @@ fn shift(
     let turned = |statement: &Statement| {
         known.membership.counts(&statement.hash()) != membership.counts(&statement.hash())
     };
-    Shift { devices, rights: known.log.statements().any(turned) }
+    let clashes = !known.clashes.is_empty() && known.dropped != membership.dropped();
+    Shift { devices, rights: known.log.statements().any(turned), clashes }
 }
 
 fn short(statement: &Statement) -> [u8; 8] {

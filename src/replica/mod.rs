@@ -25,6 +25,7 @@ mod accepted;
 mod answer;
 mod apply;
 mod cache;
+mod clash;
 mod commit;
 mod draft;
 mod erase;
@@ -183,6 +184,15 @@ pub(crate) enum Told {
         commits: usize,
         /// Why.
         reason: HeldReason,
+    },
+    /// Two commits that cannot both be: whoever may read their collection is to know both. For the engine.
+    Clash {
+        /// The space.
+        space: SpaceId,
+        /// The two.
+        commits: Vec<crate::exchange::Packed>,
+        /// Whom to tell; everybody when it is absent.
+        to: Option<PeerId>,
     },
     /// A field got concurrent values. For subscribers.
     Conflict {

@@ -113,6 +113,7 @@ impl Replica {
                 HeldCause::UnknownPosition,
                 HeldCause::NotAllowed,
                 HeldCause::AfterCut,
+                HeldCause::Equivocation,
             ];
             if let Err(error) = self.retry(space, &causes) {
                 tracing::warn!(space = %space.short(), %error, "held commits could not be tried again");

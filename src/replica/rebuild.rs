@@ -8,13 +8,14 @@
 //! nothing else is read. Change chunks are the truth: no snapshot of an affected entity survives.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use super::accepted::collections_of;
+use super::accepted::{collections_of, speaks};
 use super::apply::causal_order;
+use super::clash::NOBODY;
 use super::draft::{Draft, Touched};
+use super::space::Space;
 use super::{Replica, ReplicaError, RowChange, Told, load};
-use crate::access::{Action, Commit, Fact, Membership, counting};
+use crate::access::{Action, Commit, Fact, counting};
 use crate::doc::{Document, Header, gate};
 use crate::id::{
     ChangeHash, CollectionName, CommitHash, EntityId, Oseq, PeerId, Position, SpaceId, StatementHash,
@@ -35,11 +36,13 @@ pub(super) struct Shift {
     pub(super) devices: BTreeSet<PeerId>,
     /// A statement that counted does not any more, or the other way round: what was allowed may not be.
     pub(super) rights: bool,
+    /// A device equivocates, others built on what it wrote, or a verdict picks.
+    pub(super) clashes: bool,
 }
 
 impl Shift {
     pub(super) fn is_empty(&self) -> bool {
-        self.devices.is_empty() && !self.rights
+        self.devices.is_empty() && !self.rights && !self.clashes
     }
 }
 
@@ -48,6 +51,9 @@ struct Node {
     id: CommitId,
     record: CommitRecord,
     hash: CommitHash,
+    parts: Vec<(CollectionName, Oseq)>,
+    /// The commits of its device that it follows.
+    follows: Vec<CommitHash>,
     stands: bool,
     /// Its changes.
     changes: Vec<(Place, ChangeHash)>,
@@ -56,10 +62,10 @@ struct Node {
 }
 
 /// The changes of one entity.
-struct Changes {
-    all: Vec<(Arrival, Change, Header)>,
+pub(super) struct Changes {
+    pub(super) all: Vec<(Arrival, Change, Header)>,
     /// For each change, the commits with a change that follows it directly.
-    followers: BTreeMap<ChangeHash, BTreeSet<CommitId>>,
+    pub(super) followers: BTreeMap<ChangeHash, BTreeSet<CommitId>>,
 }
 
 /// Commits that may fall, all that follow them, and the entities that they change.
@@ -85,7 +91,7 @@ pub(super) fn mark(space: &SpaceId) -> MetaKey {
 impl Replica {
     /// Takes back what does not count any more after a change of the membership.
     pub(super) fn take_back(&mut self, space: SpaceId, shift: Shift) -> Result<(), ReplicaError> {
-        let Shift { mut devices, mut rights } = shift;
+        let Shift { mut devices, mut rights, clashes: _ } = shift;
         if let Some(known) = self.spaces.get_mut(&space) {
             devices.iter().for_each(|device| drop(known.chains.remove(device)));
         }
@@ -110,10 +116,11 @@ impl Replica {
     pub(super) fn take_back_again(&mut self) -> Result<(), ReplicaError> {
         let spaces: Vec<SpaceId> = self.spaces.keys().copied().collect();
         for space in spaces {
+            self.find_claims(space)?;
             if self.store.get(&mark(&space))?.is_some() {
                 let known = self.spaces.get(&space);
                 let devices = known.into_iter().flat_map(|known| known.removals.keys().copied()).collect();
-                self.take_back(space, Shift { devices, rights: true })?;
+                self.take_back(space, Shift { devices, rights: true, clashes: true })?;
             }
         }
         Ok(())
@@ -143,6 +150,7 @@ impl Replica {
         if rights {
             self.add_forbidden(space, &mut gathered)?;
         }
+        self.add_frozen(space, &mut gathered)?;
         let mut next = 0;
         while let Some(node) = gathered.nodes.get(next) {
             next += 1;
@@ -168,6 +176,22 @@ impl Replica {
             }
         }
         Ok(gathered)
+    }
+
+    /// Adds the stored commits of origins that equivocate, from there on.
+    fn add_frozen(&self, space: SpaceId, gathered: &mut Gathered) -> Result<(), ReplicaError> {
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let mut frozen = Vec::new();
+        for ((collection, origin), clash) in &known.clashes {
+            let of_origin = Prefix::<CommitId>::origin(&space, collection, origin);
+            self.store.each(&of_origin, |id, entry| {
+                if id.oseq >= clash.from {
+                    frozen.push(load::resolve(&self.store, id, entry)?);
+                }
+                Ok::<(), ReplicaError>(())
+            })?;
+        }
+        frozen.into_iter().try_for_each(|(id, record)| self.add(gathered, id, record, true))
     }
 
     /// Adds the stored commits that were not allowed where they say that they were made.
@@ -203,17 +227,31 @@ impl Replica {
             of_id.for_each(|node| node.stands = false);
             return Ok(());
         }
-        let hash = load::commit(&self.store, id.space, id.origin, &record, &|_| false)?.hash();
+        let commit = load::commit(&self.store, id.space, id.origin, &record, &|_| false)?;
+        let (hash, parts, follows) = (commit.hash(), commit.parts(), commit.follows());
         let changes = record.slots.iter().filter_map(|slot| match slot {
             SlotRecord::Open { collection, entity, head, .. } => Some(((collection.clone(), *entity), *head)),
             SlotRecord::Blind(_) => None,
         });
         let changes = changes.collect();
-        gathered.nodes.push(Node { id, record, hash, stands, changes, deps: BTreeSet::new() });
+        gathered.nodes.push(Node {
+            id,
+            record,
+            hash,
+            parts,
+            follows,
+            stands,
+            changes,
+            deps: BTreeSet::new(),
+        });
         Ok(())
     }
 
-    fn changes_of(&self, space: SpaceId, (collection, entity): &Place) -> Result<Changes, ReplicaError> {
+    pub(super) fn changes_of(
+        &self,
+        space: SpaceId,
+        (collection, entity): &Place,
+    ) -> Result<Changes, ReplicaError> {
         let mut changes = Changes { all: Vec::new(), followers: BTreeMap::new() };
         self.store.each(&Prefix::<ChangeKey>::entity(&space, collection, entity), |key, change| {
             let damaged = |_| KvError::Corrupt { what: format!("a change of entity {entity}") };
@@ -232,16 +270,25 @@ impl Replica {
     /// Judges commits together, and returns those that do not count.
     fn fallen(&self, space: SpaceId, nodes: Vec<Node>) -> Result<Vec<Fallen>, ReplicaError> {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let suspended = known.suspended();
         let owes = |node: &Node| {
             let chains = known.chains.get(&node.id.origin.peer);
-            chains.map(|chains| chains.owed(&node.hash)).unwrap_or_default()
+            let mut owes = known.frozen(&node.hash, &node.id.origin, &node.parts);
+            owes.extend(chains.map(|chains| chains.owed(&node.hash)).unwrap_or_default());
+            owes
         };
         let owed: BTreeSet<StatementHash> = nodes.iter().flat_map(owes).collect();
         let mut brings = BTreeMap::new();
         for (index, node) in nodes.iter().enumerate() {
             brings.extend(node.changes.iter().map(|(_, change)| (*change, index)));
         }
-        let below = |node: &Node| node.deps.iter().filter_map(|dep| brings.get(dep)).copied().collect();
+        let hashes: BTreeMap<CommitHash, usize> =
+            nodes.iter().enumerate().map(|(index, node)| (node.hash, index)).collect();
+        let below = |node: &Node| -> BTreeSet<usize> {
+            let chained = known.is_chained(&node.id.origin, &node.parts);
+            let before = node.follows.iter().filter(|_| chained).filter_map(|hash| hashes.get(hash));
+            node.deps.iter().filter_map(|dep| brings.get(dep)).chain(before).copied().collect()
+        };
         let order = causal_order(&nodes.iter().map(below).collect::<Vec<BTreeSet<usize>>>());
         let places: BTreeMap<usize, usize> =
             order.iter().enumerate().map(|(place, index)| (*index, place)).collect();
@@ -249,7 +296,7 @@ impl Replica {
         for (place, node) in order.iter().filter_map(|index| nodes.get(*index)).enumerate() {
             let follows = below(node).into_iter().filter_map(|index| places.get(&index)).copied();
             let owes = owes(node);
-            let speaks = speaks(&known.membership, &owed, &owes, node)?;
+            let speaks = speaks_of(known, &suspended, &owed, &owes, node)?;
             let follows = follows.filter(|below| *below < place).collect();
             facts.push(Fact { stands: node.stands, follows, owes, speaks });
         }
@@ -259,13 +306,15 @@ impl Replica {
         let mut lost: BTreeSet<ChangeHash> = BTreeSet::new();
         for ((index, fact), _) in order.iter().zip(&facts).zip(counts).filter(|(_, counts)| !counts) {
             let Some(node) = nodes.get_mut(*index).and_then(Option::take) else { continue };
-            let cause = match (fact.stands, fact.owes.is_empty()) {
-                (false, _) => HeldCause::NotAllowed,
-                (true, false) => HeldCause::AfterCut,
-                (true, true) => HeldCause::MissingDependency,
+            let frozen = fact.owes.iter().any(|owed| *owed == NOBODY || suspended.contains_key(owed));
+            let cause = match (fact.stands, frozen, fact.owes.is_empty()) {
+                (false, ..) => HeldCause::NotAllowed,
+                (true, true, _) => HeldCause::Equivocation,
+                (true, false, false) => HeldCause::AfterCut,
+                (true, false, true) => HeldCause::MissingDependency,
             };
             // One beyond the cut waits for whatever it follows, for that may bring somebody who vouches for it.
-            let waits = |dep: &&ChangeHash| cause == HeldCause::AfterCut || lost.contains(*dep);
+            let waits = |dep: &&ChangeHash| cause != HeldCause::MissingDependency || lost.contains(*dep);
             let missing = node.deps.iter().filter(waits).take(HELD_MISSING_MAX).copied().collect();
             lost.extend(node.changes.iter().map(|(_, change)| *change));
             fallen.push(Fallen { node, cause, missing });
@@ -385,9 +434,10 @@ impl Replica {
     }
 }
 
-/// The removals among `owed` under which a stored commit speaks; see [`crate::access::Fact`].
-fn speaks(
-    membership: &Arc<Membership>,
+/// What a stored commit speaks under; see [`speaks`].
+fn speaks_of(
+    known: &Space,
+    suspended: &BTreeMap<StatementHash, PeerId>,
     owed: &BTreeSet<StatementHash>,
     owes: &BTreeSet<StatementHash>,
     node: &Node,
@@ -395,10 +445,7 @@ fn speaks(
     if owed.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let collections = collections_of(&node.record);
-    let bound = membership.binding(&node.id.origin.peer, &collections, &node.record.at)?;
-    let of_others: BTreeSet<StatementHash> = owed.difference(&bound).copied().collect();
-    let mut speaks = membership.unheard(&of_others, &node.record.at)?;
-    speaks.extend(owed.intersection(&bound).filter(|removal| !owes.contains(removal)));
-    Ok(speaks)
+    let (device, at) = (&node.id.origin.peer, &node.record.at);
+    let bound = known.membership.binding(device, &collections_of(&node.record), at)?;
+    speaks(&known.membership, suspended, owed, (&bound, owes), (device, at))
 }

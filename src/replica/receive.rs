@@ -28,6 +28,8 @@ pub(super) struct Incoming {
     pub(super) source: Source,
     /// The removals that bind it and do not let it stand: under each of them it needs a voucher.
     pub(super) owes: BTreeSet<StatementHash>,
+    /// It counts only if the commit before it in the chain does.
+    pub(super) chained: bool,
     /// Of the removals that any commit of its group owes: those under which it vouches for what it follows.
     pub(super) speaks: BTreeSet<StatementHash>,
 }
@@ -159,11 +161,16 @@ impl Replica {
             tally.newly_held.clear();
             let applied = self.take_once(space, arrived, tally)?;
             tally.newly_held.retain(|hash| !together.contains(hash));
+            let mut thaws = self.note_clashes(space, &tally.newly_held)?;
+            thaws |= self.heed_claims(space, &tally.newly_held)?;
             let judged = self.judged_together(space, &tally.newly_held);
             let Some(known) = self.spaces.get(&space) else { return Ok(()) };
             together = judged.iter().filter_map(|id| known.held.hash(id)).collect();
             let mut released = known.held.waiting_for(applied.iter());
             released.extend(judged);
+            if thaws {
+                released.extend(known.held.held_for(&[HeldCause::Equivocation]));
+            }
             arrived = self.read_held(space, &released)?;
             arrived.append(&mut tally.again);
         }
@@ -241,7 +248,12 @@ impl Replica {
             return Ok(());
         }
         seen.extend(parts.iter().map(|part| (part.clone(), origin)));
-        let taken = parts.iter().any(|part| numbers.contains(&(part.clone(), origin)));
+        // Which of two with one number counts is judged when it is known that their device equivocates.
+        let known = self.spaces.get(&draft.space);
+        let clashes = |part: &(CollectionName, Oseq)| {
+            known.is_some_and(|known| known.clashes.contains_key(&(part.0.clone(), origin)))
+        };
+        let taken = parts.iter().any(|part| numbers.contains(&(part.clone(), origin)) && !clashes(part));
         match hold {
             Some(hold) => self.hold(draft, &incoming, hold, tally),
             None if taken => self.hold(draft, &incoming, HeldCause::Equivocation.into(), tally),
@@ -276,10 +288,15 @@ impl Replica {
         if let Some(widened) = again.map(|held| self.widened(space, &commit, held)).transpose()? {
             // It is held already. Leaves that were closed before are held from here on.
             let source = Source { held: again, ..source };
-            return widened.map_or(Ok(Found::Duplicate), |bytes| self.inspect(space, bytes, source));
+            let Some(bytes) = widened else {
+                self.answer_clash(space, &commit, &hash, source.from)?;
+                return Ok(Found::Duplicate);
+            };
+            return self.inspect(space, bytes, source);
         }
         let Fresh { slots: fresh, existing, equivocates } = self.fresh_slots(&commit, hash)?;
         if !fresh.contains(&true) && !equivocates {
+            self.answer_clash(space, &commit, &hash, source.from)?;
             return Ok(Found::Duplicate);
         }
         if let Err(error) = commit.verify() {
@@ -299,7 +316,17 @@ impl Replica {
         };
         let (owes, speaks) = (BTreeSet::new(), BTreeSet::new());
         let bytes = bytes.into();
-        let incoming = Box::new(Incoming { commit, hash, bytes, headers, existing, source, owes, speaks });
+        let incoming = Box::new(Incoming {
+            commit,
+            hash,
+            bytes,
+            headers,
+            existing,
+            source,
+            owes,
+            chained: false,
+            speaks,
+        });
         let Some((cause, reason)) = hold else { return Ok(Found::Fresh(incoming)) };
         let author = incoming.commit.origin.peer;
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;

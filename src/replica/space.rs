@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::ReplicaError;
 use super::accepted::Chains;
+use super::clash::{Clash, ClashPlace};
 use super::held::Quarantine;
 use crate::access::{Log, Membership, Statement};
 use crate::exchange::{CollectionState, SpaceState};
@@ -26,6 +27,10 @@ pub(super) struct Space {
     pub(super) removals: BTreeMap<PeerId, BTreeSet<StatementHash>>,
     /// Of devices among them: what is known here of their chains. Worked out when it is needed.
     pub(super) chains: BTreeMap<PeerId, Chains>,
+    /// Where origins equivocate.
+    pub(super) clashes: BTreeMap<ClashPlace, Clash>,
+    /// The commits that verdicts drop.
+    pub(super) dropped: BTreeSet<CommitHash>,
     /// The last commit of this device in a collection. Found in the store when it is not here.
     pub(super) own_last: BTreeMap<CollectionName, CommitHash>,
 }
@@ -35,6 +40,7 @@ impl Space {
     pub(super) fn new(log: Log) -> Self {
         let membership = log.membership();
         let (removals, held) = (membership.removals(), Quarantine::default());
+        let dropped = membership.dropped();
         Self {
             log,
             membership,
@@ -42,6 +48,8 @@ impl Space {
             held,
             removals,
             chains: BTreeMap::new(),
+            clashes: BTreeMap::new(),
+            dropped,
             own_last: BTreeMap::new(),
             interests: Arc::default(),
         }
@@ -59,6 +67,7 @@ impl Space {
         let mut loaded = Self::new(Log::from_statements(space, statements)?);
         loaded.load_collections(store, &space)?;
         loaded.held = Quarantine::load(store, &space)?;
+        loaded.load_clashes(store, &space)?;
         loaded.interests = Arc::new(super::interest::load(store, &space)?);
         Ok(loaded)
     }

@@ -1,7 +1,7 @@
 //! What happens to the engine.
 
 use super::mode::Mode;
-use crate::exchange::{Answer, RequestId, SpaceState, Stored};
+use crate::exchange::{Answer, Packed, RequestId, SpaceState, Stored};
 use crate::id::{PeerId, Position, SpaceId};
 
 /// A connection, numbered by the driver.
@@ -50,6 +50,15 @@ pub(crate) enum Event {
         from: Option<PeerId>,
         /// The commit and its place in the journal.
         stored: Stored,
+    },
+    /// Two commits that cannot both be: whoever may read their collection is to know both.
+    Clash {
+        /// The space.
+        space: SpaceId,
+        /// The two.
+        commits: Vec<Packed>,
+        /// Whom to tell; everybody when it is absent.
+        to: Option<PeerId>,
     },
     /// Everything up to this place in the journal is on disk.
     Durable {

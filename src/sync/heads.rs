@@ -71,12 +71,13 @@ impl Engine {
         if leads != clocks.answer || !matches!(repair.step, Step::None) || repair.is_sending() {
             return self.close(conn, super::conn::CODE_PROTOCOL, "clocks out of turn");
         }
-        let Clocks { collection, clocks, upto, .. } = clocks;
+        let Clocks { collection, mut clocks, upto, .. } = clocks;
         if leads && repair.collections.last() != Some(&collection) || !self.may_both(space, &to, &collection)
         {
             return self.close(conn, super::conn::CODE_PROTOCOL, "clocks of another collection");
         }
         let entities = clocks.iter().map(|clock| clock.entity).collect();
+        self.make_whole(conn, space, &mut clocks);
         let step = match leads {
             true => Step::SendPage { collection: collection.clone(), entities, upto },
             false => Step::SendAll { collection: collection.clone(), rest: exchange::Clocks::new() },

@@ -16,7 +16,9 @@ use super::conn::CODE_PROTOCOL;
 use super::{ConnId, Engine, Lane, Purpose, digest};
 use crate::exchange::{self, Answer, Ask, Packed, Vectors};
 use crate::id::{Cell, CollectionName, EntityClock, EntityId, SpaceId};
-use crate::limits::{BATCH_BYTES, BATCHES_UNDER_WAY_MAX, SKETCH_CELLS_FIRST, SKETCH_CELLS_MAX};
+use crate::limits::{
+    BATCH_BYTES, BATCHES_UNDER_WAY_MAX, REPAIR_ROUNDS_WHOLE, SKETCH_CELLS_FIRST, SKETCH_CELLS_MAX,
+};
 use crate::wire::{Apart, Cells, CellsWanted, Heads, Message};
 
 /// What this side does in the repair of a space.
@@ -162,7 +164,8 @@ impl Engine {
             let scope = self.scope(conn, space);
             self.step(conn, space, Step::Resolve(clocks), Ask::Resolve { space, with, key, scope, symbols });
         } else {
-            self.send_all(conn, space, apart.clocks);
+            let clocks = self.or_whole(conn, space, apart.clocks);
+            self.send_all(conn, space, clocks);
         }
     }
 
@@ -270,7 +273,21 @@ impl Engine {
             Lane::Bulk,
             &Message::Apart(Apart { slot, symbols: Vec::new(), clocks, answer: true }),
         );
-        self.send_all(conn, space, completed(&theirs, &ours));
+        let clocks = self.or_whole(conn, space, completed(&theirs, &ours));
+        self.send_all(conn, space, clocks);
+    }
+
+    /// The clocks of a peer; empty ones when comparing did not help before, so that all is sent.
+    fn or_whole(&self, conn: ConnId, space: SpaceId, mut clocks: exchange::Clocks) -> exchange::Clocks {
+        clocks.values_mut().for_each(|clocks| self.make_whole(conn, space, clocks));
+        clocks
+    }
+
+    pub(super) fn make_whole(&self, conn: ConnId, space: SpaceId, clocks: &mut [EntityClock]) {
+        let rounds = self.sessions.get(&(conn, space)).map_or(0, |session| session.rounds);
+        if rounds >= REPAIR_ROUNDS_WHOLE {
+            clocks.iter_mut().for_each(|clock| clock.clock.clear());
+        }
     }
 
     /// Sends what the peer lacks of the next collection, or ends the repair.

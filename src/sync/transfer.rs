@@ -29,6 +29,24 @@ impl Engine {
         }
     }
 
+    /// Sends commits whatever the peers hold: what they prove is in their being both there.
+    pub(super) fn tell_clash(&mut self, space: SpaceId, commits: &[Packed], to: Option<PeerId>) {
+        for conn in self.conns_of(space) {
+            let Some(session) = self.sessions.get(&(conn, space)) else { continue };
+            let (slot, peer) = (session.slot, session.peer);
+            if to.is_some_and(|to| to != peer) || session.sent.is_none() {
+                continue;
+            }
+            self.check_soon(conn, space);
+            for commit in commits {
+                if let Some(visible) = self.visible(conn, space, commit) {
+                    let live = Live { slot, commit: visible.bytes.to_vec() };
+                    self.send(conn, Lane::Live, &Message::Live(live));
+                }
+            }
+        }
+    }
+
     /// `others` are those to whom the peer that the commit is from sends it too.
     fn push(
         &mut self,

@@ -22,7 +22,7 @@
 //!   12  remove device  statement that enrolled it 32 B | cut
 //!   14  set role       member 32 B | role
 //!   16  set rule       collection | role to read | role to write
-//!   18  verdict        origin 40 B | collection | entity 16 B | seq | change to keep 32 B
+//!   18  verdict        device 32 B | commit to keep 32 B | commit to drop 32 B
 //! ```
 //!
 //! A statement of an even kind that is not listed is refused, for it might take a right away; of an odd
@@ -31,7 +31,7 @@
 use std::sync::Arc;
 
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
-use crate::id::{ChangeHash, CollectionName, EntityId, MemberId, Origin, PeerId, SpaceId, StatementHash};
+use crate::id::{CollectionName, CommitHash, MemberId, PeerId, SpaceId, StatementHash};
 use crate::identity::{self, Identity, Purpose, Signature};
 use crate::limits::{NAME_BYTES_MAX, STATEMENT_BYTES_MAX, STATEMENT_PREV_MAX};
 use crate::time::Timestamp;
@@ -144,19 +144,15 @@ pub enum Body {
         /// The least role that writes it.
         write: Role,
     },
-    /// Picks one of two changes that a device signed with one sequence number. Reserved: kept, without
-    /// effect.
+    /// Picks one of two commits that a device signed and that cannot both be. The other one never counts. It names
+    /// hashes alone, so it tells nothing of the collection.
     Verdict {
-        /// The device and incarnation.
-        origin: Origin,
-        /// The collection of the entity.
-        collection: CollectionName,
-        /// The entity.
-        entity: EntityId,
-        /// The sequence number that was used twice.
-        seq: u64,
-        /// The change that stays.
-        keep: ChangeHash,
+        /// The device.
+        device: PeerId,
+        /// The commit that stays.
+        keep: CommitHash,
+        /// The commit that goes.
+        drop: CommitHash,
     },
     /// A statement of an odd kind that is not understood here.
     Other {
@@ -598,12 +594,10 @@ impl Body {
                 read.encode(&mut out);
                 write.encode(&mut out);
             }
-            Self::Verdict { origin, collection, entity, seq, keep } => {
-                origin.encode(&mut out);
-                collection.encode(&mut out);
-                entity.encode(&mut out);
-                out.varint(*seq);
+            Self::Verdict { device, keep, drop } => {
+                device.encode(&mut out);
                 keep.encode(&mut out);
+                drop.encode(&mut out);
             }
             Self::Other { bytes, .. } => out.raw(bytes),
         }
@@ -629,11 +623,9 @@ impl Body {
                 write: Decode::decode(input)?,
             },
             18 => Self::Verdict {
-                origin: Decode::decode(input)?,
-                collection: Decode::decode(input)?,
-                entity: Decode::decode(input)?,
-                seq: input.varint("seq")?,
+                device: Decode::decode(input)?,
                 keep: Decode::decode(input)?,
+                drop: Decode::decode(input)?,
             },
             kind if kind % 2 == 1 => return Ok(Self::Other { kind, bytes: bytes.to_vec() }),
             kind => return Err(AccessError::UnknownKind { kind }),

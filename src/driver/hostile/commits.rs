@@ -112,24 +112,57 @@ async fn attack_13_a_commit_at_an_unknown_position_waits() {
 }
 
 /// Without the comparison with the record of the number in `Replica::fresh_slots`, the second was taken for
-/// the first.
+/// the first; without `Engine::tell_clash` the honest device went on showing the first.
 #[tokio::test]
-async fn attack_14_the_second_of_two_commits_with_one_number_is_held() {
+async fn attack_14_two_commits_with_one_number_are_proof_for_all_and_neither_counts() {
     let scene = Scene::open().await;
     let mut mallory = scene.attacker(66, Role::Writer).await;
     let mut wire = scene.greet(&mallory).await;
-    let first = mallory.insertion(EntityId::new([8; 16]), "first");
+    let entity = EntityId::new([8; 16]);
+    let first = mallory.insertion(entity, "first");
     mallory.oseq -= 1;
-    let second = mallory.insertion(EntityId::new([8; 16]), "second");
-
+    let second = mallory.insertion(entity, "second");
     wire.live(&first).await.expect("a good commit");
+    scene.agree().await;
+    assert_eq!(read(&scene.honest, scene.space, entity).map(|t| t.title), Some("first".to_owned()));
+
     wire.batch(1, &[second]).await.expect("held, not refused");
+    scene.agree().await;
+
+    for node in [&scene.victim, &scene.honest] {
+        let held = node.reader().expect("open").quarantine(&scene.space).expect("reads");
+        let reasons: Vec<_> = held.iter().map(|held| (held.author, held.reason)).collect();
+        assert_eq!(reasons, [(mallory.peer(), HeldReason::Equivocation); 2]);
+        assert_eq!(read(node, scene.space, entity), None);
+    }
+    scene.close().await;
+}
+
+/// Seen failing with nobody speaking under a clash in `speaks`: the honest edit went too.
+#[tokio::test]
+async fn attack_15_the_commit_that_an_honest_device_built_on_stays() {
+    let scene = Scene::open().await;
+    let mut mallory = scene.attacker(66, Role::Writer).await;
+    let mut wire = scene.greet(&mallory).await;
+    let entity = EntityId::new([8; 16]);
+    let first = mallory.insertion(entity, "first");
+    mallory.oseq -= 1;
+    let second = mallory.insertion(entity, "second");
+    wire.live(&first).await.expect("a good commit");
+    scene.agree().await;
+    write(&scene.honest, scene.space, entity, Intent::Change, raise()).await;
+    scene.agree().await;
+
+    wire.batch(1, &[second]).await.expect("held, not refused");
+    scene.agree().await;
 
     assert_eq!(scene.reason(mallory.peer()), HeldReason::Equivocation);
-    assert_eq!(
-        read(&scene.victim, scene.space, EntityId::new([8; 16])).map(|t| t.title),
-        Some("first".to_owned())
-    );
+    for node in [&scene.victim, &scene.honest] {
+        assert_eq!(
+            read(node, scene.space, entity).map(|t| (t.title, t.price)),
+            Some(("first".to_owned(), 1))
+        );
+    }
     scene.close().await;
 }
 

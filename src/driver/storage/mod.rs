@@ -385,6 +385,9 @@ impl Thread {
                 }
                 Told::InterestChanged(state) => self.tell_engine(Event::SpaceChanged(state)),
                 Told::Changed { space, from, entities, .. } => self.changed(space, from, entities),
+                Told::Clash { space, commits, to } => {
+                    self.tell_engine(Event::Clash { space, commits, to });
+                }
                 Told::TakenBack { space, author, commits, reason } => {
                     self.setup.feed.tell(Happening::TakenBack { space, author, commits, reason });
                 }

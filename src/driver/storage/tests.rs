@@ -99,6 +99,7 @@ impl Bench {
                 Event::SpaceChanged(_) => "space changed",
                 Event::SpaceGone { .. } => "space gone",
                 Event::Stored { .. } => "stored",
+                Event::Clash { .. } => "clash",
                 Event::Durable { .. } => "durable",
                 Event::Answer { .. } => "answer",
                 Event::Connected { .. }

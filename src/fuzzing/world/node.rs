@@ -54,6 +54,7 @@ impl Node {
                     *self.applied.entry(stored.commit.key.origin.peer).or_default() += 1;
                     events.push(Event::Stored { space, from, stored });
                 }
+                Told::Clash { space, commits, to } => events.push(Event::Clash { space, commits, to }),
                 Told::Changed { .. }
                 | Told::JoinRequested { .. }
                 | Told::Conflict { .. }

@@ -331,6 +331,7 @@ fn concurrent_values_are_told_and_readable_on_both_sides() {
             Told::Conflict { conflict, .. } => Some(conflict.path.clone()),
             Told::Stored { .. }
             | Told::SpaceChanged(_)
+            | Told::Clash { .. }
             | Told::InterestChanged(_)
             | Told::TakenBack { .. }
             | Told::SpaceGone { .. }

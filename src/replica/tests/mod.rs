@@ -19,6 +19,7 @@ use crate::store::Values;
 use crate::store::kv::memory::Memory;
 use crate::time::{Instant, Now, Timestamp};
 
+mod clash;
 mod exchange;
 mod hostile;
 mod interest;
@@ -330,7 +331,8 @@ fn assert_consistent(device: &mut Device, space: SpaceId) {
                     // Entities were made again, without the changes of commits that were taken back.
                     continue;
                 }
-                let taken_back = !device.replica.spaces[&space].removals.is_empty();
+                let known = &device.replica.spaces[&space];
+                let taken_back = !known.removals.is_empty() || !known.clashes.is_empty();
                 let recorded = super::load::record(&store, id)?.is_some();
                 assert!(recorded || taken_back, "a journal entry has its commit");
                 assert!(vectors.get(&part.collection).is_some_and(|v| v.contains(&entry.origin, part.oseq)));

@@ -80,6 +80,7 @@ fn taken_back(device: &mut Device) -> Vec<(PeerId, usize, HeldReason)> {
         Told::TakenBack { author, commits, reason, .. } => Some((author, commits, reason)),
         Told::Stored { .. }
         | Told::SpaceChanged(_)
+        | Told::Clash { .. }
         | Told::InterestChanged(_)
         | Told::SpaceGone { .. }
         | Told::JoinRequested { .. }

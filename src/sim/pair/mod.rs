@@ -402,6 +402,9 @@ impl Party {
                 Told::Stored { space, from, stored } => {
                     self.engine.handle(now, Event::Stored { space, from, stored });
                 }
+                Told::Clash { space, commits, to } => {
+                    self.engine.handle(now, Event::Clash { space, commits, to });
+                }
                 Told::SpaceChanged(state) | Told::InterestChanged(state) => {
                     self.engine.handle(now, Event::SpaceChanged(state));
                 }

@@ -264,6 +264,9 @@ impl World<'_> {
                 }
                 Told::JoinRequested { .. } => {}
                 Told::Conflict { .. } => self.stats.conflicts += 1,
+                Told::Clash { space, commits, to } => {
+                    self.tell(device, Event::Clash { space, commits, to });
+                }
                 Told::TakenBack { .. } => {}
             }
         }

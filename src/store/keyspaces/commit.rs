@@ -4,7 +4,7 @@ use super::keys::Arrival;
 use super::meta::rest;
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
 use crate::id::{ChangeHash, CollectionName, CommitHash, EntityId, Oseq, PeerId, Position, StatementHash};
-use crate::limits::{COMMIT_AT_MAX, COMMIT_LEAVES_MAX, HELD_MISSING_MAX};
+use crate::limits::{COMMIT_AT_MAX, COMMIT_BYTES_MAX, COMMIT_LEAVES_MAX, HELD_MISSING_MAX};
 use crate::time::Timestamp;
 
 /// What is stored of a commit under one of its collections.
@@ -157,6 +157,12 @@ impl SlotRecord {
         }
     }
 
+    /// Returns the commit that its device made before in a collection, when the leaf is of that collection.
+    #[must_use]
+    pub(crate) fn follows(&self, of: &CollectionName) -> Option<CommitHash> {
+        self.prev().filter(|(collection, _)| *collection == of).map(|(_, prev)| prev)
+    }
+
     fn encode(&self, before: Option<(&CollectionName, CommitHash)>, out: &mut Writer) {
         match self {
             Self::Blind(hash) => {
@@ -278,5 +284,36 @@ impl Decode for HeldRecord {
             missing.push(ChangeHash::decode(input)?);
         }
         Ok(Self { cause, arrived, from, missing, commit: rest(input, WHAT)? })
+    }
+}
+
+/// Two commits of one origin that cannot both be, as they prove it to whoever may read the collection.
+///
+/// ```text
+/// the smaller of their numbers varint, length of one and one, the other to the end
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ClashRecord {
+    /// The smaller of their numbers.
+    pub(crate) from: Oseq,
+    /// An encoded commit with the leaves of other collections blinded.
+    pub(crate) one: Vec<u8>,
+    /// Another one.
+    pub(crate) other: Vec<u8>,
+}
+
+impl Encode for ClashRecord {
+    fn encode(&self, out: &mut Writer) {
+        self.from.encode(out);
+        out.bytes(&self.one);
+        out.raw(&self.other);
+    }
+}
+
+impl Decode for ClashRecord {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let from = Oseq::decode(input)?;
+        let one = input.bytes("clash", COMMIT_BYTES_MAX)?.to_vec();
+        Ok(Self { from, one, other: rest(input, "clash")? })
     }
 }

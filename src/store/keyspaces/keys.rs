@@ -2,7 +2,9 @@
 
 use std::marker::PhantomData;
 
-use super::{Change, CommitEntry, Head, HeldRecord, JournalEntry, Key, Raw, RowRecord, Snapshot};
+use super::{
+    Change, ClashRecord, CommitEntry, Head, HeldRecord, JournalEntry, Key, Raw, RowRecord, Snapshot,
+};
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
 use crate::id::StatementHash;
 use crate::id::{CollectionName, EntityId, Fingerprint, Origin, Oseq, PeerId, Position, Seen, SpaceId};
@@ -237,6 +239,17 @@ key!(
         space: SpaceId,
         /// The collection.
         collection: CollectionName,
+    }
+);
+key!(
+    /// The key of what proves that an origin equivocates in a collection.
+    ClashKey, 13, "clash", ClashRecord, {
+        /// The space.
+        space: SpaceId,
+        /// The collection.
+        collection: CollectionName,
+        /// The origin.
+        origin: Origin,
     }
 );
 key!(

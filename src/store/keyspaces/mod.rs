@@ -14,6 +14,7 @@
 //!    10  root         space, collection                               fingerprint
 //!    11  acked        space, collection, origin, peer                 which commits a peer has on disk
 //!    12  quarantine   space, author, number                           a commit held back, and why
+//!    13  clash        space, collection, origin                       two commits that cannot both be
 //! ```
 //!
 //! Numbers in keys are eight bytes, big endian, so that the order of keys is the order of numbers. A collection
@@ -30,11 +31,11 @@ mod keys;
 mod meta;
 mod vector;
 
-pub(crate) use commit::{CommitEntry, CommitRecord, HeldCause, HeldRecord, SlotRecord};
+pub(crate) use commit::{ClashRecord, CommitEntry, CommitRecord, HeldCause, HeldRecord, SlotRecord};
 pub(crate) use entity::{Change, Head, RowRecord, Snapshot, SnapshotMark};
 pub(crate) use journal::{JournalEntry, JournalPart};
 pub(crate) use keys::{
-    AckedKey, Arrival, ChangeKey, CommitId, HeadKey, HeldKey, JournalKey, MetaKey, Prefix, RootKey,
+    AckedKey, Arrival, ChangeKey, ClashKey, CommitId, HeadKey, HeldKey, JournalKey, MetaKey, Prefix, RootKey,
 };
 pub(crate) use keys::{RowKey, SnapshotKey, StatementKey, VectorKey};
 pub(crate) use meta::{META_ASKED, META_ERASING, META_INCARNATION, META_JOINING, Raw, meta_interests};

@@ -1,0 +1,254 @@
+//! Devices that sign two commits where there can be one: noticed, proven to others, frozen, settled.
+
+use super::*;
+use crate::access::change_hash;
+use crate::id::Incarnation;
+use crate::replica::HeldReason;
+
+/// A member that signs whatever it likes.
+struct Liar {
+    identity: Arc<Identity>,
+    space: SpaceId,
+    at: Vec<crate::id::StatementHash>,
+}
+
+impl Liar {
+    fn origin(&self) -> Origin {
+        Origin { peer: self.identity.peer(), incarnation: Incarnation(7) }
+    }
+
+    /// Signs one change of a note, on top of `below`.
+    fn says(
+        &self,
+        oseq: u64,
+        prev: Option<&Commit>,
+        entity: EntityId,
+        below: &[&Commit],
+        title: &str,
+    ) -> Commit {
+        let changes: Vec<&[u8]> =
+            below.iter().flat_map(|commit| commit.open()).map(|(_, bytes)| bytes).collect();
+        let mut document = Document::load(None, &changes).expect("loads");
+        let actor = ActorId::derive(&self.space, &entity, &self.origin());
+        let made = if changes.is_empty() { insert(entity, title).edit } else { retitle(entity, title).edit };
+        let made = made(&mut document, &actor, now().wall).expect("fits").expect("changes");
+        let leaf = Leaf {
+            collection: notes(),
+            entity,
+            oseq: Oseq(oseq),
+            prev: prev.map(Commit::hash),
+            of: 1,
+            seq: made.seq,
+            head: change_hash(&made.bytes).expect("a chunk"),
+        };
+        let leaves = vec![(leaf, made.bytes)];
+        Commit::sign(&self.identity, self.space, self.origin(), self.at.clone(), leaves).expect("small")
+    }
+}
+
+/// Two honest devices and a liar.
+fn scene() -> (Device, Device, Liar, SpaceId) {
+    let mut a = Device::new(1);
+    let space = founded(&mut a);
+    let mut b = joined(&mut a, 2, space, Role::Writer);
+    let liar = joined(&mut a, 9, space, Role::Writer);
+    a.teach(space, &mut b);
+    a.replica.drain();
+    b.replica.drain();
+    let at = a.replica.membership(&space).expect("here").heads().to_vec();
+    let liar = Liar { identity: Arc::clone(&liar.identity), space, at };
+    (a, b, liar, space)
+}
+
+fn take(to: &mut Device, from: &Device, commit: &Commit) -> Received {
+    to.receive(commit.space, from, vec![commit.encode()])
+}
+
+fn reasons(device: &Device, space: SpaceId) -> Vec<HeldReason> {
+    let held = device.replica.reader().quarantine(&space).expect("reads");
+    held.into_iter().map(|held| held.reason).collect()
+}
+
+/// The proofs that a device tells.
+fn proofs(device: &mut Device) -> Vec<Vec<u8>> {
+    let told = device.replica.drain().into_iter();
+    told.filter_map(|told| match told {
+        Told::Clash { commits, .. } => Some(commits),
+        Told::Stored { .. }
+        | Told::SpaceChanged(_)
+        | Told::SpaceGone { .. }
+        | Told::InterestChanged(_)
+        | Told::JoinRequested { .. }
+        | Told::Changed { .. }
+        | Told::TakenBack { .. }
+        | Told::Conflict { .. } => None,
+    })
+    .flatten()
+    .map(|packed| packed.bytes.to_vec())
+    .collect()
+}
+
+/// Passes proofs on until nobody has one to tell, as the engines do.
+fn pass_on(a: &mut Device, b: &mut Device, space: SpaceId) {
+    for _ in 0..6 {
+        let (of_a, of_b) = (proofs(a), proofs(b));
+        if of_a.is_empty() && of_b.is_empty() {
+            return;
+        }
+        b.receive(space, a, of_a);
+        a.receive(space, b, of_b);
+    }
+    panic!("proofs go round for ever");
+}
+
+/// Everything that each lacks of the other.
+fn exchange(a: &mut Device, b: &mut Device, space: SpaceId) {
+    pass_on(a, b, space);
+    a.send(space, b);
+    b.send(space, a);
+    pass_on(a, b, space);
+}
+
+#[test]
+fn attack_14_both_sides_get_the_proof_and_neither_commit_counts() {
+    let (mut a, mut b, liar, space) = scene();
+    let (one, other) = (liar.says(1, None, id(1), &[], "one"), liar.says(1, None, id(1), &[], "other"));
+    let next = liar.says(2, Some(&one), id(2), &[], "next");
+    assert_eq!((take(&mut a, &b, &one), take(&mut b, &a, &other)), (applied(1), applied(1)));
+    assert_eq!(take(&mut a, &b, &next), applied(1));
+    a.replica.drain();
+    b.replica.drain();
+
+    // They find that they differ, and one shows what it has.
+    assert_eq!(take(&mut b, &a, &one), held(1));
+    exchange(&mut a, &mut b, space);
+
+    assert_eq!(reasons(&a, space), [HeldReason::Equivocation; 3]);
+    for device in [&mut a, &mut b] {
+        assert_eq!((device.note(space, id(1)), device.note(space, id(2))), (None, None));
+        assert_eq!(device.replica.spaces[&space].clashes.len(), 1);
+        assert_consistent(device, space);
+    }
+    let roots = |device: &Device| device.roots(space).get(&notes()).copied().unwrap_or_default();
+    assert_eq!(roots(&a), roots(&b));
+    // The rest of what it says in the collection is frozen too, here and after opening again.
+    let late = liar.says(3, Some(&next), id(3), &[], "late");
+    let mut a = a.reopened();
+    assert_eq!((take(&mut a, &b, &late), a.note(space, id(3))), (held(1), None));
+}
+
+#[test]
+fn attack_14_two_changes_with_one_number_of_an_actor_clash_whatever_their_commits_numbers_are() {
+    let (mut a, mut b, liar, space) = scene();
+    let base = liar.says(1, None, id(1), &[], "base");
+    let one = liar.says(2, Some(&base), id(1), &[&base], "one");
+    let other = liar.says(3, Some(&one), id(1), &[&base], "other");
+
+    for commit in [&base, &one, &other] {
+        take(&mut a, &b, commit);
+    }
+    for commit in [&base, &other, &one] {
+        take(&mut b, &a, commit);
+    }
+
+    for device in [&mut a, &mut b] {
+        assert_eq!(title(device.note(space, id(1))), Some("base".to_owned()));
+        assert_eq!(reasons(device, space), [HeldReason::Equivocation; 2]);
+        assert_consistent(device, space);
+    }
+    assert_eq!(a.roots(space), b.roots(space));
+}
+
+#[test]
+fn attack_15_the_branch_that_others_built_on_survives() {
+    for smaller in [true, false] {
+        let (mut a, mut b, liar, space) = scene();
+        let (one, other) = branches(&liar, smaller);
+        take(&mut a, &b, &one);
+        a.commit(space, vec![retitle(id(1), "built on"), insert(id(2), "beside")]);
+        take(&mut b, &a, &other);
+
+        take(&mut b, &a, &one);
+        exchange(&mut a, &mut b, space);
+
+        for device in [&mut a, &mut b] {
+            assert_eq!(title(device.note(space, id(1))), Some("built on".to_owned()), "{smaller}");
+            assert_eq!(reasons(device, space), [HeldReason::Equivocation]);
+            assert_consistent(device, space);
+        }
+        assert_eq!(a.roots(space), b.roots(space));
+    }
+}
+
+/// Each branch has a witness: the smaller hash decides, on every device and in any order.
+#[test]
+fn of_two_branches_that_others_built_on_all_keep_the_same() {
+    let mut ends = Vec::new();
+    for first in [true, false] {
+        let (mut a, mut b, liar, space) = scene();
+        let (one, other) = branches(&liar, true);
+        take(&mut a, &b, &one);
+        a.commit(space, vec![retitle(id(1), "on the smaller")]);
+        take(&mut b, &a, &other);
+        b.commit(space, vec![retitle(id(1), "on the larger")]);
+
+        if first {
+            take(&mut b, &a, &one)
+        } else {
+            take(&mut a, &b, &other)
+        };
+        exchange(&mut a, &mut b, space);
+
+        for device in [&mut a, &mut b] {
+            assert_eq!(title(device.note(space, id(1))), Some("on the smaller".to_owned()));
+            assert_consistent(device, space);
+        }
+        assert_eq!(a.roots(space), b.roots(space));
+        ends.push(a.roots(space).len());
+    }
+    assert_eq!(ends, [1, 1]);
+}
+
+#[test]
+fn a_verdict_picks_one_and_frees_what_follows_it() {
+    let (mut a, mut b, liar, space) = scene();
+    let (one, other) = branches(&liar, false);
+    let (next, astray) =
+        (liar.says(2, Some(&one), id(2), &[], "next"), liar.says(2, Some(&other), id(3), &[], "astray"));
+    for commit in [&one, &next, &other, &astray] {
+        take(&mut a, &b, commit);
+    }
+    assert_eq!(reasons(&a, space), [HeldReason::Equivocation; 4]);
+    let junior = b.replica.settle(now(), space, liar.identity.peer(), [one.hash(), other.hash()]);
+    assert!(matches!(junior, Err(ReplicaError::Access(_))), "a writer settles nothing");
+
+    a.replica.settle(now(), space, liar.identity.peer(), [one.hash(), other.hash()]).expect("an owner may");
+    a.teach(space, &mut b);
+    for commit in [&astray, &other, &next, &one] {
+        take(&mut b, &a, commit);
+    }
+
+    for device in [&mut a, &mut b] {
+        assert_eq!(title(device.note(space, id(1))), title_of(&one));
+        assert_eq!(title(device.note(space, id(2))), Some("next".to_owned()));
+        assert_eq!(
+            (device.note(space, id(3)), reasons(device, space)),
+            (None, vec![HeldReason::Equivocation; 2])
+        );
+        assert_consistent(device, space);
+    }
+    assert_eq!(a.roots(space), b.roots(space));
+}
+
+/// Two insertions of entity 1 with one number; the first has the smaller hash, or the larger one.
+fn branches(liar: &Liar, smaller: bool) -> (Commit, Commit) {
+    let (one, other) = (liar.says(1, None, id(1), &[], "one"), liar.says(1, None, id(1), &[], "other"));
+    let in_order: bool = (one.hash() < other.hash()) == smaller;
+    if in_order { (one, other) } else { (other, one) }
+}
+
+fn title_of(commit: &Commit) -> Option<String> {
+    let changes: Vec<&[u8]> = commit.open().map(|(_, bytes)| bytes).collect();
+    let document = Document::load(None, &changes).expect("loads");
+    Some(document.hydrate::<Note>().expect("a note").title)
+}
