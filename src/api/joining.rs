@@ -231,6 +231,35 @@ impl From<Applicant> for JoinRequest {
     }
 }
 
+impl Node {
+    /// Returns the requests of this node that wait to be approved, also after it was opened again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dirs = (tempfile::tempdir()?, tempfile::tempdir()?);
+    /// # let on = |dir: &tempfile::TempDir| driftless::Node::builder(dir.path()).listen(([127, 0, 0, 1], 0)).open();
+    /// # let (desk, bench) = (on(&dirs.0).await?, on(&dirs.1).await?);
+    /// # let shop = desk.create_space("Corner Repairs").await?;
+    /// let invite = shop.invite_with_approval(driftless::Role::Writer).await?;
+    /// bench.ask_to_join(&invite).await?;
+    /// assert_eq!(bench.joining().await?.len(), 1);
+    /// # desk.close().await?;
+    /// # bench.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn joining(&self) -> Result<Vec<Joining>, Error> {
+        waiting(&self.inner).await
+    }
+}
+
 impl Space {
     /// Invites a new member, whose device waits until somebody here approves of it: [`SpaceEvent::JoinRequested`]
     /// tells of it, [`Space::join_requests`] lists it, and both sides show the same code. The invite is good for

@@ -17,7 +17,7 @@ use crate::metrics::MetricsSnapshot;
 use crate::replica::Reader;
 
 use super::builder::{Builder, check_name};
-use super::joining::{self, Asked, Joining};
+use super::joining::{self, Asked};
 use super::peers::{Peer, PeerCost, PeerWatch, Synced, check_addresses};
 use super::{Error, Opening, Space};
 
@@ -47,7 +47,7 @@ use super::{Error, Opening, Space};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Node {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 /// What all handles of a node share.
@@ -246,33 +246,6 @@ impl Node {
     /// ```
     pub async fn ask_to_join(&self, invite: &Invite) -> Result<Asked, Error> {
         joining::ask(&self.inner, invite).await
-    }
-
-    /// Returns the requests of this node that wait to be approved, also after it was opened again.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`].
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let dirs = (tempfile::tempdir()?, tempfile::tempdir()?);
-    /// # let on = |dir: &tempfile::TempDir| driftless::Node::builder(dir.path()).listen(([127, 0, 0, 1], 0)).open();
-    /// # let (desk, bench) = (on(&dirs.0).await?, on(&dirs.1).await?);
-    /// # let shop = desk.create_space("Corner Repairs").await?;
-    /// let invite = shop.invite_with_approval(driftless::Role::Writer).await?;
-    /// bench.ask_to_join(&invite).await?;
-    /// assert_eq!(bench.joining().await?.len(), 1);
-    /// # desk.close().await?;
-    /// # bench.close().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn joining(&self) -> Result<Vec<Joining>, Error> {
-        joining::waiting(&self.inner).await
     }
 
     /// Keeps a connection to a peer, also after the node is opened again. Adding a peer again replaces its
