@@ -291,6 +291,8 @@ pub const STORAGE_QUEUE_MAX: usize = 1_024;
 pub const QUARANTINE_AUTHOR_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Quarantined bytes kept in one space.
 pub const QUARANTINE_SPACE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Changes whose place in their entities a hub remembers; others are read again.
+pub const LEDGER_CHANGES_MAX: usize = 262_144;
 /// What a held commit costs beyond its bytes: its places in the indexes of the quarantine, in bytes.
 pub const HELD_OVERHEAD_BYTES: usize = 512;
 /// Most missing changes that a held commit is noted under; it is tried again when one of them comes.

@@ -88,6 +88,7 @@ pub struct Builder {
     mode: Mode,
     when_removed: WhenRemoved,
     discovery: Option<u16>,
+    hub: bool,
 }
 
 impl Builder {
@@ -103,6 +104,7 @@ impl Builder {
             mode: Mode::default(),
             when_removed: WhenRemoved::default(),
             discovery: Some(MDNS_PORT),
+            hub: false,
         }
     }
 
@@ -270,6 +272,35 @@ impl Builder {
         self
     }
 
+    /// Makes the node a hub: it keeps what its peers send and passes it on, and loads no document. Default: no.
+    ///
+    /// A hub is a member like any other and is sent what its role may read. It verifies signatures, roles, the
+    /// form of every change and the order of causes. Whether a change makes sense it leaves to those who read:
+    /// members refuse what does not, each for itself, and compare commits instead of contents with a hub. It has
+    /// no collections, so reading and writing entities fails; spaces, members, invites and sync are there.
+    ///
+    /// The directory stays that of a hub. Opening it otherwise fails with [`Error::Invalid`], and so does making a
+    /// hub of one that has a space already.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use driftless::Node;
+    ///
+    /// let hub = Node::builder(dir.path()).hub(true).open().await?;
+    /// assert_eq!(hub.metrics().documents_loaded, 0);
+    /// # hub.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn hub(mut self, hub: bool) -> Self {
+        self.hub = hub;
+        self
+    }
+
     /// Sets when the calls that write return. Default: [`Durability::Synced`].
     ///
     /// # Example
@@ -390,6 +421,7 @@ impl Builder {
             mode: self.mode.checked()?,
             erase_when_removed: self.when_removed == WhenRemoved::Erase,
             discovery: self.discovery,
+            hub: self.hub,
         };
         Node::start(options, self.member, self.device, until).await
     }

@@ -328,6 +328,7 @@ impl From<ReplicaError> for Error {
             }
             ReplicaError::Twice { .. } => Self::Invalid { what: "commit", reason },
             ReplicaError::Address { .. } => Self::Invalid { what: "address", reason },
+            ReplicaError::Mode { .. } => Self::Invalid { what: "hub", reason },
             ReplicaError::Vector(_) => Self::Invalid { what: "collection", reason },
         }
     }

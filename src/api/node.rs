@@ -753,6 +753,10 @@ impl Inner {
 
     /// Returns what is known of a type; it is noted when it is met for the first time.
     pub(super) fn known<T: Entity>(&self) -> Result<Known, Error> {
+        if self.driver.is_hub() {
+            let reason = "it keeps and passes on, and neither reads nor writes entities".to_owned();
+            return Err(Error::Invalid { what: "hub", reason });
+        }
         let kind = KindOf::<T>::new()?;
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kinds.entry(kind.collection().clone()).or_insert_with(|| Known {

@@ -77,6 +77,8 @@ pub(crate) struct Options {
     pub(crate) erase_when_removed: bool,
     /// The port of multicast DNS, when the local network is searched.
     pub(crate) discovery: Option<u16>,
+    /// Keeps and passes on, and loads no document.
+    pub(crate) hub: bool,
 }
 
 /// What a sync found.
@@ -95,6 +97,7 @@ pub(crate) struct SyncOutcome {
 pub(crate) struct Driver {
     dir: PathBuf,
     peer: PeerId,
+    hub: bool,
     /// `None` when closed, so that nothing keeps the port.
     endpoint: Mutex<Option<Endpoint>>,
     storage: Storage,
@@ -125,9 +128,9 @@ impl Driver {
         let (tell, count, erase_when_removed) =
             (feed.clone(), Arc::clone(&metrics), options.erase_when_removed);
         let setup = storage::Setup { clock, feed: tell, metrics: count, told, erase_when_removed };
-        let dir = options.dir.clone();
+        let (dir, hub) = (options.dir.clone(), options.hub);
         let (storage, reader, (identity, mut book)) =
-            Storage::start(setup, move |now, metrics| open(&dir, now, metrics)).await?;
+            Storage::start(setup, move |now, metrics| open(&dir, hub, now, metrics)).await?;
         let peer = identity.peer();
         let (endpoint, port) = match bind(&clock, &identity, options.listen, book.port, &metrics).await {
             Ok(bound) => bound,
@@ -139,7 +142,7 @@ impl Driver {
         }
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
         let Options { backoff_ms, attempts_max, budget, mode, .. } = options;
-        let engine_options = EngineOptions { backoff_ms, attempts_max, budget, mode };
+        let engine_options = EngineOptions { backoff_ms, attempts_max, budget, mode, hub };
         tokio::spawn(engine::run(engine::Setup {
             engine: Engine::new(peer, engine_options, Arc::clone(&metrics)),
             clock,
@@ -167,6 +170,7 @@ impl Driver {
         let driver = Self {
             dir: options.dir,
             peer,
+            hub,
             endpoint: Mutex::new(Some(endpoint)),
             storage,
             orders,
@@ -385,6 +389,10 @@ impl Driver {
         &self.metrics
     }
 
+    pub(crate) fn is_hub(&self) -> bool {
+        self.hub
+    }
+
     pub(crate) fn peer(&self) -> PeerId {
         self.peer
     }
@@ -435,6 +443,7 @@ impl Driver {
 /// Opens what is in the directory, in the order that locks it first.
 fn open(
     dir: &Path,
+    hub: bool,
     now: crate::time::Now,
     metrics: Arc<Metrics>,
 ) -> Result<(Replica, (Arc<Identity>, Book)), DriverError> {
@@ -445,7 +454,8 @@ fn open(
     let seed = Zeroizing::new(draw::<32>()?);
     let identity = Arc::new(key::load_or_create(dir, &seed)?);
     let book = Book::read(dir)?;
-    let replica = Replica::open(values, Arc::clone(&identity), draw::<32>()?, now, metrics)?;
+    let mut replica = Replica::open(values, Arc::clone(&identity), draw::<32>()?, now, metrics)?;
+    replica.set_hub(hub)?;
     Ok((replica, (identity, book)))
 }
 

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::clash::NOBODY;
 use super::draft::{Applied, Draft, Touched};
+use super::hub::Content;
 use super::receive::{Hold, Incoming, Tally};
 use super::space::Space;
 use super::{Replica, ReplicaError};
 use crate::access::{Fact, Slot, counting};
-use crate::doc::{Conflict, Document, GateError, Header};
+use crate::doc::{Conflict, GateError, Header};
 use crate::id::{ActorId, ChangeHash, CollectionName, CommitHash, EntityId, PeerId, StatementHash};
 use crate::limits::HELD_MISSING_MAX;
 use crate::store::keyspaces::{Head, HeadKey, HeldCause};
@@ -19,9 +20,9 @@ type Place = (CollectionName, EntityId);
 struct Work {
     before: Option<Head>,
     /// The stored document.
-    base: Document,
+    base: Content,
     /// The document with the changes of all commits that still stand.
-    document: Document,
+    document: Content,
     /// The commits with a change of it, by index.
     commits: Vec<usize>,
 }
@@ -140,10 +141,7 @@ impl Replica {
     fn work(&mut self, draft: &Draft, (collection, entity): &Place) -> Result<Work, ReplicaError> {
         let key = HeadKey { space: draft.space, collection: collection.clone(), entity: *entity };
         let before = self.store.get(&key)?;
-        let base = match &before {
-            Some(head) => self.document(&key, head)?,
-            None => Document::new(),
-        };
+        let base = self.content(&key, before.as_ref())?;
         Ok(Work { before, document: base.clone(), base, commits: Vec::new() })
     }
 
@@ -186,11 +184,10 @@ impl Replica {
         if batch.is_empty() {
             return BTreeMap::new();
         }
-        self.metrics.document_applies.add(1);
         let kind = self.kinds.get(&place.0).map(AsRef::as_ref);
-        let admitted = work.document.admit(&batch, kind);
+        let refused = work.document.admit(&batch, kind, &self.metrics);
         let mut holds = BTreeMap::new();
-        for (hash, error) in admitted.refused {
+        for (hash, error) in refused {
             let Some(index) = brings.get(&hash) else { continue };
             let hold = match error {
                 GateError::Missing { mut missing } => {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::draft::{Applied, Draft, Touched};
+use super::hub::Content;
 use super::{Committed, Intent, Replica, ReplicaError, Write, load};
 use crate::access::{AccessError, Action, Commit, Leaf, Membership, Slot};
 use crate::doc::{Document, Made, gate};
@@ -23,13 +24,16 @@ impl Replica {
     /// [`ReplicaError::Access`] with the rule when this device may not write a collection;
     /// [`ReplicaError::AlreadyExists`], [`ReplicaError::NotFound`] and [`ReplicaError::Deleted`] when an intent
     /// does not hold; [`ReplicaError::Twice`], [`ReplicaError::TooMany`] and [`ReplicaError::TooLarge`] when the
-    /// commit breaks a rule of its own; whatever the documents and the store fail with. Nothing was changed then.
+    /// commit breaks a rule of its own; [`ReplicaError::Mode`] on a hub; whatever the documents and the store fail with. Nothing was changed then.
     pub(crate) fn commit(
         &mut self,
         now: Now,
         space: SpaceId,
         writes: Vec<Write>,
     ) -> Result<Committed, ReplicaError> {
+        if self.hub {
+            return Err(ReplicaError::Mode { hub: true });
+        }
         let membership = self.check_writes(&space, &writes)?;
         self.renew_if_due()?;
         let origin = self.origin();
@@ -121,13 +125,13 @@ impl Replica {
         };
         let actor = ActorId::derive(&draft.space, &entity, &origin);
         let Some(made) = edit(&mut document, &actor, now.wall)? else { return Ok(None) };
-        let mut touched = Touched::new(before, document);
-        touched.settle();
         if let Some(kind) = self.kinds.get(&collection)
-            && !touched.head.deleted
+            && !document.is_deleted()
         {
-            kind.row(&touched.document)?;
+            kind.row(&document)?;
         }
+        let mut touched = Touched::new(before, Content::Document(document));
+        touched.settle();
         draft.entities.insert((collection, entity), touched);
         Ok(Some(made))
     }

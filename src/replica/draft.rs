@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::held::{HeldChanges, HeldId};
+use super::hub::Content;
 use super::{Replica, ReplicaError, RowChange, Told, load};
 use crate::access::{Commit, Slot};
-use crate::doc::{Conflict, Document, Header};
+use crate::doc::{Conflict, Header};
 use crate::exchange::{CommitKey, Packed, Stored};
 use crate::id::{
     CollectionName, EntityId, Fingerprint, Origin, Oseq, PeerId, Position, SpaceId, Vector, VectorError,
@@ -40,7 +41,7 @@ pub(super) struct Touched {
     /// The head that is stored; `None` when the entity is unknown.
     pub(super) before: Option<Head>,
     pub(super) head: Head,
-    pub(super) document: Document,
+    pub(super) document: Content,
     /// What becomes of the row, until the first commit that tells it.
     change: Option<RowChange>,
     pub(super) conflicts: Vec<Conflict>,
@@ -63,7 +64,7 @@ pub(super) struct Applied<'a> {
 }
 
 impl Touched {
-    pub(super) fn new(before: Option<Head>, document: Document) -> Self {
+    pub(super) fn new(before: Option<Head>, document: Content) -> Self {
         let head = before.clone().unwrap_or_default();
         Self { before, head, document, change: None, conflicts: Vec::new() }
     }
@@ -73,7 +74,8 @@ impl Touched {
         let was_deleted = self.before.as_ref().map(|head| head.deleted);
         self.head.heads = self.document.heads();
         self.head.clock = self.document.clock();
-        self.head.deleted = self.document.is_deleted();
+        let Some(document) = self.document.document() else { return };
+        self.head.deleted = document.is_deleted();
         self.change = match (was_deleted, self.head.deleted) {
             (None, false) => Some(RowChange::Inserted),
             (Some(false), false) => Some(RowChange::Updated),
@@ -311,10 +313,14 @@ impl Replica {
             let key = HeadKey { space: draft.space, collection, entity };
             if touched.document.is_empty() {
                 self.cache.remove(&key);
+                self.ledgers.remove(&key);
                 continue;
             }
             self.note_snapshot_due(&key, &touched.head);
-            self.cache.put(key, touched.document);
+            match touched.document {
+                Content::Document(document) => self.cache.put(key, document),
+                Content::Ledger(ledger) => self.ledgers.put(key, ledger),
+            }
         }
         Ok(())
     }
@@ -367,7 +373,8 @@ impl Replica {
         if touched.head.deleted {
             return Ok(None);
         }
-        match kind.row(&touched.document) {
+        let Some(document) = touched.document.document() else { return Ok(None) };
+        match kind.row(document) {
             Ok(bytes) => Ok(Some(RowRecord { version: kind.version(), bytes })),
             Err(error) => {
                 // Commits made here were checked before; another node's may be of a type that differs.

@@ -35,6 +35,7 @@ impl Replica {
         self.renew_if_due()?;
         self.spaces.remove(&space);
         self.cache.forget(&space);
+        self.ledgers.forget(&space);
         self.snapshots_due.retain(|key| key.space != space);
         self.erasing.insert(space);
         self.told.push_back(Told::SpaceGone { space });

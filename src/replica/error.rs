@@ -68,6 +68,16 @@ pub(crate) enum ReplicaError {
         /// The text.
         text: String,
     },
+    /// The store is that of a hub, or is not and holds a space already.
+    #[error("{}", if *hub {
+        "it is a hub: it keeps and passes on, and neither reads nor writes entities"
+    } else {
+        "it holds documents: only a fresh directory becomes that of a hub"
+    })]
+    Mode {
+        /// Whether the store is that of a hub.
+        hub: bool,
+    },
     /// A version vector would outgrow its limits.
     #[error("the collection takes no further origin: {0}")]
     Vector(#[from] VectorError),

@@ -18,8 +18,11 @@ impl Replica {
     ///
     /// # Errors
     ///
-    /// [`ReplicaError::Store`] when the store fails or a document cannot be read.
+    /// [`ReplicaError::Store`] when the store fails or a document cannot be read, [`ReplicaError::Mode`] on a hub.
     pub(crate) fn register(&mut self, kind: Arc<dyn Kind>) -> Result<(), ReplicaError> {
+        if self.hub {
+            return Err(ReplicaError::Mode { hub: true });
+        }
         self.kinds.insert(kind.collection().clone(), Arc::clone(&kind));
         let spaces: Vec<SpaceId> = self.spaces.keys().copied().collect();
         for space in spaces {

@@ -32,6 +32,7 @@ mod erase;
 mod error;
 mod feed;
 mod held;
+mod hub;
 mod interest;
 mod introduce;
 mod joins;
@@ -59,6 +60,7 @@ pub use reader::HeldReason;
 pub(crate) use reader::Reader;
 
 use cache::Cache;
+use hub::Ledgers;
 use joins::Joins;
 use space::Space;
 
@@ -74,6 +76,9 @@ pub(crate) struct Replica {
     entropy: Entropy,
     metrics: Arc<Metrics>,
     kinds: BTreeMap<CollectionName, Arc<dyn Kind>>,
+    /// This store keeps and passes on, and loads no document.
+    hub: bool,
+    ledgers: Ledgers,
     spaces: BTreeMap<SpaceId, Space>,
     cache: Cache,
     joins: Joins,
@@ -336,7 +341,7 @@ impl Replica {
     }
 
     fn note_snapshot_due(&mut self, key: &HeadKey, head: &Head) {
-        if snapshot::is_due(head) && self.snapshots_due.len() < SNAPSHOTS_DUE_MAX {
+        if !self.hub && snapshot::is_due(head) && self.snapshots_due.len() < SNAPSHOTS_DUE_MAX {
             self.snapshots_due.insert(key.clone());
         }
     }

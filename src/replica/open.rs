@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::cache::Cache;
+use super::hub::Ledgers;
 use super::joins::Joins;
 use super::{Entropy, Replica, ReplicaError, Space, Told};
 use crate::codec::Encode;
@@ -13,7 +14,7 @@ use crate::limits::{DOCUMENT_CACHE_BYTES, SPACES_PER_NODE_MAX};
 use crate::metrics::Metrics;
 use crate::store::Values;
 use crate::store::keyspaces::{
-    Batch, HeldCause, JournalEntry, JournalKey, Keyspaces, META_INCARNATION, MetaKey, Prefix,
+    Batch, HeldCause, JournalEntry, JournalKey, Keyspaces, META_HUB, META_INCARNATION, MetaKey, Prefix,
 };
 use crate::store::keyspaces::{Raw, StatementKey};
 use crate::store::kv::KvError;
@@ -70,6 +71,7 @@ impl Replica {
         let mut batch = Batch::new();
         batch.put(&MetaKey(META_INCARNATION.to_owned()), &Raw(incarnation.0.to_le_bytes().to_vec()));
         store.write(batch)?;
+        let hub = store.get(&MetaKey(META_HUB.to_owned()))?.is_some();
         let peer = identity.peer();
         let mut replica = Self {
             store,
@@ -80,6 +82,8 @@ impl Replica {
             entropy,
             metrics,
             kinds: BTreeMap::new(),
+            hub,
+            ledgers: Ledgers::default(),
             spaces: BTreeMap::new(),
             cache: Cache::new(DOCUMENT_CACHE_BYTES),
             joins: Joins::default(),

@@ -13,6 +13,7 @@ use super::accepted::{collections_of, speaks};
 use super::apply::causal_order;
 use super::clash::NOBODY;
 use super::draft::{Draft, Touched};
+use super::hub::{Content, Ledger};
 use super::space::Space;
 use super::{Replica, ReplicaError, RowChange, Told, load};
 use crate::access::{Action, Commit, Fact, counting};
@@ -419,9 +420,13 @@ impl Replica {
         for (arrival, ..) in changes.all.iter().filter(|(.., header)| is_lost(header)) {
             draft.batch.remove(&load::change_key(&key, *arrival));
         }
-        let left = changes.all.iter().filter(|(.., header)| !is_lost(header));
-        let chunks: Vec<&[u8]> = left.map(|(_, change, _)| change.chunk.as_slice()).collect();
-        let document = if chunks.is_empty() { Document::new() } else { Document::load(None, &chunks)? };
+        let left = || changes.all.iter().filter(|(.., header)| !is_lost(header));
+        let chunks: Vec<&[u8]> = left().map(|(_, change, _)| change.chunk.as_slice()).collect();
+        let document = match (self.hub, chunks.is_empty()) {
+            (true, _) => Content::Ledger(Ledger::of(left().map(|(.., header)| header))),
+            (false, true) => Content::Document(Document::new()),
+            (false, false) => Content::Document(Document::load(None, &chunks)?),
+        };
         let mut touched = Touched::new(Some(before), document);
         if touched.head.snapshot.take().is_some() {
             draft.batch.remove(&SnapshotKey { space: draft.space, collection, entity });

@@ -126,6 +126,7 @@ impl Engine {
             self.ask_shorts(conn, space);
         }
         if mine == theirs {
+            self.metrics.roots_equal.add(1);
             self.note_acked_if_new(conn, space, &vectors);
             return self.agreed(conn, space, vectors);
         }
@@ -140,6 +141,7 @@ impl Engine {
         if busy {
             return self.check_soon(conn, space);
         }
+        let with_hub = self.is_with_hub(conn);
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
@@ -158,6 +160,12 @@ impl Engine {
             session.anew = true;
             session.equal = mine.roots == theirs.roots;
             return self.ask(Purpose::Vectors(conn, space, Say::Ask), Ask::State { space });
+        }
+        if session.repaired && with_hub && mine.log == theirs.log {
+            // The two have compared entity by entity and have the same commits: the rest is what one of them has
+            // looked into and refused, and the hub has not.
+            self.note_acked_if_new(conn, space, &vectors);
+            return self.agreed(conn, space, vectors);
         }
         self.metrics.roots_contradicted.add(1);
         if leads {
@@ -180,7 +188,6 @@ impl Engine {
         if let Some(sent) = session.sent.as_mut() {
             digest::merge(sent, &vectors);
         }
-        self.metrics.roots_equal.add(1);
         let (peer, quiet) = (session.peer, session.is_idle());
         if quiet {
             session.urgent = false;

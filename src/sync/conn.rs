@@ -8,7 +8,7 @@ use crate::exchange::Ask;
 use crate::id::{PeerId, SpaceId};
 use crate::limits::{DIALS_OVERLAP_MS, HELLO_DEADLINE_MS, INBOX_BYTES_MAX};
 use crate::time::Instant;
-use crate::wire::{Farewell, Hello, Message, Opening, Slot, VERSION_MAX, VERSION_MIN};
+use crate::wire::{FEATURE_HUB, Farewell, Hello, Message, Opening, Slot, VERSION_MAX, VERSION_MIN};
 
 /// The node closes, or the app asked for it.
 pub(crate) const CODE_CLOSED: u32 = 0;
@@ -41,6 +41,8 @@ pub(super) struct Conn {
     pub(super) side: Side,
     pub(super) exporter: [u8; 32],
     phase: Phase,
+    /// The peer is a hub.
+    pub(super) hub: bool,
     /// When its last frame came.
     pub(super) heard_at: Instant,
     next_slot: Slot,
@@ -119,6 +121,7 @@ impl Engine {
             side,
             exporter,
             phase,
+            hub: false,
             heard_at: self.now.instant,
             next_slot: 0,
             theirs: BTreeMap::new(),
@@ -147,6 +150,15 @@ impl Engine {
         }
     }
 
+    fn features(&self) -> u64 {
+        if self.options.hub { FEATURE_HUB } else { 0 }
+    }
+
+    /// One of the two is a hub, whose roots tell what it was sent and not what counts.
+    pub(super) fn is_with_hub(&self, conn: ConnId) -> bool {
+        self.options.hub || self.conns.get(&conn).is_some_and(|entry| entry.hub)
+    }
+
     /// Prepares our hello. Who knows of no space in common says a hello without any: the peer may know better.
     pub(super) fn greet(&mut self, conn: ConnId, peer: &PeerId) {
         let shared = self.shared_with(peer);
@@ -156,7 +168,8 @@ impl Engine {
         if self.spaces.is_empty() {
             return self.close(conn, CODE_NOTHING_SHARED, "no space in common");
         }
-        let hello = Hello { versions: (VERSION_MIN, VERSION_MAX), features: 0, openings: Vec::new() };
+        let (versions, openings) = ((VERSION_MIN, VERSION_MAX), Vec::new());
+        let hello = Hello { versions, features: self.features(), openings };
         self.send(conn, Lane::Control, &Message::Hello(hello));
     }
 
@@ -243,7 +256,7 @@ impl Engine {
         if openings.is_empty() {
             return self.close(conn, CODE_NOTHING_SHARED, "no space in common");
         }
-        let hello = Hello { versions: (VERSION_MIN, VERSION_MAX), features: 0, openings };
+        let hello = Hello { versions: (VERSION_MIN, VERSION_MAX), features: self.features(), openings };
         match side {
             Side::Dialer => self.send(conn, Lane::Control, &Message::Hello(hello)),
             Side::Acceptor => {
@@ -260,7 +273,7 @@ impl Engine {
         let Some(hello) = self.after_introductions(conn, hello) else {
             return;
         };
-        let Some(entry) = self.conns.get(&conn) else {
+        let Some(entry) = self.conns.get_mut(&conn) else {
             return;
         };
         if entry.side != Side::Acceptor || !matches!(entry.phase, Phase::Awaiting { .. }) {
@@ -269,6 +282,7 @@ impl Engine {
         if let Err(reason) = check_versions(&hello) {
             return self.close(conn, CODE_VERSION, &reason);
         }
+        entry.hub = hello.features & FEATURE_HUB != 0;
         let peer = entry.peer;
         let named = self.spaces_named(conn, hello.openings);
         let mut unnamed = self.shared_with(&peer);
@@ -293,6 +307,7 @@ impl Engine {
         }
         entry.phase = Phase::Open { since: self.now.instant };
         let peer = entry.peer;
+        entry.hub = hello.features & FEATURE_HUB != 0;
         entry.heard_slot = hello.openings.iter().map(|opening| opening.slot).max().unwrap_or(0);
         if let Err(reason) = check_versions(&hello) {
             return self.close(conn, CODE_VERSION, &reason);

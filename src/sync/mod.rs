@@ -85,6 +85,8 @@ pub(crate) struct Options {
     pub(crate) backoff_ms: Vec<u64>,
     /// Attempts before a peer counts as failed; without end when absent.
     pub(crate) attempts_max: Option<u32>,
+    /// This node is a hub.
+    pub(crate) hub: bool,
     /// What each peer may cost in a time.
     pub(crate) budget: Budget,
     /// When the node is on the network.
@@ -94,7 +96,7 @@ pub(crate) struct Options {
 impl Default for Options {
     fn default() -> Self {
         let backoff_ms = vec![2_000, 4_000, 8_000, 16_000, 32_000];
-        Self { backoff_ms, attempts_max: None, budget: Budget::default(), mode: Mode::Live }
+        Self { backoff_ms, attempts_max: None, budget: Budget::default(), mode: Mode::Live, hub: false }
     }
 }
 

@@ -195,6 +195,7 @@ impl Engine {
             self.note_held(conn, space, &vectors, &vectors);
             self.meet_one_way(conn, space, &theirs.reach, &ours);
             if digests.log == theirs.log {
+                self.metrics.roots_equal.add(1);
                 self.agreed(conn, space, vectors);
             }
             return self.pump(conn, space);

@@ -332,7 +332,10 @@ impl Engine {
 
     /// What follows is decided by the comparison that ends every sync.
     pub(super) fn end_repair(&mut self, conn: ConnId, space: SpaceId) {
-        let ended = self.sessions.get_mut(&(conn, space)).and_then(|session| session.repair.take());
+        let ended = self.sessions.get_mut(&(conn, space)).and_then(|session| {
+            session.repaired |= session.repair.is_some();
+            session.repair.take()
+        });
         self.watch(conn, space);
         self.check_soon(conn, space);
         if let Some(heads) = ended.and_then(|repair| repair.next) {

@@ -71,6 +71,8 @@ pub(super) struct Session {
     /// The last comparison found the vectors to differ: what was counted as sent may be wrong.
     pub(super) anew: bool,
     pub(super) repair: Option<Repair>,
+    /// A repair came to its end.
+    pub(super) repaired: bool,
     pub(super) neighbourhood: Neighbourhood,
     /// When to give up on what the peer owes us.
     pub(super) deadline: Option<Instant>,
@@ -119,6 +121,7 @@ impl Session {
             equal: false,
             anew: false,
             repair: None,
+            repaired: false,
             neighbourhood: Neighbourhood::default(),
             deadline: None,
         }

@@ -12,6 +12,9 @@ pub(crate) const VERSION_MIN: u64 = 1;
 /// The newest.
 pub(crate) const VERSION_MAX: u64 = 1;
 
+/// The sender is a hub: it has taken commits without looking into documents, so roots prove nothing about it.
+pub(crate) const FEATURE_HUB: u64 = 1;
+
 /// What a space is called on one connection: a hash keyed with the connection's own secret, so that it means
 /// nothing to who does not know the space.
 pub(crate) type Tag = [u8; 16];

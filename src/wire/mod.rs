@@ -26,7 +26,7 @@ mod neighbours;
 mod repair;
 mod transfer;
 
-pub(crate) use hello::{Digest, Hello, Opening, Tag, Told, VERSION_MAX, VERSION_MIN};
+pub(crate) use hello::{Digest, FEATURE_HUB, Hello, Opening, Tag, Told, VERSION_MAX, VERSION_MIN};
 pub(crate) use interest::{InterestTold, Reach, Revisions};
 pub(crate) use introduce::Introduce;
 pub(crate) use join::Join;

@@ -32,6 +32,10 @@ fn opening(told: Told) -> Opening {
     Opening { slot: 3, tag: [1; 16], log: [2; 16], data: [3; 16], told, reach: reach() }
 }
 
+fn neighbours() -> Vec<Neighbour> {
+    [1, 2].map(|byte| Neighbour::of(&PeerId::new([byte; 32]))).to_vec()
+}
+
 /// One of each message, with every form that its fields can take.
 fn samples() -> Vec<Message> {
     let collection = CollectionName::new("tickets").expect("a name");
@@ -96,10 +100,7 @@ fn samples() -> Vec<Message> {
         Message::CellsWanted(CellsWanted { slot: 1, count: 512 }),
         Message::Apart(Apart { slot: 1, symbols: vec![Symbol(4), Symbol(9)], clocks: apart, answer: true }),
         Message::Interest(InterestTold { slot: 1, revision: 1, wants: interests() }),
-        Message::Neighbours(Neighbours {
-            slot: 1,
-            peers: [1, 2].map(|byte| Neighbour::of(&PeerId::new([byte; 32]))).to_vec(),
-        }),
+        Message::Neighbours(Neighbours { slot: 1, peers: neighbours() }),
         Message::Offer(Offer { slot: 1, vectors: vectors() }),
         Message::Introduce(Introduce { tag: [1; 16], statements: vec![vec![1, 2], vec![3]] }),
         Message::Wanted(Wanted { slot: 1, wanted: vectors(), later: vectors() }),

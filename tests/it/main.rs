@@ -8,6 +8,7 @@ mod commits;
 mod common;
 mod connections;
 mod discovery;
+mod hub;
 #[path = "../disk/image.rs"]
 #[allow(dead_code, reason = "other tests cut the power")]
 mod image;

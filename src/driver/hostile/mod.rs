@@ -275,6 +275,7 @@ async fn node(dir: &TempDir, name: &str, budget: Budget) -> Driver {
         attempts_max: None,
         budget,
         discovery: None,
+        hub: false,
     };
     let node = bounded(Driver::start(options)).await.expect("a fresh directory");
     register(&node).await;

@@ -211,12 +211,12 @@ fn hold(device: &mut Device, space: SpaceId, author: &Device, arrived: i64, byte
     put
 }
 
-fn reasons(device: &Device, space: SpaceId) -> Vec<HeldReason> {
+pub(super) fn reasons(device: &Device, space: SpaceId) -> Vec<HeldReason> {
     let held = device.replica.reader().quarantine(&space).expect("reads");
     held.into_iter().map(|held| held.reason).collect()
 }
 
-fn encoded(device: &mut Device, space: SpaceId, to: &mut Device) -> Vec<Vec<u8>> {
+pub(super) fn encoded(device: &mut Device, space: SpaceId, to: &mut Device) -> Vec<Vec<u8>> {
     device.feed(space, to, FEED_BYTES).0.into_iter().map(|packed| packed.bytes.to_vec()).collect()
 }
 

@@ -22,6 +22,7 @@ use crate::time::{Instant, Now, Timestamp};
 mod clash;
 mod exchange;
 mod hostile;
+mod hub;
 mod interest;
 mod joins;
 mod local;
@@ -85,8 +86,10 @@ impl Device {
         let metrics = Arc::new(Metrics::default());
         let mut replica =
             Replica::open(values, Arc::clone(&identity), entropy, now(), metrics).expect("the store opens");
-        replica.register(Arc::new(KindOf::<Note>::new().expect("a name"))).expect("registers");
-        replica.register(Arc::new(KindOf::<Task>::new().expect("a name"))).expect("registers");
+        if !replica.hub {
+            replica.register(Arc::new(KindOf::<Note>::new().expect("a name"))).expect("registers");
+            replica.register(Arc::new(KindOf::<Task>::new().expect("a name"))).expect("registers");
+        }
         replica.drain();
         Self { memory, identity, opened, replica }
     }

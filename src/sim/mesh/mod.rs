@@ -12,10 +12,11 @@ use crate::replica::{Intent, Replica, Told, Write};
 use crate::sim::Dice;
 use crate::store::Values;
 use crate::store::kv::memory::Memory;
-use crate::sync::{Action, ConnId, Engine, Event, Lane, Options, Side};
+use crate::sync::{Action, ConnId, Engine, Event, Lane, Notice, Options, Side};
 use crate::time::{Instant, Now, Timestamp};
 use crate::wire::Message;
 
+mod hub;
 mod tests;
 
 #[derive(Clone, Debug, PartialEq, Reconcile, Hydrate, serde::Serialize, serde::Deserialize)]
@@ -62,13 +63,29 @@ struct Mesh {
     conns: u64,
     /// Made so far, and by whom: one entity each time.
     commits: u64,
+    /// Who commits.
+    writers: Vec<usize>,
+    /// Who holds the same as which peer, as far as it knows.
+    in_sync: BTreeSet<(usize, PeerId)>,
     closed: Vec<String>,
 }
 
 impl Mesh {
     /// Makes devices that know each other and are not connected.
     fn new(seed: u64, count: u8) -> Self {
-        let mut nodes: Vec<Node> = (1..=count).map(Node::new).collect();
+        Self::of(seed, (1..=count).map(Node::new).collect())
+    }
+
+    /// The first one is a hub.
+    fn with_hub(seed: u64, count: u8) -> Self {
+        let others = (2..=count).map(Node::new);
+        let mut mesh = Self::of(seed, std::iter::once(Node::hub(1)).chain(others).collect());
+        mesh.writers.retain(|writer| *writer != 0);
+        mesh
+    }
+
+    fn of(seed: u64, mut nodes: Vec<Node>) -> Self {
+        let writers = (0..nodes.len()).collect();
         let (founder, others) = nodes.split_first_mut().expect("at least one");
         let space = founder.replica.create_space(at(0), "Shop", "Ana", "desk").expect("founds");
         for other in others.iter_mut() {
@@ -91,6 +108,8 @@ impl Mesh {
             sent: 0,
             conns: 0,
             commits: 0,
+            writers,
+            in_sync: BTreeSet::new(),
             closed: Vec::new(),
         };
         (0..mesh.nodes.len()).for_each(|node| mesh.tell(node));
@@ -153,7 +172,7 @@ impl Mesh {
     /// Commits by members that chance picks, with pauses of at most so many milliseconds.
     fn work(&mut self, commits: usize, pause_ms: u64) {
         for _ in 0..commits {
-            let node = self.dice.below(self.nodes.len() as u64) as usize;
+            let node = self.writers[self.dice.below(self.writers.len() as u64) as usize];
             self.commit(node);
             let pause = self.dice.between(0..=pause_ms);
             self.run(pause);
@@ -223,6 +242,12 @@ impl Mesh {
                     self.closed.push(reason);
                     self.cut(conn);
                 }
+                Action::Notify(Notice::InSync { peer, in_sync: true, .. }) => {
+                    self.in_sync.insert((node, peer));
+                }
+                Action::Notify(Notice::InSync { peer, in_sync: false, .. }) => {
+                    self.in_sync.remove(&(node, peer));
+                }
                 Action::HoldBack { .. } => panic!("an honest device is held back"),
                 Action::Notify(_) | Action::Greeted { .. } | Action::Dial { .. } | Action::GoOn { .. } => {}
             }
@@ -256,14 +281,24 @@ impl Mesh {
 
 impl Node {
     fn new(number: u8) -> Self {
+        let mut node = Self::open(number, false);
+        node.replica.register(Arc::new(KindOf::<Line>::new().expect("a name"))).expect("registers");
+        node
+    }
+
+    fn hub(number: u8) -> Self {
+        Self::open(number, true)
+    }
+
+    fn open(number: u8, hub: bool) -> Self {
         let metrics = Arc::new(Metrics::default());
         let identity = Arc::new(Identity::from_seed([number; 32]));
         let peer = identity.peer();
         let values = Values::memory(&Memory::new()).expect("an empty store");
         let mut replica =
             Replica::open(values, identity, [number; 32], at(0), Arc::clone(&metrics)).expect("opens");
-        replica.register(Arc::new(KindOf::<Line>::new().expect("a name"))).expect("registers");
-        let engine = Engine::new(peer, Options::default(), Arc::clone(&metrics));
+        replica.set_hub(hub).expect("a fresh store");
+        let engine = Engine::new(peer, Options { hub, ..Options::default() }, Arc::clone(&metrics));
         Self { replica, engine, metrics, peer, copies: 0 }
     }
 

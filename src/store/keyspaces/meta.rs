@@ -8,6 +8,9 @@ use crate::limits::VALUE_TOTAL_BYTES_MAX;
 /// The name under which this store's incarnation is kept: eight bytes, little endian.
 pub(crate) const META_INCARNATION: &str = "incarnation";
 
+/// Present in the store of a hub, whatever the value.
+pub(crate) const META_HUB: &str = "hub";
+
 /// The name under which a request to join waits: this, the space, a slash, and the device that asks.
 pub(crate) const META_ASKED: &str = "asked/";
 

@@ -38,7 +38,9 @@ pub(crate) use keys::{
     AckedKey, Arrival, ChangeKey, ClashKey, CommitId, HeadKey, HeldKey, JournalKey, MetaKey, Prefix, RootKey,
 };
 pub(crate) use keys::{RowKey, SnapshotKey, StatementKey, VectorKey};
-pub(crate) use meta::{META_ASKED, META_ERASING, META_INCARNATION, META_JOINING, Raw, meta_interests};
+pub(crate) use meta::{
+    META_ASKED, META_ERASING, META_HUB, META_INCARNATION, META_JOINING, Raw, meta_interests,
+};
 pub(crate) use vector::SeenRecord;
 
 /// A typed key of one keyspace.
