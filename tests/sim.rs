@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::ops::Range;
 
-use driftless::sim::{self, Canary, Notes, Options, Outcome, Report, Workload};
+use driftless::sim::{self, Canary, Fault, Notes, Options, Outcome, Report, Workload};
 
 fn workload() -> Box<dyn Workload> {
     Box::new(Notes::new())
@@ -19,6 +19,10 @@ const LONG_SEEDS: u64 = 60;
 /// Seeds of short runs, the same every time and others every time. `driftless sim` is for the long runs.
 const SHORT_SEEDS: u64 = 600;
 const FRESH_SEEDS: u64 = 340;
+/// Seeds with rogues among the devices.
+const MALICE_SEEDS: u64 = 100;
+/// Seeds in which a check that is not made must be missed.
+const CHECK_SEEDS: u64 = 200;
 /// Seeds in which a planted bug must show.
 const CANARY_SEEDS: u64 = 60;
 
@@ -73,6 +77,46 @@ fn every_planted_bug_is_caught() {
     for canary in Canary::ALL {
         let options = Options { canary: Some(canary), ..Options::default() };
         let caught = (0..CANARY_SEEDS).find_map(|seed| {
+            let outcome = run(seed, &options);
+            outcome.violations.first().map(|violation| (seed, violation.clone()))
+        });
+        match caught {
+            Some((seed, violation)) => println!("{canary:?}: caught after {} seeds, {violation}", seed + 1),
+            None => escaped.push(canary),
+        }
+    }
+
+    assert_eq!(escaped, []);
+}
+
+/// Members that keep to no rule, and trouble besides.
+fn among_rogues() -> Options {
+    Options {
+        devices: (3, 6),
+        duration_ms: 60_000,
+        commits: 40,
+        faults: 10,
+        malice: 16,
+        ..Options::default()
+    }
+}
+
+#[test]
+fn honest_members_agree_and_show_nothing_forged_among_rogues() {
+    let report = run_all(0..MALICE_SEEDS, &among_rogues());
+
+    println!("{report}");
+    assert!(report.failures.is_empty(), "{report}");
+    let schemed = Fault::MALICE.into_iter().filter(|fault| report.faults.of(*fault) > 0);
+    assert_eq!(schemed.collect::<Vec<_>>(), Fault::MALICE);
+}
+
+#[test]
+fn every_check_against_malice_that_is_not_made_is_missed() {
+    let mut escaped = Vec::new();
+    for canary in Canary::CHECKS {
+        let options = Options { canary: Some(canary), ..among_rogues() };
+        let caught = (0..CHECK_SEEDS).find_map(|seed| {
             let outcome = run(seed, &options);
             outcome.violations.first().map(|violation| (seed, violation.clone()))
         });

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::clash::NOBODY;
 use super::held::{HeldId, Quarantine};
+use super::planted::Check;
 use super::receive::Incoming;
 use super::{Replica, ReplicaError, load};
 use crate::access::{Commit, Cut, Membership};
@@ -90,7 +91,9 @@ impl Replica {
     ) -> Result<BTreeSet<HeldId>, ReplicaError> {
         let mut released = BTreeSet::new();
         let Some(known) = self.spaces.get(&space) else { return Ok(released) };
-        let watched = |commit: &Incoming| known.removals.contains_key(&commit.commit.origin.peer);
+        let lacks = self.lacks(Check::Cut);
+        let removed = |commit: &Incoming| known.removals.contains_key(&commit.commit.origin.peer);
+        let watched = |commit: &Incoming| !lacks && removed(commit);
         if known.clashes.is_empty() && !commits.iter().any(watched) {
             return Ok(released);
         }

@@ -40,6 +40,7 @@ mod kinds;
 mod load;
 mod members;
 mod open;
+mod planted;
 mod reader;
 mod rebuild;
 mod receive;
@@ -54,6 +55,8 @@ mod tests;
 pub(crate) use error::ReplicaError;
 pub(crate) use joins::Applicant;
 pub(crate) use open::OpenReport;
+#[cfg(feature = "sim")]
+pub(crate) use planted::Check;
 #[cfg(test)]
 pub(crate) use reader::Held;
 pub use reader::HeldReason;
@@ -92,6 +95,8 @@ pub(crate) struct Replica {
     synced: Position,
     told: VecDeque<Told>,
     report: OpenReport,
+    #[cfg(feature = "sim")]
+    lacking: Option<Check>,
     /// The time of the last call, for display.
     wall: Timestamp,
 }

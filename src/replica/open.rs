@@ -93,6 +93,8 @@ impl Replica {
             synced: position,
             told: VecDeque::new(),
             wall: now.wall,
+            #[cfg(feature = "sim")]
+            lacking: None,
             report: OpenReport { new_incarnation: kept.is_none(), rolled_back, spaces: 0, quarantined: 0 },
         };
         replica.find_erasures()?;

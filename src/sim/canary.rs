@@ -1,5 +1,7 @@
 //! Planted bugs. A simulator that catches none of them proves nothing.
 
+use crate::replica::Check;
+
 /// A bug that the simulation plants between the parts that it joins. Each must be caught.
 ///
 /// # Example
@@ -52,12 +54,24 @@ pub enum Canary {
     WrongReceipts,
     /// The network delivers frames twice, now and then.
     RepeatFrames,
+    /// Signatures are not verified.
+    TakeForged,
+    /// A device may write under any device's actor.
+    TakeAnyActor,
+    /// Nobody asks whether an author might make a commit.
+    TakeUnauthorised,
+    /// Removals reach everything that the removed device ever signs.
+    ForgetCuts,
     /// The network loses what devices say of their interests.
     LoseInterests,
 }
 
 impl Canary {
-    /// All of them.
+    /// Checks against malice that are not made. They show only among rogues.
+    pub const CHECKS: [Self; 4] =
+        [Self::TakeForged, Self::TakeAnyActor, Self::TakeUnauthorised, Self::ForgetCuts];
+
+    /// All others.
     pub const ALL: [Self; 20] = [
         Self::LoseAcks,
         Self::AckBeforeSync,
@@ -80,4 +94,10 @@ impl Canary {
         Self::RepeatFrames,
         Self::LoseInterests,
     ];
+
+    pub(super) fn check(self) -> Option<Check> {
+        let checks = [Check::Signature, Check::Attribution, Check::Authorisation, Check::Cut];
+        let place = Self::CHECKS.iter().position(|canary| *canary == self)?;
+        checks.get(place).copied()
+    }
 }

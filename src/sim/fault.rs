@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::malice::Wile;
+
 /// A kind of trouble.
 ///
 /// # Example
@@ -70,10 +72,28 @@ pub enum Fault {
     RoleChange,
     /// A device came to want more or less of a collection.
     InterestChanged,
+    /// Malice: a commit in another's name, or under another's actor.
+    Forged,
+    /// Malice: another's commit, sent for another entity or space.
+    Replayed,
+    /// Malice: a commit that its author might not make.
+    Overstepped,
+    /// Malice: a question about what the asker may not read.
+    Pried,
+    /// Malice: a commit as of before its author's removal.
+    BackDated,
+    /// Malice: many small commits and statements.
+    Flooded,
+    /// Malice: frames that are none.
+    Babbled,
+    /// Malice: commits kept back on their way.
+    Withheld,
+    /// Malice: fingerprints, vectors and acknowledgements that are not so.
+    Lied,
 }
 
 impl Fault {
-    /// All kinds.
+    /// All kinds but those of malice.
     pub const ALL: [Self; 26] = [
         Self::Reordered,
         Self::ConnectionLost,
@@ -102,6 +122,33 @@ impl Fault {
         Self::RoleChange,
         Self::InterestChanged,
     ];
+
+    /// The kinds of malice; they happen when [`Options::malice`](super::Options::malice) says so.
+    pub const MALICE: [Self; 9] = [
+        Self::Forged,
+        Self::Replayed,
+        Self::Overstepped,
+        Self::Pried,
+        Self::BackDated,
+        Self::Flooded,
+        Self::Babbled,
+        Self::Withheld,
+        Self::Lied,
+    ];
+
+    pub(super) fn of_wile(wile: Wile) -> Self {
+        match wile {
+            Wile::Forge => Self::Forged,
+            Wile::Replay => Self::Replayed,
+            Wile::Overstep => Self::Overstepped,
+            Wile::Pry => Self::Pried,
+            Wile::BackDate => Self::BackDated,
+            Wile::Flood => Self::Flooded,
+            Wile::Babble => Self::Babbled,
+            Wile::Withhold => Self::Withheld,
+            Wile::Lie => Self::Lied,
+        }
+    }
 }
 
 /// How often each kind of trouble happened.
@@ -137,7 +184,8 @@ impl FaultCounts {
         self.counts.get(&fault).copied().unwrap_or(0)
     }
 
-    /// Returns the kinds that never happened. A run that has any proves less than it seems to.
+    /// Returns the kinds that never happened, those of malice left out where there was none at all. A run that has
+    /// any proves less than it seems to.
     ///
     /// # Example
     ///
@@ -152,7 +200,12 @@ impl FaultCounts {
     /// ```
     #[must_use]
     pub fn missing(&self) -> Vec<Fault> {
-        Fault::ALL.into_iter().filter(|fault| self.of(*fault) == 0).collect()
+        let malice = Fault::MALICE.into_iter().filter(|_| self.has_malice());
+        Fault::ALL.into_iter().chain(malice).filter(|fault| self.of(*fault) == 0).collect()
+    }
+
+    fn has_malice(&self) -> bool {
+        Fault::MALICE.iter().any(|fault| self.of(*fault) > 0)
     }
 
     pub(super) fn add(&mut self, fault: Fault, count: u64) {
@@ -166,7 +219,8 @@ impl FaultCounts {
 
 impl fmt::Display for FaultCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for fault in Fault::ALL {
+        let malice = Fault::MALICE.into_iter().filter(|_| self.has_malice());
+        for fault in Fault::ALL.into_iter().chain(malice) {
             let name = format!("{fault:?}");
             writeln!(f, "  {name:<18} {}", self.of(fault))?;
         }

@@ -8,7 +8,6 @@ const DEVICES: usize = 4;
 /// Spaces that they share.
 const SPACES: usize = 2;
 
-/// Seen failing with the requests of ended connections kept in the engine: their number rose with the hours.
 #[test]
 fn what_engines_hold_in_a_day_does_not_grow() {
     let options = Options {

@@ -13,11 +13,14 @@
 //!   failing, slow and damaged disks.
 //! * **Device**: killed and closed processes, sleep, clocks anywhere from 1970 to 2100, stores that go back to an
 //!   older copy, stores that are copied and run twice, devices that join late, several devices of one member.
+//! * **Malice**, when the options say so: members that forge, replay, write what they may not, ask for what they may
+//!   not read, write as of before their removal, flood, send garbage, keep back what they should pass on, and lie
+//!   about what they hold, in any network in which the honest ones can reach each other.
 //! * **Members**: several spaces, members and devices that are removed, roles that change.
 //!
 //! # What is not
 //!
-//! Threads, sockets, the engine below the disk's batches, and hostile members. Those have tests of their own.
+//! Threads, sockets, and the engine below the disk's batches. Those have tests of their own.
 //!
 //! # Your own app
 //!
@@ -94,6 +97,7 @@ mod dice;
 mod fault;
 #[cfg(test)]
 mod long;
+mod malice;
 #[cfg(test)]
 mod mesh;
 mod network;
@@ -142,6 +146,9 @@ pub struct Options {
     pub commits: usize,
     /// How much trouble there is.
     pub faults: usize,
+    /// How often members that keep to no rule do something; none is such a member when it is 0. They write
+    /// notes and lines of their own, beside the workload: see [`Notes`].
+    pub malice: usize,
     /// A bug to plant.
     pub canary: Option<Canary>,
     /// The steps to keep, by number; all when absent.
@@ -158,6 +165,7 @@ impl Default for Options {
             duration_ms: 120_000,
             commits: 80,
             faults: 14,
+            malice: 0,
             canary: None,
             keep: None,
             full_trace: false,
@@ -181,6 +189,7 @@ impl Options {
         say("spaces", format!("{few}..{many}"), self.spaces != usual.spaces);
         say("commits", self.commits.to_string(), self.commits != usual.commits);
         say("faults", self.faults.to_string(), self.faults != usual.faults);
+        say("malice", self.malice.to_string(), self.malice != usual.malice);
         say("duration-ms", self.duration_ms.to_string(), self.duration_ms != usual.duration_ms);
         if let Some(canary) = self.canary {
             say("plant", format!("{canary:?}"), true);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::Dice;
+use super::malice::Rogue;
 use crate::exchange::{Ask, RequestId, Vectors};
 use crate::id::{CollectionName, Interest, PeerId, Position};
 use crate::identity::Identity;
@@ -32,6 +33,8 @@ pub(super) struct Node {
     pub(super) joined: BTreeSet<usize>,
     /// It ran for a while on a copy of another device's store, and will not come back.
     pub(super) gone: bool,
+    /// What it is up to, when it keeps to no rule.
+    pub(super) rogue: Option<Rogue>,
     /// The device whose store it began with a copy of.
     pub(super) twin_of: Option<usize>,
     /// Counts the addresses it has had.
@@ -103,6 +106,7 @@ impl Node {
             asleep_since: 0,
             joined: BTreeSet::new(),
             gone: false,
+            rogue: None,
             twin_of: None,
             address: 0,
             known: BTreeMap::new(),

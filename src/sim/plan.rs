@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::malice::Wile;
 use super::{Dice, Options};
 use crate::access::Role;
 
@@ -50,7 +51,10 @@ pub(super) enum Act {
     Restore,
     Clone,
     Remove,
+    /// The founder removes this device.
+    Expel(usize),
     SetRole,
+    Scheme(Wile),
     /// A device wants more or less of a collection.
     SetInterest,
 }
@@ -91,6 +95,10 @@ pub(super) struct Plan {
     pub(super) members: Vec<usize>,
     /// The spaces that they share. All devices come to the first.
     pub(super) spaces: Vec<PlannedSpace>,
+    /// Those that keep to no rule. The others can reach each other without them.
+    pub(super) rogues: BTreeSet<usize>,
+    /// They go on in the end, instead of leaving.
+    pub(super) rogues_stay: bool,
     /// Typical delay of a link, in milliseconds.
     pub(super) delay_ms: u64,
     pub(super) steps: Vec<Step>,
@@ -124,8 +132,21 @@ impl Plan {
         let spaces: Vec<PlannedSpace> =
             (0..count).map(|number| space(number, &links, &members, &mut dice)).collect();
         let delay_ms = *dice.pick(&[1, 5, 25, 80]).unwrap_or(&5);
-        let steps = steps(options, devices, &spaces, &mut dice);
-        Self { devices, links, members, spaces, delay_ms, steps, ends_ms: options.duration_ms }
+        let rogues =
+            if options.malice > 0 { rogues(&links, &members, &spaces, &mut dice) } else { BTreeSet::new() };
+        let steps = steps(options, devices, &spaces, &rogues, &mut dice);
+        let rogues_stay = dice.chance(50);
+        Self {
+            devices,
+            links,
+            members,
+            spaces,
+            rogues,
+            rogues_stay,
+            delay_ms,
+            steps,
+            ends_ms: options.duration_ms,
+        }
     }
 
     /// The devices that a device knows.
@@ -140,15 +161,43 @@ impl Plan {
 
     /// Whether devices can reach each other by way of each other alone.
     pub(super) fn is_connected(&self, devices: &BTreeSet<usize>) -> bool {
-        let mut reached: BTreeSet<usize> = devices.first().copied().into_iter().collect();
-        let near = |device: usize, reached: &BTreeSet<usize>| {
-            !reached.contains(&device) && reached.iter().any(|other| linked(&self.links, device, *other))
-        };
-        while let Some(next) = devices.iter().find(|device| near(**device, &reached)) {
-            reached.insert(*next);
-        }
-        reached.len() == devices.len()
+        is_connected(&self.links, devices)
     }
+}
+
+fn is_connected(links: &BTreeSet<(usize, usize)>, devices: &BTreeSet<usize>) -> bool {
+    let mut reached: BTreeSet<usize> = devices.first().copied().into_iter().collect();
+    let near = |device: usize, reached: &BTreeSet<usize>| {
+        !reached.contains(&device) && reached.iter().any(|other| linked(links, device, *other))
+    };
+    while let Some(next) = devices.iter().find(|device| near(**device, &reached)) {
+        reached.insert(*next);
+    }
+    reached.len() == devices.len()
+}
+
+/// One or two members, with all their devices.
+fn rogues(
+    links: &BTreeSet<(usize, usize)>,
+    members: &[usize],
+    spaces: &[PlannedSpace],
+    dice: &mut Dice,
+) -> BTreeSet<usize> {
+    let mut rogues = BTreeSet::new();
+    for _ in 0..2 + 2 * dice.below(2) {
+        let member = dice.pick(members).copied().unwrap_or(0);
+        let devices = (0..members.len()).filter(|device| members.get(*device) == Some(&member));
+        let grown: BTreeSet<usize> = rogues.iter().copied().chain(devices).collect();
+        let fits = spaces.iter().all(|space| {
+            let honest = space.devices.iter().copied().filter(|device| !grown.contains(device));
+            !grown.contains(&space.founder) && is_connected(links, &honest.collect())
+        });
+        // Two honest ones have something to agree on.
+        if fits && grown.len() + 2 <= members.len() {
+            rogues = grown;
+        }
+    }
+    rogues
 }
 
 fn linked(links: &BTreeSet<(usize, usize)>, one: usize, other: usize) -> bool {
@@ -215,7 +264,13 @@ fn space(number: u64, links: &BTreeSet<(usize, usize)>, members: &[usize], dice:
 }
 
 /// All that is to be done, in its order.
-fn steps(options: &Options, devices: usize, spaces: &[PlannedSpace], dice: &mut Dice) -> Vec<Step> {
+fn steps(
+    options: &Options,
+    devices: usize,
+    spaces: &[PlannedSpace],
+    rogues: &BTreeSet<usize>,
+    dice: &mut Dice,
+) -> Vec<Step> {
     let ends_ms = options.duration_ms;
     let mut steps = Vec::new();
     let mut work: Vec<(u64, usize)> = Vec::new();
@@ -253,6 +308,7 @@ fn steps(options: &Options, devices: usize, spaces: &[PlannedSpace], dice: &mut 
             push(dice, *act, *lasts_max);
         }
     }
+    schemes(options, spaces.len(), rogues, dice, &mut steps);
     for (space, planned) in spaces.iter().enumerate() {
         for (order, device) in planned.devices.iter().enumerate().skip(1) {
             let late = dice.chance(20);
@@ -265,6 +321,45 @@ fn steps(options: &Options, devices: usize, spaces: &[PlannedSpace], dice: &mut 
         step.number = number as u64;
     }
     steps
+}
+
+/// What the rogues do.
+fn schemes(
+    options: &Options,
+    spaces: usize,
+    rogues: &BTreeSet<usize>,
+    dice: &mut Dice,
+    steps: &mut Vec<Step>,
+) {
+    let rogues: Vec<usize> = rogues.iter().copied().collect();
+    // Who was removed is tempted most.
+    for device in rogues.iter().copied() {
+        if dice.chance(50) {
+            continue;
+        }
+        let at_ms = options.duration_ms / 4 + dice.below(options.duration_ms / 2);
+        let expel = Act::Expel(device);
+        steps.push(Step { number: 0, at_ms, device: 0, space: 0, act: expel, lasts_ms: 0 });
+        for after in [dice.below(60), dice.below(500), dice.below(20_000)] {
+            let act = Act::Scheme(Wile::BackDate);
+            steps.push(Step { number: 0, at_ms: at_ms + 1 + after, device, space: 0, act, lasts_ms: 0 });
+        }
+    }
+    let weights = Wile::ALL.iter().map(|(_, weight, _)| weight).sum();
+    for _ in 0..options.malice {
+        let Some(device) = dice.pick(&rogues).copied() else { return };
+        let mut left = dice.below(weights);
+        let mut picked = Wile::ALL.iter().filter(|(_, weight, _)| {
+            let here = left < *weight;
+            left = left.saturating_sub(*weight);
+            here
+        });
+        let Some((wile, _, lasts_max)) = picked.next() else { return };
+        let lasts_ms = dice.between(lasts_max / 20..=*lasts_max);
+        let at_ms = 1_000 + dice.below(options.duration_ms.saturating_sub(2_000));
+        let space = dice.below(spaces as u64) as usize;
+        steps.push(Step { number: 0, at_ms, device, space, act: Act::Scheme(*wile), lasts_ms });
+    }
 }
 
 impl fmt::Display for Step {

@@ -22,7 +22,9 @@ pub enum Rule {
     Atomic,
     /// G3: connected members come to hold the same, soon after the trouble is over, and know it.
     Convergent,
-    /// G7: nobody is sent what it may not read.
+    /// G6: nothing is shown that was not made by who says so and might do so.
+    Authored,
+    /// G7: nobody is sent what it may not read, nor the name of it.
     Isolated,
     /// G9: "stored on B" is said only when it is on the disk of B.
     Honest,

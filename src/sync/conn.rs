@@ -318,13 +318,16 @@ impl Engine {
             return;
         }
         let kept: BTreeSet<SpaceId> = named.iter().map(|(space, _)| *space).collect();
-        for space in self.sessions_of(conn) {
-            if !kept.contains(&space) {
-                self.drop_session(conn, space);
-            }
+        let told = self.sessions_of(conn);
+        for space in told.iter().filter(|space| !kept.contains(space)) {
+            self.drop_session(conn, *space);
         }
         let mut unnamed = self.shared_with(&peer);
         unnamed.retain(|space| !kept.contains(space));
+        // What came to be shared since our hello was in none.
+        for space in unnamed.iter().filter(|space| !told.contains(space)) {
+            self.open_shared(conn, *space);
+        }
         self.introduce(conn, unnamed, Then::GoOn);
         for (space, opening) in named {
             self.hear_opening(conn, space, opening);

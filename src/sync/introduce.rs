@@ -97,9 +97,12 @@ impl Engine {
         let (said_by, exporter, peer) = (entry.side.other(), entry.exporter, entry.peer);
         let Introduce { tag, statements } = introduction;
         let named = self.spaces.keys().find(|space| digest::tag(&exporter, said_by, space) == tag).copied();
-        let Some(space) = named.filter(|space| !self.is_shared(*space, &peer)) else {
+        let Some(space) = named else {
             return;
         };
+        if self.is_shared(space, &peer) {
+            return self.open_shared(conn, space);
+        }
         if let Some(entry) = self.conns.get_mut(&conn) {
             entry.introductions.judging += 1;
         }

@@ -29,17 +29,23 @@ impl Engine {
             let shared = self.is_shared(space, &peer);
             match (self.sessions.contains_key(&(conn, space)), shared) {
                 (true, false) => self.part(conn, space),
-                (false, true) => {
-                    self.add_session(conn, space);
-                    self.ask(Purpose::Opening(conn, space), Ask::State { space });
-                    self.hear_kept_opening(conn, space);
-                }
+                (false, true) => self.open_shared(conn, space),
                 (true, true) => self.tell_interests(conn, space),
                 (false, false) => {}
             }
         }
         if before.is_none_or(|before| before.log != state.log) {
             self.log_changed(space);
+        }
+    }
+
+    /// Opens a space that came to be shared behind the hellos, or while they were on their way.
+    pub(super) fn open_shared(&mut self, conn: ConnId, space: SpaceId) {
+        let open = self.conns.get(&conn).is_some_and(super::Conn::is_open);
+        if open && !self.sessions.contains_key(&(conn, space)) {
+            self.add_session(conn, space);
+            self.ask(Purpose::Opening(conn, space), Ask::State { space });
+            self.hear_kept_opening(conn, space);
         }
     }
 

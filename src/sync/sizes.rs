@@ -55,6 +55,12 @@ impl Engine {
         }
     }
 
+    /// Returns how this side's frames name a space on a connection; `None` before it told the peer.
+    pub(crate) fn slot_of(&self, conn: ConnId, space: SpaceId) -> Option<Slot> {
+        let session = self.sessions.get(&(conn, space)).filter(|_| self.is_opened(conn, space));
+        session.map(|session| session.slot)
+    }
+
     /// Returns the space that this side's frames name by `slot` on a connection.
     pub(crate) fn space_of(&self, conn: ConnId, slot: Slot) -> Option<SpaceId> {
         let mut sessions = self.sessions.iter().filter(|((other, _), _)| *other == conn);

@@ -28,7 +28,7 @@ Commands:
   help                     this text
 
 Words of sim: --seed N | --seeds A..B, --seconds S, --threads N, --log, --keep N,N,.. | none, --devices A..B,
-  --spaces A..B, --commits N, --faults N, --duration-ms N, --plant BUG. Without any, the seeds 0 to 99 run.
+  --spaces A..B, --commits N, --faults N, --malice N, --duration-ms N, --plant BUG. Without any, the seeds 0 to 99 run.
 
 Roles: reader, writer (default), admin, owner.
 Nodes listen on 0.0.0.0 and the port of the last time, or where DRIFTLESS_LISTEN says, as in 127.0.0.1:4433.

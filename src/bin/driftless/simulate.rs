@@ -65,10 +65,17 @@ impl Task {
             "--spaces" => options.spaces = bounds(value)?,
             "--commits" => options.commits = number(value)?,
             "--faults" => options.faults = number(value)?,
+            "--malice" => options.malice = number(value)?,
             "--duration-ms" => options.duration_ms = number(value)?,
             "--plant" => {
                 let named = |canary: &Canary| format!("{canary:?}") == value;
-                options.canary = Some(Canary::ALL.into_iter().find(named).ok_or("there is no such bug")?);
+                options.canary = Some(
+                    Canary::ALL
+                        .into_iter()
+                        .chain(Canary::CHECKS)
+                        .find(named)
+                        .ok_or("there is no such bug")?,
+                );
             }
             "--keep" => {
                 let steps = value.split(',').filter(|_| value != "none").map(number);

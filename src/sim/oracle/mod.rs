@@ -58,6 +58,14 @@ pub(super) struct Oracle {
     pub(super) peers: BTreeMap<PeerId, usize>,
     /// Some members may not read a collection, or some devices did not want it: commits come in parts.
     pub(super) is_split: bool,
+    /// Devices of which nothing is expected.
+    rogues: BTreeSet<usize>,
+    /// Changes that honest devices made.
+    genuine: BTreeSet<ChangeHash>,
+    /// Changes that rogues made where nobody may show them.
+    pub(super) forbidden: BTreeSet<(EntityId, ChangeHash)>,
+    /// Changes that a removed device made after its removal. Who has not heard of that may show them, for a while.
+    pub(super) void: BTreeMap<(EntityId, ChangeHash), PeerId>,
     commits: Vec<Made>,
     by_part: BTreeMap<(Origin, CollectionName, Oseq), usize>,
     hashes: BTreeMap<(ActorId, u64), ChangeHash>,
@@ -76,12 +84,28 @@ pub(super) struct Oracle {
 }
 
 impl Oracle {
-    pub(super) fn new(peers: BTreeMap<PeerId, usize>, is_split: bool) -> Self {
-        Self { peers, is_split, ..Self::default() }
+    pub(super) fn new(peers: BTreeMap<PeerId, usize>, is_split: bool, rogues: BTreeSet<usize>) -> Self {
+        Self { peers, is_split, rogues, ..Self::default() }
+    }
+
+    /// The origins of honest devices, each with its newest number.
+    pub(super) fn honest_origins(&self) -> Vec<(Origin, u64)> {
+        let mut newest = BTreeMap::new();
+        for made in self.commits.iter().filter(|made| !self.rogues.contains(&made.device)) {
+            let number = made.key.parts.iter().map(|(_, oseq)| oseq.0).max().unwrap_or(0);
+            let known = newest.entry(made.key.origin).or_insert(0);
+            *known = number.max(*known);
+        }
+        newest.into_iter().collect()
+    }
+
+    /// Whether a device is one of which nothing is expected.
+    fn is_rogue(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|device| self.rogues.contains(device))
     }
 
     pub(super) fn violate(&mut self, rule: Rule, at_ms: u64, device: usize, text: String) {
-        if self.violations.len() < VIOLATIONS_MAX {
+        if self.violations.len() < VIOLATIONS_MAX && !self.rogues.contains(&device) {
             self.violations.push(Violation { rule, at_ms, device, text });
         }
     }
@@ -97,7 +121,14 @@ impl Oracle {
     }
 
     /// A device applied a commit: its changes are the ones that everybody knows under these numbers.
-    pub(super) fn stored(&mut self, at_ms: u64, device: usize, space: SpaceId, packed: &Packed) {
+    pub(super) fn stored(
+        &mut self,
+        at_ms: u64,
+        device: usize,
+        from: Option<PeerId>,
+        space: SpaceId,
+        packed: &Packed,
+    ) {
         let commit = match Commit::decode(space, &packed.bytes) {
             Ok(commit) => commit,
             Err(error) => {
@@ -109,7 +140,15 @@ impl Oracle {
                 );
             }
         };
-        for leaf in leaves(&commit) {
+        let honest = !self.is_rogue(&commit.origin.peer);
+        if from.is_none() && honest {
+            self.genuine.extend(leaves(&commit).into_iter().map(|leaf| leaf.head));
+        }
+        if let Some(text) = self.misattributed(&commit) {
+            self.violate(Rule::Authored, at_ms, device, text);
+        }
+        // Rogues give one number twice.
+        for leaf in leaves(&commit).into_iter().filter(|_| honest) {
             let known = *self.hashes.entry((leaf.actor, leaf.seq)).or_insert(leaf.head);
             if known != leaf.head {
                 let (actor, seq, head) = (leaf.actor.short(), leaf.seq, leaf.head.short());
@@ -118,6 +157,21 @@ impl Oracle {
                 self.violate(Rule::OneChange, at_ms, device, text);
             }
         }
+    }
+
+    /// What of a commit was not made by who says so, or where it stands.
+    fn misattributed(&self, commit: &Commit) -> Option<String> {
+        let author = commit.origin.peer.short();
+        let honest = !self.is_rogue(&commit.origin.peer);
+        leaves(commit).into_iter().find_map(|leaf| {
+            let (entity, head) = (leaf.entity.short(), leaf.head.short());
+            if self.forbidden.contains(&(leaf.entity, leaf.head)) {
+                return Some(format!("change {head} of {entity} is {author}'s, who might not make it"));
+            }
+            let made = !honest || self.genuine.contains(&leaf.head);
+            (!made)
+                .then(|| format!("change {head} of {entity} says that it is {author}'s, who never made it"))
+        })
     }
 
     /// A sync returned: all of this is promised.
@@ -153,7 +207,7 @@ impl Oracle {
 
     /// A device noted that a peer has commits on its disk.
     pub(super) fn receipt(&mut self, at_ms: u64, device: usize, peer: &PeerId, vectors: &Vectors) {
-        let Some(other) = self.peers.get(peer).copied() else { return };
+        let Some(other) = self.peers.get(peer).copied().filter(|_| !self.is_rogue(peer)) else { return };
         let nothing = Vectors::new();
         if let Some(lie) = first_missing(self.ever.get(&other).unwrap_or(&nothing), vectors) {
             self.violate(
@@ -222,7 +276,8 @@ impl Oracle {
         reader: &Reader,
     ) {
         let mut halves = Vec::new();
-        for made in self.commits.iter().filter(|made| made.leaves.len() > 1) {
+        let honest = |made: &&Made| !self.rogues.contains(&made.device);
+        for made in self.commits.iter().filter(honest).filter(|made| made.leaves.len() > 1) {
             let mut there: BTreeMap<Option<&CollectionName>, (bool, bool)> = BTreeMap::new();
             for leaf in made.leaves.iter().filter(|leaf| readable(&leaf.collection)) {
                 let Some(applied) = is_applied(reader, space, leaf) else { continue };
@@ -254,7 +309,8 @@ impl Oracle {
                 .get(&(key.origin, collection.clone(), *oseq))
                 .and_then(|index| self.commits.get(*index))
         });
-        let Some(made) = made.filter(|made| made.leaves.len() > 1) else { return };
+        let honest = |made: &&Made| !self.rogues.contains(&made.device);
+        let Some(made) = made.filter(|made| made.leaves.len() > 1).filter(honest) else { return };
         let came = |collection: &CollectionName| key.parts.iter().any(|(part, _)| part == collection);
         let visible = made.leaves.iter().filter(|leaf| readable(&leaf.collection) && came(&leaf.collection));
         let lost = visible.filter(|leaf| is_applied(reader, space, leaf) == Some(false)).count();
@@ -359,6 +415,21 @@ impl Oracle {
         for (device, ticket) in late {
             self.tickets.remove(&(device, ticket));
             self.violate(Rule::Answered, at_ms, device, format!("ticket {ticket} is not reported"));
+        }
+    }
+
+    /// Nobody is told of a collection that it may not read.
+    pub(super) fn check_named(
+        &mut self,
+        at_ms: u64,
+        device: usize,
+        to: &PeerId,
+        membership: &Arc<Membership>,
+        collection: &CollectionName,
+    ) {
+        if !membership.may(to, crate::access::Action::Read, collection) {
+            let text = format!("{collection} was named to one who may not read it");
+            self.violate(Rule::Isolated, at_ms, device, text);
         }
     }
 

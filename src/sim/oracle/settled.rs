@@ -8,9 +8,10 @@ use super::{Oracle, Place, first_missing};
 use crate::access::Action;
 use crate::doc::Kind;
 use crate::exchange::{Answer, Ask, CommitKey, SpaceState, Vectors};
-use crate::id::{CollectionName, EntityId, SpaceId};
+use crate::id::{CollectionName, EntityId, Origin, Oseq, SpaceId};
 use crate::replica::{Reader, Replica};
 use crate::sim::device::rows;
+use crate::sim::malice;
 use crate::sim::violation::Rule;
 use crate::sim::{Device, Settled, Workload};
 use crate::time::Now;
@@ -22,6 +23,9 @@ pub(in crate::sim) struct Final<'a> {
     pub(in crate::sim) replica: &'a mut Replica,
     pub(in crate::sim) reader: &'a Reader,
 }
+
+/// One collection of one commit.
+type Part = (Origin, CollectionName, Oseq);
 
 /// What was read of a device.
 struct Read {
@@ -72,11 +76,10 @@ impl Oracle {
 
     /// What came of all steps. The founder may read all, but for what only others hold who cannot reach it.
     fn settle(&self, first: &Read, reads: &[Read]) -> Settled {
-        let vectors: Vec<Vectors> = reads.iter().map(vectors).collect();
+        let parts: BTreeSet<Part> = reads.iter().flat_map(|read| read.whole.parts()).collect();
         let mut settled = Settled { deps: first.whole.deps.clone(), ..Settled::default() };
         for made in &self.commits {
-            let held: BTreeSet<&CollectionName> =
-                vectors.iter().flat_map(|vectors| held_parts(vectors, &made.key)).collect();
+            let held = held_parts(&parts, &made.key);
             if !held.is_empty() {
                 settled.survived.insert(made.step);
                 let parts = made.key.parts.iter().map(|(collection, _)| collection);
@@ -166,7 +169,23 @@ impl Oracle {
     }
 
     fn check_whole_at_end(&mut self, at_ms: u64, space: SpaceId, device: &Final<'_>, read: &Read) {
-        match device.reader.quarantine(&space) {
+        let commits = &read.whole.commits;
+        let mut forged: Vec<String> =
+            commits.iter().filter_map(|commit| self.misattributed(commit)).collect();
+        let membership = &read.state.membership;
+        let void = commits
+            .iter()
+            .flat_map(malice::changes)
+            .filter(|change| self.void.get(change).is_some_and(|author| membership.role(author).is_none()));
+        forged.extend(void.map(|(entity, _)| {
+            format!("a change of {} was made after its author was removed", entity.short())
+        }));
+        forged.into_iter().for_each(|text| self.violate(Rule::Authored, at_ms, device.number, text));
+        let held = device.reader.quarantine(&space).map(|mut held| {
+            held.retain(|held| !self.is_rogue(&held.author) && membership.role(&held.author).is_some());
+            held
+        });
+        match held {
             Ok(held) if held.is_empty() => {}
             Ok(held) => {
                 let text = format!("{} commits of honest devices are in quarantine: {held:?}", held.len());
@@ -174,16 +193,18 @@ impl Oracle {
             }
             Err(error) => self.violate(Rule::Store, at_ms, device.number, error.to_string()),
         }
-        let vectors = vectors(read);
+        let parts: BTreeSet<_> = read.whole.parts().collect();
         let mut lacking = Vec::new();
         for made in &self.commits {
-            let held = held_parts(&vectors, &made.key);
+            let held = held_parts(&parts, &made.key);
             // A part that came by way of one who may not read the other can outlive it.
             let mut due = made.leaves.iter().filter(|leaf| match self.is_split {
                 true => held.contains(&leaf.collection),
                 false => !held.is_empty(),
             });
-            if due.any(|leaf| super::is_applied(device.reader, &space, leaf) == Some(false)) {
+            if !self.rogues.contains(&made.device)
+                && due.any(|leaf| super::is_applied(device.reader, &space, leaf) == Some(false))
+            {
                 lacking.push(made.step);
             }
         }
@@ -202,7 +223,8 @@ impl Oracle {
         let mut lies = Vec::new();
         for made in self.commits.iter().filter(|made| made.device == device.number) {
             let Ok(peers) = device.reader.stored_by(&space, &made.key) else { continue };
-            for other in peers.iter().filter_map(|peer| self.peers.get(peer)) {
+            let honest = peers.iter().filter(|peer| !self.is_rogue(peer));
+            for other in honest.filter_map(|peer| self.peers.get(peer)) {
                 let had = self.ever.get(other).is_some_and(|ever| {
                     made.key.parts.iter().any(|(collection, oseq)| {
                         ever.get(collection).is_some_and(|vector| vector.contains(&made.key.origin, *oseq))
@@ -248,10 +270,8 @@ fn agree(reads: &mut [Read], linked: &dyn Fn(usize, usize) -> bool) {
 }
 
 /// The collections of a commit whose parts are held.
-fn held_parts<'a>(vectors: &Vectors, key: &'a CommitKey) -> BTreeSet<&'a CollectionName> {
-    let held = key.parts.iter().filter(|(collection, oseq)| {
-        vectors.get(collection).is_some_and(|vector| vector.contains(&key.origin, *oseq))
-    });
+fn held_parts<'a>(parts: &BTreeSet<Part>, key: &'a CommitKey) -> BTreeSet<&'a CollectionName> {
+    let held = key.parts.iter().filter(|(name, oseq)| parts.contains(&(key.origin, name.clone(), *oseq)));
     held.map(|(collection, _)| collection).collect()
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::access::{Commit, Slot};
 use crate::doc::{Document, gate};
 use crate::exchange::{Answer, Ask, Scope, Vectors};
-use crate::id::{ChangeHash, CollectionName, EntityId, Fingerprint, SpaceId};
+use crate::id::{ChangeHash, CollectionName, EntityId, Fingerprint, Origin, Oseq, SpaceId};
 use crate::replica::Replica;
 use crate::time::Now;
 
@@ -18,6 +18,8 @@ pub(super) struct Whole {
     pub(super) documents: BTreeMap<(CollectionName, EntityId), Document>,
     /// What each change follows.
     pub(super) deps: BTreeMap<ChangeHash, Vec<ChangeHash>>,
+    /// The commits.
+    pub(super) commits: Vec<Commit>,
 }
 
 impl Whole {
@@ -43,6 +45,7 @@ impl Whole {
                 let commit = Commit::decode(space, &packed.bytes).map_err(|error| error.to_string())?;
                 commit.verify().map_err(|error| error.to_string())?;
                 whole.take(&commit, &mut chunks)?;
+                whole.commits.push(commit);
             }
             if stuck {
                 return Err("a feed is empty and not complete".to_owned());
@@ -57,6 +60,15 @@ impl Whole {
             whole.documents.insert(place, document);
         }
         Ok(whole)
+    }
+
+    /// Returns what is there of which commit.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (Origin, CollectionName, Oseq)> {
+        let parts = |commit: &Commit| {
+            let origin = commit.origin;
+            commit.parts().into_iter().map(move |(collection, oseq)| (origin, collection, oseq))
+        };
+        self.commits.iter().flat_map(parts)
     }
 
     fn take(

@@ -1,7 +1,10 @@
 //! The engines, and the connections between them.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a few messages among all carry what is looked for")]
 
 use super::{Happening, World};
 use crate::access::Commit;
+use crate::exchange::Vectors;
+use crate::id::CollectionName;
 use crate::limits::{CONNECTIONS_MAX, FRAME_BYTES_MAX, INBOX_BYTES_MAX, LIVE_UNACKED_BYTES_MAX, TICKETS_MAX};
 use crate::sim::Canary;
 use crate::sim::fault::Fault;
@@ -9,7 +12,7 @@ use crate::sim::network::{Silence, Transit, side};
 use crate::sim::node::Job;
 use crate::sim::violation::Rule;
 use crate::sync::{Action, Command, ConnId, DialId, Event, Lane, Notice, Side};
-use crate::wire::Message;
+use crate::wire::{Message, Slot, Told};
 
 /// Bytes that a frame may have beside its body: type and length.
 const FRAME_HEADER_BYTES: usize = 16;
@@ -140,16 +143,20 @@ impl World<'_> {
     }
 
     fn send(&mut self, device: usize, conn: ConnId, lane: Lane, frame: Vec<u8>) {
+        let Some(frame) = self.pass(device, frame) else { return };
         let short = blake3::hash(&frame).to_hex();
         let (bytes, short) = (frame.len(), short.get(..8).unwrap_or_default());
         self.trace.line(self.now, format_args!("d{device} c{} {lane:?} {bytes} {short}", conn.0));
         self.stats.frames += 1;
-        self.honest_frames += 1;
+        let honest = !self.is_rogue(device) && !self.far(device, conn).is_some_and(|far| self.is_rogue(far));
+        self.honest_frames += u64::from(honest);
         self.stats.frame_bytes += bytes as u64;
         if bytes > FRAME_BYTES_MAX + FRAME_HEADER_BYTES {
             self.violate(Rule::Bounded, device, format!("a frame of {bytes} bytes"));
         }
-        self.check_sent(device, conn, lane, &frame);
+        if !self.is_rogue(device) {
+            self.check_sent(device, conn, &frame);
+        }
         if let Some(transit) = self.network.send(self.now, conn, device, lane, frame) {
             if self.strikes_now(Canary::RepeatFrames, 9) {
                 let frame = transit.frame.clone();
@@ -167,16 +174,27 @@ impl World<'_> {
         entry.ends.get(1 - end).map(|end| end.device)
     }
 
-    /// Nobody is sent what it may not read.
-    fn check_sent(&mut self, device: usize, conn: ConnId, lane: Lane, frame: &[u8]) {
-        if lane == Lane::Control {
-            return;
+    /// Nobody is sent what it may not read, nor told the name of it.
+    fn check_sent(&mut self, device: usize, conn: ConnId, frame: &[u8]) {
+        let Ok(Some(message)) = Message::from_frame(frame) else { return };
+        for (slot, names) in named(&message) {
+            self.check_told(device, conn, slot, &names, Vec::new());
         }
-        let (slot, commits) = match Message::from_frame(frame) {
-            Ok(Some(Message::Live(live))) => (live.slot, vec![live.commit]),
-            Ok(Some(Message::Batch(batch))) => (batch.slot, batch.commits),
-            Ok(_) | Err(_) => return,
-        };
+        match message {
+            Message::Live(live) => self.check_told(device, conn, live.slot, &[], vec![live.commit]),
+            Message::Batch(batch) => self.check_told(device, conn, batch.slot, &[], batch.commits),
+            _ => {}
+        }
+    }
+
+    fn check_told(
+        &mut self,
+        device: usize,
+        conn: ConnId,
+        slot: Slot,
+        names: &[CollectionName],
+        commits: Vec<Vec<u8>>,
+    ) {
         let Some(to) = self.far(device, conn).and_then(|far| self.node(far)).map(super::Node::peer) else {
             return;
         };
@@ -185,6 +203,9 @@ impl World<'_> {
         let Some(membership) = up.replica.membership(&space) else { return };
         let at_ms = self.now;
         if let Some(shared) = self.shared_mut(&space) {
+            for name in names {
+                shared.oracle.check_named(at_ms, device, &to, &membership, name);
+            }
             for commit in commits {
                 shared.oracle.check_sent(at_ms, device, &to, &membership, &commit);
             }
@@ -193,7 +214,12 @@ impl World<'_> {
 
     fn close(&mut self, device: usize, conn: ConnId, code: u32, reason: &str) {
         self.trace.line(self.now, format_args!("d{device} c{} closes with {code}: {reason}", conn.0));
-        self.check_close(device, code, reason);
+        // Nothing is expected of who keeps to no rule, nor between those of whom one was removed.
+        let apart =
+            |end: usize| self.is_rogue(end) || self.shared.iter().any(|space| space.out.contains(&end));
+        if !apart(device) && !self.far(device, conn).is_some_and(apart) {
+            self.check_close(device, code, reason);
+        }
         let Some(end) = self.network.conns.get(&conn).and_then(|entry| entry.end_of(device)) else { return };
         let drained = self.network.drained_at(self.now, conn, end);
         let silent = self.network.conns.get(&conn).is_some_and(|entry| entry.is_silent(end));
@@ -395,6 +421,35 @@ impl World<'_> {
         }
         self.strikes += 1;
         self.strikes.is_multiple_of(every)
+    }
+}
+
+/// The collections that a message names, by the slot of their space.
+fn named(message: &Message) -> Vec<(Slot, Vec<CollectionName>)> {
+    let names = |vectors: &Vectors| vectors.keys().cloned().collect::<Vec<_>>();
+    match message {
+        Message::Hello(hello) | Message::HelloAck(hello) => {
+            let told = hello.openings.iter().map(|opening| (opening.slot, &opening.told));
+            told.map(|(slot, told)| (slot, names(&vectors_of(told)))).collect()
+        }
+        Message::Open(opening) => vec![(opening.slot, names(&vectors_of(&opening.told)))],
+        Message::Vectors(told) => vec![(told.slot, names(&told.vectors))],
+        Message::Ack(ack) => vec![(ack.slot, names(&ack.vectors))],
+        Message::Offer(offer) => vec![(offer.slot, names(&offer.vectors))],
+        Message::Wanted(wanted) => {
+            vec![(wanted.slot, [names(&wanted.wanted), names(&wanted.later)].concat())]
+        }
+        Message::Heads(heads) => vec![(heads.slot, vec![heads.collection.clone()])],
+        Message::Clocks(clocks) => vec![(clocks.slot, vec![clocks.collection.clone()])],
+        Message::Apart(apart) => vec![(apart.slot, apart.clocks.keys().cloned().collect())],
+        _ => Vec::new(),
+    }
+}
+
+fn vectors_of(told: &Told) -> Vectors {
+    match told {
+        Told::Whole(vectors) | Told::Since { added: vectors, .. } => vectors.clone(),
+        Told::Later | Told::Lost => Vectors::new(),
     }
 }
 

@@ -46,10 +46,12 @@ impl World<'_> {
         if reuse && node.life > 1 {
             node.disk.pretend_closed();
         }
+        let lacking = self.options.canary.and_then(Canary::check);
         let opened = Values::memory(&node.disk).map_err(ReplicaError::from).and_then(|values| {
             let identity = Arc::clone(&node.identity);
             let mut replica = Replica::open(values, identity, entropy, now, Arc::new(Metrics::default()))?;
             kinds.into_iter().try_for_each(|kind| replica.register(kind))?;
+            lacking.into_iter().for_each(|check| replica.lack(check));
             Ok(replica)
         });
         let excused = node.troubled || node.damaged;

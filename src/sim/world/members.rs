@@ -70,7 +70,7 @@ impl World<'_> {
     }
 
     /// The role of a device in a space, as it sees it itself.
-    fn role(&self, device: usize, space: &SpaceId) -> Option<Role> {
+    pub(super) fn role(&self, device: usize, space: &SpaceId) -> Option<Role> {
         let node = self.node(device)?;
         node.up.as_ref()?.replica.membership(space)?.role(&node.peer())
     }
@@ -91,12 +91,20 @@ impl World<'_> {
         let Some(space) = self.shared.get(number).and_then(|shared| shared.id) else { return };
         let inside: Vec<usize> = self.inside(number);
         let ready = self.node(device).is_some_and(|node| node.is_awake() && !node.troubled && !node.damaged);
-        // A member that only knows members who joined after it can never hear of them: devices join along the links.
-        let ready = ready && self.plan.neighbours(device).iter().any(|other| inside.contains(other));
         let own = |other: &&usize| self.member(**other) == self.member(device);
         let second = inside.iter().any(|other| own(&other));
+        let honest = |other: &&usize| self.is_rogue(device) || !self.is_rogue(**other);
         let fits = |other: &&usize| if second { own(other) } else { self.may_admit(**other, &space) };
-        let inviter = inside.iter().filter(fits).find(|other| self.is_able(**other, number)).copied();
+        let inviter =
+            inside.iter().filter(fits).filter(honest).find(|other| self.is_able(**other, number)).copied();
+        // Who knows none of those that it can reach is a stranger to them, and they to it, for good.
+        let membership =
+            inviter.and_then(|inviter| self.node(inviter)?.up.as_ref()?.replica.membership(&space));
+        let known = |other: &usize| {
+            let told = membership.as_ref().is_some_and(|all| all.role(&self.peer(*other)).is_some());
+            told && inside.contains(other) && !self.is_rogue(*other)
+        };
+        let ready = ready && self.plan.neighbours(device).iter().any(known);
         let Some(inviter) = inviter.filter(|_| ready) else {
             return self.after(AGAIN_MS, Happening::Step(index));
         };
@@ -164,10 +172,11 @@ impl World<'_> {
 
     /// Somebody is removed: one device, or a member with all of its devices. The founder stays, and so does who
     /// removed others, and those without whom the rest could not reach each other.
-    pub(super) fn remove(&mut self, device: usize, number: usize, dice: &mut Dice) {
-        let Some((space, targets)) = self.may_manage(device, number) else { return };
+    pub(super) fn remove(&mut self, device: usize, number: usize, only: Option<usize>, dice: &mut Dice) {
+        let Some((space, mut targets)) = self.may_manage(device, number) else { return };
+        targets.retain(|other| only.is_none_or(|only| *other == only));
         let Some(target) = dice.pick(&targets).copied() else { return };
-        let whole = dice.chance(40);
+        let whole = only.is_none() && dice.chance(40);
         let member = self.member(target);
         let leaves = |other: &usize| if whole { self.member(*other) == member } else { *other == target };
         let planned = self.plan.spaces.get(number).map(|planned| planned.devices.clone()).unwrap_or_default();
@@ -178,7 +187,8 @@ impl World<'_> {
             planned.into_iter().filter(|other| !left.contains(other) && !out.contains(other)).collect();
         // One who has yet to join needs somebody of its member, and a way.
         let pending = rest.iter().any(|other| !inside.contains(other) && self.member(*other) == member);
-        if pending || !self.plan.is_connected(&rest) || left.iter().any(|other| !inside.contains(other)) {
+        let honest = rest.iter().copied().filter(|other| !self.is_rogue(*other)).collect();
+        if pending || !self.plan.is_connected(&honest) || left.iter().any(|other| !inside.contains(other)) {
             return;
         }
         let (now, peer) = (self.clocks(device), self.peer(target));
@@ -223,7 +233,7 @@ impl World<'_> {
     fn may_manage(&self, device: usize, number: usize) -> Option<(SpaceId, Vec<usize>)> {
         let (planned, shared) = (self.plan.spaces.get(number)?, self.shared.get(number)?);
         let space = shared.id.filter(|_| self.is_able(device, number))?;
-        if !self.may_admit(device, &space) || shared.out.contains(&device) {
+        if !self.may_admit(device, &space) || shared.out.contains(&device) || self.is_rogue(device) {
             return None;
         }
         let (own, founder) = (self.member(device), self.member(planned.founder));
@@ -257,7 +267,12 @@ impl World<'_> {
     pub(super) fn copy_store(&mut self, device: usize, number: u64, lasts_ms: u64, dice: &mut Dice) {
         let twin = self.nodes.len();
         let Some(node) = self.node(device).filter(|node| {
-            node.is_awake() && node.has_joined() && !node.troubled && !node.damaged && node.twin_of.is_none()
+            node.is_awake()
+                && node.has_joined()
+                && !node.troubled
+                && !node.damaged
+                && node.twin_of.is_none()
+                && node.rogue.is_none()
         }) else {
             return;
         };

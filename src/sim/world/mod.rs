@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::fault::{Fault, FaultCounts};
+use super::malice::Rogue;
 use super::network::{Network, Silence, Transit};
 use super::node::{Job, Node};
 use super::oracle::{Final, Oracle, Place};
@@ -20,6 +21,7 @@ use crate::time::{Instant, Now, Timestamp};
 
 mod engine;
 mod life;
+mod malice;
 mod members;
 mod storage;
 mod trouble;
@@ -172,12 +174,15 @@ impl<'a> World<'a> {
     pub(super) fn new(seed: u64, options: &'a Options, workload: Box<dyn Workload>) -> Self {
         let plan = Plan::new(seed, options);
         let mut dice = Dice::new(seed, "devices");
-        let nodes: Vec<Node> = (0..plan.devices).map(|number| Node::new(number, &mut dice)).collect();
+        let mut nodes: Vec<Node> = (0..plan.devices).map(|number| Node::new(number, &mut dice)).collect();
+        for node in &mut nodes {
+            node.rogue = plan.rogues.contains(&node.number).then(Rogue::default);
+        }
         let kinds = workload.kinds();
         let peers: BTreeMap<PeerId, usize> = nodes.iter().map(|node| (node.peer(), node.number)).collect();
         let shared = |space: &PlannedSpace| Shared {
             id: None,
-            oracle: Oracle::new(peers.clone(), space.rule),
+            oracle: Oracle::new(peers.clone(), space.rule, plan.rogues.clone()),
             out: BTreeSet::new(),
             removers: BTreeSet::new(),
         };
@@ -426,7 +431,8 @@ impl<'a> World<'a> {
         if let Some(why) = self.unsettled() {
             return self.violate(Rule::Convergent, 0, format!("in sync, and not any more: {why}"));
         }
-        let links = self.network.conns.len() as u64 + 1;
+        // A device that was removed tries to reach the others now and then.
+        let links = (self.network.conns.len() + self.plan.devices) as u64;
         let chatter = self.honest_frames.saturating_sub(frames);
         if chatter > links * QUIET_FRAMES_MAX {
             self.violate(Rule::Bounded, 0, format!("{chatter} frames while nothing happened"));
@@ -444,7 +450,7 @@ impl<'a> World<'a> {
         (self.plan.steps.len() + space * self.plan.devices + device) as u64
     }
 
-    /// Those who are members in the end, as the founder sees it, the founder first. A device that has not come yet
+    /// The honest ones who are members in the end, as the founder sees it, the founder first. A device that has not come yet
     /// is among them.
     pub(super) fn active(&self, space: usize) -> Vec<usize> {
         let Some((planned, shared)) = self.plan.spaces.get(space).zip(self.shared.get(space)) else {
@@ -457,7 +463,7 @@ impl<'a> World<'a> {
             let coming = !node.joined.contains(&space);
             coming || membership.as_ref().is_some_and(|all| all.role(&node.peer()).is_some())
         };
-        planned.devices.iter().copied().filter(belongs).collect()
+        planned.devices.iter().copied().filter(|device| !self.is_rogue(*device)).filter(belongs).collect()
     }
 
     fn look_calm(&mut self, since: u64) {
@@ -502,7 +508,9 @@ impl<'a> World<'a> {
 
     /// Why not everybody has synced; `None` when everybody has.
     fn unsettled(&self) -> Option<String> {
-        if let Some(node) = self.nodes.iter().find(|node| node.up.is_none() && !node.gone) {
+        if let Some(node) =
+            self.nodes.iter().find(|node| node.up.is_none() && !node.gone && node.rogue.is_none())
+        {
             return Some(format!("device {} is not running", node.number));
         }
         (0..self.shared.len()).find_map(|space| self.unsettled_in(space))

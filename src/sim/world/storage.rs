@@ -283,7 +283,7 @@ impl World<'_> {
         let at_ms = self.now;
         let Some(up) = self.nodes.get(device).and_then(|node| node.up.as_ref()) else { return };
         let Some(shared) = self.shared.iter_mut().find(|shared| shared.id == Some(space)) else { return };
-        shared.oracle.stored(at_ms, device, space, packed);
+        shared.oracle.stored(at_ms, device, from, space, packed);
         if let (None, Some(step)) = (from, step) {
             return shared.oracle.made(step, device, space, packed);
         }

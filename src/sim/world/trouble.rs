@@ -46,8 +46,10 @@ impl World<'_> {
             Act::Backup => self.back_up(device),
             Act::Restore => self.restore_by_plan(device, lasts_ms),
             Act::Clone => self.copy_store(device, number, lasts_ms, &mut dice),
-            Act::Remove => self.remove(device, space, &mut dice),
+            Act::Remove => self.remove(device, space, None, &mut dice),
+            Act::Expel(target) => self.remove(device, space, Some(target), &mut dice),
             Act::SetRole => self.set_role(device, space, &mut dice),
+            Act::Scheme(wile) => self.scheme(number, device, space, wile, &mut dice),
             Act::SetInterest => self.change_interest(device, space, &mut dice),
         }
         if lasts_ms > 0 {
@@ -63,6 +65,7 @@ impl World<'_> {
             Act::SlowLinks => drop(self.network.slow.remove(&number)),
             Act::DuplicateAttempts => drop(self.duplicating.remove(&index)),
             Act::FillDisk => self.empty_disk(device),
+            Act::Scheme(_) => self.give_up_habit(number, device),
             Act::SlowDisk => {
                 if let Some(node) = self.node_mut(device) {
                     node.slowness = 1;
@@ -85,6 +88,7 @@ impl World<'_> {
             | Act::Restore
             | Act::Clone
             | Act::Remove
+            | Act::Expel(_)
             | Act::SetRole
             | Act::SetInterest => {}
         }
@@ -102,6 +106,9 @@ impl World<'_> {
             let at_ms = self.now;
             if self.node(device).is_some_and(|node| node.twin_of.is_some()) {
                 self.vanish(device);
+                continue;
+            }
+            if self.end_malice(device) && !self.plan.rogues_stay {
                 continue;
             }
             let Some(node) = self.node_mut(device) else { continue };

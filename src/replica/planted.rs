@@ -1,0 +1,37 @@
+//! Checks that the simulator takes away, to see that it notices. Nothing else can.
+
+use super::Replica;
+
+/// Something that a commit must pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// Its signature.
+    Signature,
+    /// Its changes are its device's.
+    Attribution,
+    /// Its author might make it.
+    Authorisation,
+    /// The removal of its author reaches it.
+    Cut,
+}
+
+impl Replica {
+    /// Takes a check away.
+    #[cfg(feature = "sim")]
+    pub(crate) fn lack(&mut self, check: Check) {
+        self.lacking = Some(check);
+    }
+
+    /// Whether a check was taken away.
+    #[cfg(feature = "sim")]
+    pub(super) fn lacks(&self, check: Check) -> bool {
+        self.lacking == Some(check)
+    }
+
+    /// Without the simulator nothing is.
+    #[cfg(not(feature = "sim"))]
+    #[expect(clippy::unused_self, reason = "as the simulator has it")]
+    pub(super) fn lacks(&self, _: Check) -> bool {
+        false
+    }
+}
