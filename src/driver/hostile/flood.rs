@@ -148,7 +148,7 @@ fn lie(number: u8, log: [u8; 16], vectors: [u8; 16]) -> Roots {
     Roots { slot: SLOT, log, vectors, roots: [number; 16], answer: true, busy: false, revisions }
 }
 
-/// As many items of no bytes as a frame may name. Seen failing with `Commit::decode` content with nothing.
+/// As many items of no bytes as a frame may name.
 #[tokio::test]
 async fn attack_41_items_of_no_bytes_are_no_items() {
     let scene = Scene::open().await;

@@ -11,6 +11,7 @@ mod changes;
 mod commits;
 mod flood;
 mod frames;
+mod past;
 mod peers;
 mod revoked;
 

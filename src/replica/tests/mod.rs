@@ -20,6 +20,7 @@ use crate::store::kv::memory::Memory;
 use crate::time::{Instant, Now, Timestamp};
 
 mod clash;
+mod clocks;
 mod exchange;
 mod hostile;
 mod hub;

@@ -18,6 +18,7 @@ use crate::wire::Message;
 
 mod interest;
 mod scale;
+mod secrets;
 mod tests;
 
 const EXPORTER: [u8; 32] = [9; 32];
@@ -131,6 +132,8 @@ struct Pair {
     frames: Vec<Vec<u8>>,
     /// Frames after which the connection breaks, losing what is on its way.
     cut_after: Option<usize>,
+    /// All that the second device was sent, and when; absent where nobody asks.
+    said: Option<Vec<(u64, Vec<u8>)>>,
 }
 
 impl Pair {
@@ -146,6 +149,7 @@ impl Pair {
             talk: Talk::default(),
             frames: Vec::new(),
             cut_after: None,
+            said: None,
         };
         pair.forward();
         pair
@@ -295,6 +299,9 @@ impl Pair {
             let this = &mut self.parties[party];
             match action {
                 Action::Send { conn, frame, .. } => {
+                    if let Some(said) = self.said.as_mut().filter(|_| party == 0) {
+                        said.push((self.now_ms, frame.clone()));
+                    }
                     this.outbox.push_back(Frame { conn, bytes: frame, depth: this.depth + 1 });
                     let waiting = this.outbox.iter().map(|frame| frame.bytes.len()).sum();
                     this.waited_max = this.waited_max.max(waiting);

@@ -91,7 +91,7 @@ fn attack_45_small_requests_that_cost_much_are_held_back_and_answered_in_time() 
     assert_eq!(cost(&left, 601).score, 0);
 }
 
-/// Sketches cost more than comparisons. Seen failing with one unit for every message.
+/// Sketches cost more than comparisons.
 #[test]
 fn the_default_budget_bears_what_honest_repair_asks_and_no_endless_sketches() {
     let (mut left, _) = with(Budget::default());
@@ -118,8 +118,8 @@ fn the_default_budget_bears_what_honest_repair_asks_and_no_endless_sketches() {
     assert!(!left.held_back.is_empty());
 }
 
-/// Adversarial 48, the flood: what counts is each commit, however small. Seen failing with the commits of a
-/// batch counted as one.
+/// Adversarial 48, the flood: what counts is each commit, however small. Seen failing
+/// without the call of `charge_message` in `Engine::message`.
 #[test]
 fn attack_48_a_flood_of_small_commits_is_held_back_by_their_number() {
     let (mut left, _) = with(Budget { commits: Rate { burst: 100, per_s: 50 }, ..budget() });
@@ -239,7 +239,7 @@ fn a_peer_that_is_turned_away_is_not_dialled_before_it_is_heard_again() {
     assert!((wait..wait + 100).contains(&at), "{at} after {wait}");
 }
 
-/// A lone mistake fades, and nothing follows from it. Seen failing with a score that does not drain.
+/// A lone mistake fades, and nothing follows from it.
 #[test]
 fn offences_far_apart_turn_nobody_away() {
     let (mut left, _) = with(budget());
@@ -329,7 +329,7 @@ fn attack_46_lies_about_fingerprints_end_in_a_rest() {
 }
 
 /// A commit that was left out for want of room was acknowledged like the others: its author took it for stored
-/// here. Seen failing with all keys acknowledged in `Engine::received`.
+/// here.
 #[test]
 fn what_was_left_out_is_not_acknowledged() {
     for left_out in [false, true] {
