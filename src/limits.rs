@@ -281,6 +281,10 @@ pub const VALUE_TOTAL_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const UNSYNCED_BYTES_MAX: usize = 256 * 1024;
 /// Syncs after which the watermark file is written again.
 pub const WATERMARK_SYNCS: u32 = 64;
+/// Damaged values that one call mends before it gives up.
+pub const MENDS_MAX: usize = 64;
+/// Values that are read in one step of looking through a store for damage.
+pub const VERIFY_PAGE_VALUES: usize = 512;
 /// Most damaged stores kept aside in one directory.
 pub const STORES_SET_ASIDE_MAX: u32 = 1_000;
 /// Most commits that one group commit takes.

@@ -71,6 +71,12 @@ counters! {
     commits_quarantined,
     /// Commits or frames that were refused for good.
     refused,
+    /// Damaged values that were met in the store.
+    values_damaged,
+    /// Entities of which changes were lost to damage.
+    entities_damaged,
+    /// Entities that were damaged and are whole again.
+    entities_repaired,
     /// Documents loaded from their changes.
     documents_loaded,
     /// Batches of remote changes that were applied to a document.

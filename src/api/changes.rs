@@ -4,10 +4,10 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::doc::{Entity, row_value};
-use crate::driver::{ChangedRow, Happening, Turn, Until};
+use crate::driver::{ChangedRow, Happening, Until};
 use crate::id::{CollectionName, EntityId, PeerId, SpaceId};
 use crate::limits::PAGE_ROWS_MAX;
-use crate::replica::ReplicaError;
+use crate::replica::{Reader, Replica, ReplicaError};
 
 use super::Error;
 use super::collection::{Collection, decode};
@@ -72,7 +72,7 @@ pub struct Change<T> {
     pub id: EntityId,
     /// What happened to it.
     pub kind: ChangeKind,
-    /// Its value; `None` when it was deleted. Commits that arrive together may show in the first of their
+    /// Its value; `None` when it was deleted or is damaged. Commits that arrive together may show in the first of their
     /// changes already.
     pub value: Option<T>,
     /// The peer that delivered the change; `None` when it was made here.
@@ -174,6 +174,8 @@ impl<T: Entity> Changes<T> {
                 Ok(
                     Happening::Changed { .. }
                     | Happening::Conflict { .. }
+                    | Happening::Damaged { .. }
+                    | Happening::Repaired { .. }
                     | Happening::Members { .. }
                     | Happening::JoinRequested { .. }
                     | Happening::Removed { .. }
@@ -204,13 +206,13 @@ async fn snapshot<T: Entity>(
     let (space, name) = (collection.space().id(), collection.name().clone());
     let call = collection.space().node.driver.call(Until::Read, move |turn| {
         let happenings = turn.feed.happenings();
-        Ok((happenings, read_all(turn, &space, &name)?))
+        let read = |replica: &mut Replica| read_all(&replica.reader(), &space, &name);
+        Ok((happenings, turn.replica.mending(turn.now, read)?))
     });
     Ok(call.await?)
 }
 
-fn read_all(turn: &Turn<'_>, space: &SpaceId, name: &CollectionName) -> Result<Rows, ReplicaError> {
-    let reader = turn.replica.reader();
+fn read_all(reader: &Reader, space: &SpaceId, name: &CollectionName) -> Result<Rows, ReplicaError> {
     let mut all = Rows::new();
     loop {
         let after = all.last().map(|(id, _)| *id);

@@ -5,10 +5,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::doc::{Entity, row_value};
-use crate::driver::{Until, origins};
+use crate::driver::{Turn, Until, origins};
 use crate::id::{CollectionName, EntityId};
 use crate::limits::PAGE_ROWS_MAX;
-use crate::replica::Reader;
+use crate::replica::{Reader, ReplicaError};
 
 use super::changes::Changes;
 use super::conflict::{FieldConflict, named};
@@ -243,7 +243,8 @@ impl<T: Entity> Collection<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] when what is stored is damaged, [`Error::Closed`], and what the store says.
+    /// [`Error::Damaged`] when the disk lost changes of the entity, [`Error::Corrupt`] when the store itself is
+    /// damaged, [`Error::Closed`], and what the store says.
     ///
     /// # Cancel safety
     ///
@@ -263,12 +264,13 @@ impl<T: Entity> Collection<T> {
     /// # }
     /// ```
     pub async fn get(&self, id: EntityId) -> Result<Option<T>, Error> {
-        let row = self.reader().await?.row(&self.space.id(), self.name(), &id)?;
+        let (space, name) = (self.space.id(), self.name());
+        let row = self.read(|reader| reader.row(&space, name, &id)).await?;
         row.map(|row| row_value(&row)).transpose().map_err(Error::from)
     }
 
     /// Returns all entities with their ids, in order of id. Holds all of them in memory; see
-    /// [`Collection::page`].
+    /// [`Collection::page`]. Damaged entities are left out, and named in [`crate::SpaceStatus::damaged`].
     ///
     /// # Errors
     ///
@@ -340,11 +342,53 @@ impl<T: Entity> Collection<T> {
     pub async fn page(&self, after: Option<EntityId>, limit: usize) -> Result<Page<T>, Error> {
         let limit = limit.clamp(1, PAGE_ROWS_MAX);
         // One row more than asked for tells whether there is another page.
-        let mut rows = self.reader().await?.rows(&self.space.id(), self.name(), after, limit + 1)?;
+        let (space, name) = (self.space.id(), self.name());
+        let mut rows = self.read(|reader| reader.rows(&space, name, after, limit + 1)).await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = rows.last().map(|(id, _)| *id).filter(|_| more);
         Ok(Page { entities: decode(rows)?, next })
+    }
+
+    /// Takes what is left of a damaged entity for all of it, so that it can be read and changed again; nothing is
+    /// left of one whose every change is lost, and it is unknown then. Changes nothing when the entity is whole.
+    ///
+    /// For an entity that no peer can repair, because only this device had what is lost. Peers hear of nothing:
+    /// they never had it. Commits that can be read and build on the lost ones stay held back, with
+    /// [`crate::HeldReason::MissingDependency`]. Durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], and what the store says.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future may have accepted the loss or not.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/shop.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (_dir, node, space, tickets, id) = shop().await?;
+    /// for damaged in space.status().await?.damaged {
+    ///     if damaged.only_here > 0 && damaged.collection == "tickets" {
+    ///         tickets.accept_loss(damaged.id).await?;
+    ///     }
+    /// }
+    /// # node.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn accept_loss(&self, id: EntityId) -> Result<(), Error> {
+        self.reader().await?;
+        let key = (self.space.id(), self.name().clone(), id);
+        let accept = move |turn: &mut Turn<'_>| {
+            let (space, collection, entity) = key;
+            turn.replica.accept_loss(turn.now, space, &collection, entity)
+        };
+        Ok(self.space.node.driver.call(Until::Synced, accept).await?)
     }
 
     /// Returns the fields of an entity that have concurrent values, with all of them, who wrote them and
@@ -374,7 +418,7 @@ impl<T: Entity> Collection<T> {
     /// ```
     pub async fn conflicts(&self, id: EntityId) -> Result<Vec<FieldConflict>, Error> {
         let (space, name) = (self.space.id(), self.name().clone());
-        let conflicts = self.reader().await?.conflicts(&space, &name, &id)?;
+        let conflicts = self.read(|reader| reader.conflicts(&space, &name, &id)).await?;
         if conflicts.is_empty() {
             return Ok(Vec::new());
         }
@@ -421,9 +465,10 @@ impl<T: Entity> Collection<T> {
         let (space, name) = (self.space.id(), self.name().clone());
         self.reader().await?;
         let call = self.space.node.driver.call(Until::Read, move |turn| {
-            let reader = turn.replica.reader();
-            let row = reader.row(&space, &name, &id)?;
-            let conflicts = reader.conflicts(&space, &name, &id)?;
+            let (row, conflicts) = turn.replica.mending(turn.now, |replica| {
+                let reader = replica.reader();
+                Ok((reader.row(&space, &name, &id)?, reader.conflicts(&space, &name, &id)?))
+            })?;
             let origins =
                 if conflicts.is_empty() { Vec::new() } else { origins(turn.replica, turn.now, space, &name) };
             Ok((row, conflicts, origins))
@@ -460,12 +505,11 @@ impl<T: Entity> Collection<T> {
     /// # }
     /// ```
     pub async fn sync_status(&self, id: EntityId) -> Result<SyncStatus, Error> {
-        let reader = self.reader().await?;
-        let space = self.space.id();
-        let Some(key) = reader.newest_own(&space, self.name(), &id)? else {
+        let (space, name) = (self.space.id(), self.name());
+        let Some(key) = self.read(|reader| reader.newest_own(&space, name, &id)).await? else {
             return Ok(SyncStatus::NotChangedHere);
         };
-        let devices = reader.stored_by(&space, &key)?;
+        let devices = self.read(|reader| reader.stored_by(&space, &key)).await?;
         Ok(if devices.is_empty() { SyncStatus::Pending } else { SyncStatus::StoredOn(devices) })
     }
 
@@ -536,6 +580,12 @@ impl<T: Entity> Collection<T> {
 
     pub(super) fn name(&self) -> &CollectionName {
         self.known.kind.collection()
+    }
+
+    /// Reads, and again when damage was met and mended.
+    async fn read<R>(&self, read: impl Fn(&Reader) -> Result<R, ReplicaError>) -> Result<R, Error> {
+        self.reader().await?;
+        Ok(self.space.node.driver.read(read).await?)
     }
 
     /// Returns the reader, once the rows of the type are there.

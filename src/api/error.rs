@@ -196,6 +196,13 @@ pub enum Error {
         /// Whether the file is damaged, rather than open to others.
         damaged: bool,
     },
+    /// This device's disk lost changes of the entity. It is fetched again from any peer that has them, so try again
+    /// after this device was connected; or accept the loss with [`crate::Collection::accept_loss`].
+    #[error("entity {id} was damaged on this device's disk; it is fetched again from a peer that has it")]
+    Damaged {
+        /// The entity.
+        id: EntityId,
+    },
     /// Stored data is damaged. It is not served; peers that have it can send it again.
     #[error("stored data is damaged: {what}")]
     Corrupt {
@@ -254,14 +261,16 @@ impl Error {
             | Self::Io { .. }
             | Self::StoreFailed { .. } => ErrorKind::Unavailable,
             Self::Closed => ErrorKind::Closed,
-            Self::Corrupt { .. } | Self::Key { damaged: true, .. } => ErrorKind::Corrupt,
+            Self::Corrupt { .. } | Self::Damaged { .. } | Self::Key { damaged: true, .. } => {
+                ErrorKind::Corrupt
+            }
             Self::Internal { .. } => ErrorKind::Internal,
         }
     }
 
     /// Tells whether the same call may work later without anything else being done on this node.
     ///
-    /// A store that failed is not retryable: the node must be opened again.
+    /// A store that failed is not retryable: the node must be opened again. A damaged entity is: peers repair it.
     ///
     /// # Example
     ///
@@ -273,7 +282,8 @@ impl Error {
     /// ```
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.kind() == ErrorKind::Unavailable && !matches!(self, Self::StoreFailed { .. })
+        let unavailable = self.kind() == ErrorKind::Unavailable && !matches!(self, Self::StoreFailed { .. });
+        unavailable || matches!(self, Self::Damaged { .. })
     }
 }
 
@@ -326,6 +336,7 @@ impl From<ReplicaError> for Error {
             ReplicaError::TooLarge { what, bytes, bytes_max } => {
                 Self::TooLarge { what, count: bytes as u64, max: bytes_max as u64 }
             }
+            ReplicaError::Damaged { entity } => Self::Damaged { id: entity },
             ReplicaError::Twice { .. } => Self::Invalid { what: "commit", reason },
             ReplicaError::Address { .. } => Self::Invalid { what: "address", reason },
             ReplicaError::Mode { .. } => Self::Invalid { what: "hub", reason },
@@ -340,6 +351,7 @@ impl From<StoreError> for Error {
         match error {
             StoreError::Locked { path } => Self::Locked { path },
             StoreError::Corrupt { what } => Self::Corrupt { what },
+            StoreError::Damaged { .. } => Self::Corrupt { what: reason },
             StoreError::RolledBack { from, to } => {
                 Self::Corrupt { what: format!("the store went back from position {from} to {to}") }
             }
@@ -458,6 +470,7 @@ mod tests {
         check(&Error::Key { path: PathBuf::new(), reason: text(), damaged: true }, K::Corrupt, false);
         check(&Error::Key { path: PathBuf::new(), reason, damaged: false }, K::Invalid, false);
         check(&Error::Corrupt { what: text() }, K::Corrupt, false);
+        check(&Error::Damaged { id: EntityId::new([3; 16]) }, K::Corrupt, true);
         check(&Error::Closed, K::Closed, false);
         check(&Error::Internal { what: text() }, K::Internal, false);
     }
@@ -474,6 +487,8 @@ mod tests {
 
         told(StoreError::Locked { path: text() }, K::Unavailable, "in use by another node");
         told(StoreError::Corrupt { what: text() }, K::Corrupt, "damaged: x");
+        let key = crate::replica::damaged_value(&[1, 0xab]);
+        told(key, K::Corrupt, "the value of key 01ab is damaged");
         told(StoreError::RolledBack { from: 9, to: 7 }, K::Corrupt, "from position 9 to 7");
         told(StoreError::Full, K::Unavailable, "make room");
         told(StoreError::ReadOnly { path: text() }, K::Unavailable, "may only be read");

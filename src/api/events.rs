@@ -42,6 +42,10 @@ pub enum ChangeKind {
     Deleted,
     /// It was deleted, and is back.
     Restored,
+    /// This device's disk lost changes of it. It is not served until they are back; see [`SpaceEvent::Damaged`].
+    Damaged,
+    /// It was damaged, and is whole again.
+    Repaired,
 }
 
 impl From<RowChange> for ChangeKind {
@@ -51,6 +55,8 @@ impl From<RowChange> for ChangeKind {
             RowChange::Updated => Self::Updated,
             RowChange::Deleted => Self::Deleted,
             RowChange::Restored => Self::Restored,
+            RowChange::Damaged => Self::Damaged,
+            RowChange::Repaired => Self::Repaired,
         }
     }
 }
@@ -127,6 +133,26 @@ pub enum SpaceEvent {
         id: EntityId,
         /// The field and its values.
         conflict: FieldConflict,
+    },
+    /// This device's disk lost changes of an entity. It is not served until a peer has sent them again, or the loss
+    /// is accepted with [`super::Collection::accept_loss`].
+    Damaged {
+        /// The collection.
+        collection: String,
+        /// The entity.
+        id: EntityId,
+        /// How many of the lost changes were made on this device, and no other one had confirmed them: unless one
+        /// has them all the same, they are lost for good.
+        only_here: u64,
+    },
+    /// A damaged entity is whole again.
+    Repaired {
+        /// The collection.
+        collection: String,
+        /// The entity.
+        id: EntityId,
+        /// The peer that sent what was lost last; absent when the loss was accepted.
+        from: Option<PeerId>,
     },
     /// Commits that were applied here do not count any more, for their author was removed or their right to be made
     /// was. They are in quarantine, with all that depended on them, and their entities are as if they had never come;
@@ -244,6 +270,14 @@ impl Events {
                     return Some(SpaceEvent::Conflict { collection, id: entity, conflict });
                 }
                 Happening::Members { space } if space == self.id() => return Some(SpaceEvent::Members),
+                Happening::Damaged { space, collection, entity, only_here } if space == self.id() => {
+                    let collection = collection.as_str().to_owned();
+                    return Some(SpaceEvent::Damaged { collection, id: entity, only_here });
+                }
+                Happening::Repaired { space, collection, entity, from } if space == self.id() => {
+                    let collection = collection.as_str().to_owned();
+                    return Some(SpaceEvent::Repaired { collection, id: entity, from });
+                }
                 Happening::JoinRequested { space, applicant } if space == self.id() => {
                     let request = Arc::unwrap_or_clone(applicant).into();
                     return Some(SpaceEvent::JoinRequested { request });
@@ -258,6 +292,8 @@ impl Events {
                 }
                 Happening::Changed { .. }
                 | Happening::Conflict { .. }
+                | Happening::Damaged { .. }
+                | Happening::Repaired { .. }
                 | Happening::Members { .. }
                 | Happening::JoinRequested { .. }
                 | Happening::Removed { .. }

@@ -60,6 +60,31 @@ pub struct Compacted {
     pub bytes_after: u64,
 }
 
+/// What [`crate::Node::verify`] found.
+///
+/// # Example
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/shop.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (_dir, node, ..) = shop().await?;
+/// let verified = node.verify().await?;
+/// assert_eq!(verified.damaged, 0);
+/// # node.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verified {
+    /// Values that were read.
+    pub values: u64,
+    /// Those of them that were damaged. Each was made again of what is here, or its entity is fetched from peers:
+    /// see [`crate::SpaceStatus::damaged`].
+    pub damaged: u64,
+}
+
 /// Rewrites the store of the node in a directory, which takes back the room that overwritten values hold.
 ///
 /// The node must not be open. There must be room for a second copy of what is live. Blocks for about as long

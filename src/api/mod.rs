@@ -19,6 +19,9 @@ mod space;
 mod status;
 mod tx;
 
+#[cfg(test)]
+mod tests;
+
 pub use builder::{Builder, Durability, WhenRemoved};
 pub use changes::{Change, Changes, Update};
 pub use clash::Clash;
@@ -27,12 +30,12 @@ pub use conflict::{FieldConflict, FieldValue};
 pub use error::{Error, ErrorKind};
 pub use events::{ChangeKind, EntityChange, Events, SpaceEvent};
 pub use joining::{Asked, JoinRequest, Joining};
-pub use maintenance::{Compacted, Opening, compact, set_aside};
+pub use maintenance::{Compacted, Opening, Verified, compact, set_aside};
 pub use mode::Mode;
 pub use node::Node;
 pub use peers::{ConnectionState, Peer, PeerCost, PeerWatch, Synced};
 pub use person::Author;
 pub use receipt::Receipt;
 pub use space::Space;
-pub use status::{CollectionStatus, PeerSync, Quarantined, SpaceStatus, SyncStatus};
+pub use status::{CollectionStatus, DamagedEntity, PeerSync, Quarantined, SpaceStatus, SyncStatus};
 pub use tx::Tx;

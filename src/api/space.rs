@@ -15,7 +15,7 @@ use super::node::Inner;
 use super::peers::Synced;
 use super::person::author;
 use super::receipt::Receipt;
-use super::status::{CollectionStatus, PeerSync, Quarantined, SpaceStatus};
+use super::status::{CollectionStatus, DamagedEntity, PeerSync, Quarantined, SpaceStatus};
 use super::tx::Tx;
 use super::{Collection, Error};
 
@@ -549,19 +549,35 @@ impl Space {
                 fingerprint: digits(&collection.root.to_bytes()),
             });
         }
-        let reader = self.reader()?;
-        let quarantined = reader.quarantine(&self.id)?.into_iter().map(|held| Quarantined {
+        self.reader()?;
+        let (held, damaged, pending) = self
+            .node
+            .driver
+            .read(|reader| {
+                let pending = reader.pending(&self.id, PENDING_COUNT_MAX)?.len();
+                Ok((reader.quarantine(&self.id)?, reader.damaged(&self.id)?, pending))
+            })
+            .await?;
+        let quarantined = held.into_iter().map(|held| Quarantined {
             device: held.author,
             arrived: held.arrived,
             reason: held.reason,
             bytes: held.bytes,
         });
         Ok(SpaceStatus {
-            pending: reader.pending(&self.id, PENDING_COUNT_MAX)?.len() as u64,
+            pending: pending as u64,
             peers: self.peers(),
             fingerprint: fingerprint(&state),
             collections,
             quarantined: quarantined.collect(),
+            damaged: damaged
+                .into_iter()
+                .map(|(collection, id, only_here)| DamagedEntity {
+                    collection: collection.as_str().to_owned(),
+                    id,
+                    only_here,
+                })
+                .collect(),
         })
     }
 

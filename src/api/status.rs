@@ -1,6 +1,6 @@
 //! How a space and its entities stand with other devices.
 
-use crate::id::PeerId;
+use crate::id::{EntityId, PeerId};
 use crate::replica::HeldReason;
 use crate::time::Timestamp;
 
@@ -17,7 +17,7 @@ use super::person::Author;
 /// # let (_dir, node, shop, ..) = shop().await?;
 /// let status = shop.status().await?;
 /// assert_eq!(status.pending, 1, "nobody else has the ticket");
-/// assert!(status.peers.is_empty() && status.quarantined.is_empty());
+/// assert!(status.peers.is_empty() && status.quarantined.is_empty() && status.damaged.is_empty());
 /// # node.close().await?;
 /// # Ok(())
 /// # }
@@ -35,6 +35,36 @@ pub struct SpaceStatus {
     pub collections: Vec<CollectionStatus>,
     /// Commits that are held back, with the reasons.
     pub quarantined: Vec<Quarantined>,
+    /// Entities of which this device's disk lost changes, and that are not whole again yet.
+    pub damaged: Vec<DamagedEntity>,
+}
+
+/// An entity that is damaged on this device, and not served until a peer has sent again what is lost.
+///
+/// # Example
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/shop.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (_dir, node, shop, ..) = shop().await?;
+/// for damaged in shop.status().await?.damaged {
+///     println!("{} {} waits for a peer that has it", damaged.collection, damaged.id);
+/// }
+/// # node.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DamagedEntity {
+    /// The collection.
+    pub collection: String,
+    /// The entity.
+    pub id: EntityId,
+    /// How many of the lost changes were made on this device, and no other one had confirmed them: unless one has
+    /// them all the same, they are lost for good. See [`super::Collection::accept_loss`].
+    pub only_here: u64,
 }
 
 /// How one other device stands with a space.

@@ -177,6 +177,12 @@ impl Document {
         self.inner.get_change_meta_by_hash(&automerge::ChangeHash(*hash.as_bytes())).is_some()
     }
 
+    /// Returns the chunk of a change; `None` when the document does not hold it.
+    pub(crate) fn chunk(&self, hash: &ChangeHash) -> Option<Vec<u8>> {
+        let found = guarded(|| self.inner.get_change_by_hash(&automerge_hash(hash))).ok()??;
+        Some(found.raw_bytes().to_vec())
+    }
+
     /// Returns each actor's last sequence number, sorted by actor.
     ///
     /// # Example

@@ -224,6 +224,7 @@ impl Task {
             Event::SpaceChanged(_)
             | Event::SpaceGone { .. }
             | Event::Stored { .. }
+            | Event::Damaged { .. }
             | Event::Clash { .. }
             | Event::Durable { .. }
             | Event::Answer { .. }

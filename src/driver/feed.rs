@@ -39,6 +39,10 @@ pub(crate) enum Happening {
         conflict: Arc<Conflict>,
         origins: Arc<[Origin]>,
     },
+    /// Changes of an entity are lost to damage.
+    Damaged { space: SpaceId, collection: CollectionName, entity: EntityId, only_here: u64 },
+    /// A damaged entity is whole again.
+    Repaired { space: SpaceId, collection: CollectionName, entity: EntityId, from: Option<PeerId> },
     /// Commits do not count any more.
     TakenBack { space: SpaceId, author: PeerId, commits: usize, reason: HeldReason },
     /// Members, roles or rules changed.

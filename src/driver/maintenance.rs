@@ -17,6 +17,12 @@ pub(crate) fn compact(dir: &Path) -> Result<(u64, u64), DriverError> {
     Ok((compacted.bytes_before, compacted.bytes_after))
 }
 
+/// Flips a bit of every stored value of one class, as a bad disk would; returns how many there are.
+#[cfg(test)]
+pub(crate) fn flip_stored(dir: &Path, class: u8) -> usize {
+    store::kv::damage::flip_stored(&dir.join(STORE_DIR), class)
+}
+
 /// Moves the store aside; returns where it went. Blocks.
 ///
 /// # Errors

@@ -35,10 +35,12 @@ use zeroize::Zeroizing;
 
 use crate::id::{EntityId, PeerId, SpaceId};
 use crate::identity::Identity;
-use crate::limits::{ORDERS_MAX, PEERS_MAX, PORT_RETRY_MS, PORT_TRIES_MAX, REQUEST_DEADLINE_MS, TOLD_MAX};
+use crate::limits::{
+    MENDS_MAX, ORDERS_MAX, PEERS_MAX, PORT_RETRY_MS, PORT_TRIES_MAX, REQUEST_DEADLINE_MS, TOLD_MAX,
+};
 use crate::metrics::Metrics;
 use crate::net::Endpoint;
-use crate::replica::{Reader, Replica};
+use crate::replica::{Reader, Replica, ReplicaError, damage_of};
 use crate::store::{StoreOptions, Values};
 use crate::sync::{Command, Engine, Notice, Options as EngineOptions};
 
@@ -52,6 +54,8 @@ pub(crate) use error::DriverError;
 pub(crate) use feed::{ChangedRow, Feed, Happening, Peers};
 pub(crate) use join::{Joined, Joiner};
 pub(crate) use key::KeyError;
+#[cfg(test)]
+pub(crate) use maintenance::flip_stored;
 pub(crate) use maintenance::{compact, set_aside};
 pub(crate) use storage::{Turn, Until, origins};
 // The engine's and the exchange's words that the API passes on: it may not import those floors.
@@ -192,7 +196,7 @@ impl Driver {
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         until: Until,
-        call: impl FnOnce(&mut Turn<'_>) -> Result<T, crate::replica::ReplicaError> + Send + 'static,
+        call: impl FnOnce(&mut Turn<'_>) -> Result<T, ReplicaError> + Send + 'static,
     ) -> Result<T, DriverError> {
         self.storage.call(until, call).await
     }
@@ -364,6 +368,45 @@ impl Driver {
         within(ms, answered).await.unwrap_or(Err(DriverError::TimedOut { what: "the sync", ms }))
     }
 
+    /// Reads, and again when damage was met and the storage thread has mended it.
+    ///
+    /// # Errors
+    ///
+    /// What the reading and the mending say.
+    pub(crate) async fn read<T>(
+        &self,
+        read: impl Fn(&Reader) -> Result<T, ReplicaError>,
+    ) -> Result<T, DriverError> {
+        let mut mends = 0;
+        loop {
+            let result = read(&self.reader()?);
+            let key = result.as_ref().err().and_then(damage_of).cloned();
+            let Some(key) = key.filter(|_| mends < MENDS_MAX) else { return Ok(result?) };
+            mends += 1;
+            self.call(Until::Synced, move |turn| turn.replica.mend(turn.now, &key)).await?;
+        }
+    }
+
+    /// Reads the whole store step by step and mends what is damaged. Returns how many values there were, and how
+    /// many of them were damaged.
+    ///
+    /// # Errors
+    ///
+    /// What the store says.
+    pub(crate) async fn verify(&self) -> Result<(u64, u64), DriverError> {
+        let (mut values, mut damaged, mut after) = (0, 0, None);
+        loop {
+            let step = move |turn: &mut Turn<'_>| turn.replica.verify(turn.now, after.as_ref());
+            let found = self.call(Until::Synced, step).await?;
+            values += found.values as u64;
+            damaged += found.damaged as u64;
+            after = found.next;
+            if after.is_none() {
+                return Ok((values, damaged));
+            }
+        }
+    }
+
     /// Returns the reader.
     ///
     /// # Errors
@@ -449,8 +492,7 @@ fn open(
 ) -> Result<(Replica, (Arc<Identity>, Book)), DriverError> {
     std::fs::create_dir_all(dir)
         .map_err(|error| DriverError::Io { path: dir.to_owned(), reason: error.to_string() })?;
-    let values = Values::open(&dir.join(STORE_DIR), &StoreOptions::default())
-        .map_err(crate::replica::ReplicaError::from)?;
+    let values = Values::open(&dir.join(STORE_DIR), &StoreOptions::default()).map_err(ReplicaError::from)?;
     let seed = Zeroizing::new(draw::<32>()?);
     let identity = Arc::new(key::load_or_create(dir, &seed)?);
     let book = Book::read(dir)?;

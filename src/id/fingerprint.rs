@@ -27,7 +27,8 @@ impl Fingerprint {
     /// The fingerprint of the empty set.
     pub const EMPTY: Self = Self([0; 4]);
 
-    /// Returns the fingerprint of one entity at `heads`, which are sorted.
+    /// Returns the fingerprint of one entity at `heads`, which are sorted. Without heads there is no entity, and
+    /// the fingerprint is the empty one.
     ///
     /// # Example
     ///
@@ -43,6 +44,9 @@ impl Fingerprint {
     #[must_use]
     pub fn of_entity(space: &SpaceId, entity: &EntityId, heads: &[ChangeHash]) -> Self {
         debug_assert!(heads.is_sorted(), "heads are sorted");
+        if heads.is_empty() {
+            return Self::EMPTY;
+        }
         let mut hasher = blake3::Hasher::new_keyed(space.as_bytes());
         hasher.update(b"driftless/root/v1\0");
         hasher.update(entity.as_bytes());

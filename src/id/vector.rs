@@ -210,6 +210,23 @@ impl Seen {
     }
 
     /// Adds `first..=last`.
+    /// Returns the same without some numbers; `None` when that would be more ranges than there may be.
+    pub(crate) fn without(&self, numbers: &std::collections::BTreeSet<Oseq>) -> Option<Self> {
+        let mut left = Self::default();
+        for (mut first, last) in self.held() {
+            for number in numbers.range(Oseq(first)..=Oseq(last)) {
+                if first < number.0 {
+                    left.insert(first, number.0 - 1);
+                }
+                first = number.0.saturating_add(1);
+            }
+            if first <= last {
+                left.insert(first, last);
+            }
+        }
+        (left.ranges.len() <= VECTOR_HOLES_MAX).then_some(left)
+    }
+
     fn insert(&mut self, first: u64, last: u64) {
         let end = last.saturating_add(1);
         let mut all: Vec<(u64, u64)> = std::mem::take(&mut self.ranges);
@@ -571,6 +588,20 @@ impl Vector {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn numbers_that_are_taken_out_leave_holes() {
+        let seen = Seen::from_parts(5, vec![(8, 11)]).expect("canonical");
+        let without = |numbers: &[u64]| seen.without(&numbers.iter().copied().map(Oseq).collect());
+        let parts = |upto, ranges| Seen::from_parts(upto, ranges).ok();
+
+        assert_eq!(without(&[]), Some(seen.clone()));
+        assert_eq!(without(&[3, 9]), parts(2, vec![(4, 6), (8, 9), (10, 11)]));
+        assert_eq!(without(&[1, 2, 5, 7, 8, 10]), parts(0, vec![(3, 5), (9, 10)]));
+        let many = Seen::from_parts(3 * VECTOR_HOLES_MAX as u64, Vec::new()).expect("canonical");
+        let every_other = (1..=VECTOR_HOLES_MAX as u64 + 1).map(|number| Oseq(2 * number)).collect();
+        assert_eq!(many.without(&every_other), None);
+    }
+
     use std::collections::BTreeSet;
 
     use proptest::prelude::*;

@@ -10,7 +10,10 @@ impl Replica {
     /// Every failure becomes [`Answer::Failed`], so that each question has exactly one answer.
     pub(crate) fn answer(&mut self, now: Now, ask: Ask) -> Answer {
         self.wall = now.wall;
-        self.try_answer(now, ask).unwrap_or_else(|error| {
+        if let Ask::Receive { from, .. } = &ask {
+            self.sender = Some(*from);
+        }
+        self.mending(now, |replica| replica.try_answer(now, ask.clone())).unwrap_or_else(|error| {
             tracing::debug!(%error, "a question could not be answered");
             Answer::Failed(error.to_string())
         })

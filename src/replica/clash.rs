@@ -21,7 +21,7 @@ use crate::id::{
     ChangeHash, CollectionName, CommitHash, EntityId, Origin, Oseq, PeerId, SpaceId, StatementHash,
 };
 use crate::limits::JUDGED_TOGETHER_MAX;
-use crate::store::keyspaces::{Batch, ClashKey, ClashRecord, CommitId, HeldCause, HeldKey, Prefix, Raw};
+use crate::store::keyspaces::{Batch, ClashKey, ClashRecord, CommitId, HeldCause, HeldKey, Key, Prefix, Raw};
 
 /// Whom nobody can vouch for owes it to this one.
 pub(super) const NOBODY: StatementHash = StatementHash::new([0; 32]);
@@ -63,8 +63,13 @@ impl Space {
         &mut self,
         store: &crate::store::keyspaces::Keyspaces,
         space: &SpaceId,
+        damaged: &mut Vec<crate::store::kv::KvError>,
     ) -> Result<(), ReplicaError> {
-        store.each(&Prefix::<ClashKey>::space(space), |key, record| {
+        store.each_checked(&Prefix::<ClashKey>::space(space), |key, record| {
+            let Some(record) = record else {
+                damaged.push(key.damaged());
+                return Ok(());
+            };
             let hash = |bytes: &[u8]| Commit::decode(*space, bytes).map(|commit| commit.hash());
             // One that does not decode proves nothing.
             if let (Ok(one), Ok(other)) = (hash(&record.one), hash(&record.other)) {

@@ -35,6 +35,10 @@ impl Replica {
             return Err(ReplicaError::Mode { hub: true });
         }
         let membership = self.check_writes(&space, &writes)?;
+        for Write { collection, entity, .. } in &writes {
+            let key = HeadKey { space, collection: collection.clone(), entity: *entity };
+            self.mending(now, |replica| replica.touch(&key))?;
+        }
         self.renew_if_due()?;
         let origin = self.origin();
         let mut draft = Draft::new(space, self.position);
@@ -204,6 +208,9 @@ impl Replica {
 }
 
 fn check_intent(intent: Intent, entity: EntityId, head: Option<&Head>) -> Result<(), ReplicaError> {
+    if head.is_some_and(Head::is_damaged) {
+        return Err(ReplicaError::Damaged { entity });
+    }
     match (intent, head) {
         (Intent::Create, None) => Ok(()),
         (Intent::Create, Some(head)) if head.deleted => Err(ReplicaError::Deleted { entity }),

@@ -15,7 +15,9 @@ use crate::id::{
     CollectionName, EntityId, Fingerprint, Origin, Oseq, PeerId, Position, SpaceId, Vector, VectorError,
 };
 use crate::limits::{COLLECTIONS_PER_SPACE_MAX, INCARNATIONS_PER_DEVICE_MAX, VECTOR_ORIGINS_MAX};
-use crate::store::keyspaces::{Batch, Change, CommitEntry, CommitId, CommitRecord, Head, HeadKey};
+use crate::store::keyspaces::{
+    Batch, Change, CommitEntry, CommitId, CommitRecord, DamagedKey, Head, HeadKey,
+};
 use crate::store::keyspaces::{
     JournalEntry, JournalKey, JournalPart, RootKey, RowKey, RowRecord, SlotRecord,
 };
@@ -74,6 +76,9 @@ impl Touched {
         let was_deleted = self.before.as_ref().map(|head| head.deleted);
         self.head.heads = self.document.heads();
         self.head.clock = self.document.clock();
+        if self.head.has_what_it_needs() {
+            self.head.need.clear();
+        }
         let Some(document) = self.document.document() else { return };
         self.head.deleted = document.is_deleted();
         self.change = match (was_deleted, self.head.deleted) {
@@ -83,13 +88,22 @@ impl Touched {
             (Some(false), true) => Some(RowChange::Deleted),
             (None | Some(true), true) => None,
         };
+        if self.was_damaged() {
+            // What is still lost of it is not shown; when all is back, all of it shows at once.
+            let shows = !self.head.is_damaged() && !self.head.deleted;
+            self.change = shows.then_some(RowChange::Repaired);
+        }
+    }
+
+    fn was_damaged(&self) -> bool {
+        self.before.as_ref().is_some_and(Head::is_damaged)
     }
 
     /// As [`Touched::settle`], for a document from which changes were taken. Returns what becomes of the row.
     pub(super) fn settle_anew(&mut self) -> Option<RowChange> {
         self.settle();
         if self.document.is_empty() {
-            let was_there = self.before.as_ref().is_some_and(|head| !head.deleted);
+            let was_there = self.before.as_ref().is_some_and(|head| !head.deleted && !head.is_damaged());
             self.change = was_there.then_some(RowChange::Deleted);
         }
         self.change.take()
@@ -339,8 +353,14 @@ impl Replica {
             if let Some(before) = &touched.before {
                 root.remove(Fingerprint::of_entity(&space, entity, &before.heads));
             }
+            if touched.was_damaged() && !touched.head.is_damaged() {
+                let (collection, entity, from) = (collection.clone(), *entity, self.sender);
+                draft.batch.remove(&DamagedKey { space, collection: collection.clone(), entity });
+                draft.told.push(Told::Repaired { space, collection, entity, from });
+                self.metrics.entities_repaired.add(1);
+            }
             let key = RowKey { space, collection: collection.clone(), entity: *entity };
-            if touched.document.is_empty() {
+            if touched.document.is_empty() && !touched.head.is_damaged() {
                 draft.batch.remove(&key);
                 draft.batch.remove(&HeadKey { space, collection: collection.clone(), entity: *entity });
                 continue;
@@ -349,7 +369,7 @@ impl Replica {
             touched.head.row_version = None;
             match self.row_of(collection, touched)? {
                 Some(row) => {
-                    touched.head.row_version = Some(row.version);
+                    touched.head.row_version = (!row.is_damaged()).then_some(row.version);
                     draft.batch.put(&key, &row);
                 }
                 None => draft.batch.remove(&key),
@@ -370,6 +390,9 @@ impl Replica {
         touched: &Touched,
     ) -> Result<Option<RowRecord>, ReplicaError> {
         let Some(kind) = self.kinds.get(collection) else { return Ok(None) };
+        if touched.head.is_damaged() {
+            return Ok(Some(RowRecord::damaged()));
+        }
         if touched.head.deleted {
             return Ok(None);
         }

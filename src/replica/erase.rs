@@ -10,8 +10,8 @@ use super::{Replica, ReplicaError, Told};
 use crate::id::SpaceId;
 use crate::limits::ERASE_PIECE_KEYS;
 use crate::store::keyspaces::{
-    AckedKey, Batch, ChangeKey, ClashKey, CommitId, HeadKey, HeldKey, Key, META_ERASING, MetaKey, Prefix,
-    Raw, RootKey, RowKey, SnapshotKey, StatementKey, VectorKey, meta_interests,
+    AckedKey, Batch, ChangeKey, ClashKey, CommitId, CopyKey, DamagedKey, HeadKey, HeldKey, Key, META_ERASING,
+    MetaKey, Prefix, Raw, RootKey, RowKey, SnapshotKey, StatementKey, VectorKey, meta_interests,
 };
 use crate::store::kv::KvError;
 
@@ -80,6 +80,8 @@ impl Replica {
             || self.clear::<RootKey>(&space)?
             || self.clear::<AckedKey>(&space)?
             || self.clear::<HeldKey>(&space)?
+            || self.clear::<DamagedKey>(&space)?
+            || self.clear::<CopyKey>(&space)?
             || self.clear::<ClashKey>(&space)?
             || self.clear::<StatementKey>(&space)?;
         if !found {

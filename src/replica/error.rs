@@ -36,6 +36,12 @@ pub(crate) enum ReplicaError {
         /// The entity.
         entity: EntityId,
     },
+    /// Changes of an entity were lost to damage: it is fetched again from peers that have them.
+    #[error("entity {entity} was damaged on this device, and is fetched again from peers that have it")]
+    Damaged {
+        /// The entity.
+        entity: EntityId,
+    },
     /// A commit names an entity twice.
     #[error("entity {entity} is written twice in one commit")]
     Twice {

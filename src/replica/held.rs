@@ -6,7 +6,8 @@ use super::ReplicaError;
 use crate::access::Commit;
 use crate::id::{ChangeHash, CommitHash, PeerId, SpaceId};
 use crate::limits::{HELD_OVERHEAD_BYTES, QUARANTINE_AUTHOR_BYTES_MAX, QUARANTINE_SPACE_BYTES_MAX};
-use crate::store::keyspaces::{Batch, HeldCause, HeldKey, HeldRecord, Keyspaces, Prefix};
+use crate::store::keyspaces::{Batch, HeldCause, HeldKey, HeldRecord, Key, Keyspaces, Prefix};
+use crate::store::kv::KvError;
 
 /// Who made a held commit, and its number among those of that author.
 pub(super) type HeldId = (PeerId, u64);
@@ -48,9 +49,17 @@ pub(super) struct HeldChanges {
 }
 
 impl Quarantine {
-    pub(super) fn load(store: &Keyspaces, space: &SpaceId) -> Result<Self, ReplicaError> {
+    pub(super) fn load(
+        store: &Keyspaces,
+        space: &SpaceId,
+        damaged: &mut Vec<KvError>,
+    ) -> Result<Self, ReplicaError> {
         let mut held = Self::default();
-        store.each(&Prefix::<HeldKey>::space(space), |key, record| {
+        store.each_checked(&Prefix::<HeldKey>::space(space), |key, record| {
+            let Some(record) = record else {
+                damaged.push(key.damaged());
+                return Ok(());
+            };
             // A record that does not decode cannot be tried again; it stays for people to look at.
             if let Ok(commit) = Commit::decode(*space, &record.commit) {
                 held.insert((key.author, key.number), Entry::new(&record, &commit, commit.hash()));

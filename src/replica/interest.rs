@@ -11,7 +11,12 @@ use crate::store::kv::KvError;
 
 /// Reads the interests in a space; all collections live when none were set.
 pub(super) fn load(store: &Keyspaces, space: &SpaceId) -> Result<Interests, ReplicaError> {
-    let Some(Raw(bytes)) = store.get(&meta_interests(space))? else { return Ok(Interests::default()) };
+    let stored = match store.get(&meta_interests(space)) {
+        // Rather more than was wanted than less.
+        Err(KvError::Damaged { .. }) => None,
+        stored => stored?,
+    };
+    let Some(Raw(bytes)) = stored else { return Ok(Interests::default()) };
     let damaged = |error| KvError::Corrupt { what: format!("the interests in space {space}: {error}") };
     Ok(Interests::from_bytes(&bytes).map_err(damaged)?)
 }

@@ -26,7 +26,8 @@ impl Replica {
         self.kinds.insert(kind.collection().clone(), Arc::clone(&kind));
         let spaces: Vec<SpaceId> = self.spaces.keys().copied().collect();
         for space in spaces {
-            self.build_rows(space, kind.as_ref())?;
+            let opened = self.opened;
+            self.mending(opened, |replica| replica.build_rows(space, kind.as_ref()))?;
         }
         Ok(())
     }
@@ -55,6 +56,11 @@ impl Replica {
         mut head: Head,
         kind: &dyn Kind,
     ) -> Result<(), ReplicaError> {
+        if head.is_damaged() {
+            let HeadKey { space, collection, entity } = key.clone();
+            batch.put(&RowKey { space, collection, entity }, &RowRecord::damaged());
+            return Ok(());
+        }
         // One entity that cannot be read must not keep the others from their rows.
         let document = match load::document(&self.store, key, &head) {
             Ok(document) => document,

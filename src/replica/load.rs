@@ -6,9 +6,9 @@ use crate::doc::Document;
 use crate::id::{CollectionName, Origin, SpaceId};
 use crate::identity::Signature;
 use crate::store::keyspaces::{
-    Arrival, Change, ChangeKey, CommitEntry, CommitId, CommitRecord, Head, HeadKey,
+    Arrival, Change, ChangeKey, CommitEntry, CommitId, CommitRecord, CopyKey, Head, HeadKey, Raw,
 };
-use crate::store::keyspaces::{Keyspaces, Prefix, SlotRecord, SnapshotKey};
+use crate::store::keyspaces::{Key, Keyspaces, Prefix, SlotRecord, SnapshotKey, StatementKey};
 use crate::store::kv::KvError;
 
 /// Changes that are read at a time.
@@ -25,12 +25,11 @@ pub(super) fn document(store: &Keyspaces, key: &HeadKey, head: &Head) -> Result<
     }
     let changes = changes(store, key, Arrival(0), head.next_arrival)?;
     let chunks: Vec<&[u8]> = changes.iter().map(|change| change.chunk.as_slice()).collect();
-    let damaged = |what: String| KvError::Corrupt { what: format!("entity {}: {what}", key.entity) };
-    let document = Document::load(None, &chunks).map_err(|error| damaged(error.to_string()))?;
-    if document.heads() != head.heads {
-        return Err(damaged("its changes do not lead to its heads".to_owned()).into());
+    match Document::load(None, &chunks) {
+        Ok(document) if document.heads() == head.heads => Ok(document),
+        // Changes and heads that contradict each other count as a damaged head: the changes are the truth.
+        Ok(_) | Err(_) => Err(key.damaged().into()),
     }
-    Ok(document)
 }
 
 fn from_snapshot(store: &Keyspaces, key: &HeadKey, head: &Head) -> Option<Document> {
@@ -72,6 +71,19 @@ pub(super) fn change_key(key: &HeadKey, arrival: Arrival) -> ChangeKey {
     ChangeKey { space: key.space, collection: key.collection.clone(), entity: key.entity, arrival }
 }
 
+/// Reads a statement from whichever of its two copies is sound; `None` when neither is.
+pub(super) fn statement(store: &Keyspaces, key: &CopyKey) -> Result<Option<Raw>, ReplicaError> {
+    let sound = |read: Result<Option<Raw>, KvError>| match read {
+        Err(KvError::Damaged { .. }) => Ok(None),
+        read => read,
+    };
+    let first = sound(store.get(&StatementKey { space: key.space, hash: key.hash }))?;
+    Ok(match first {
+        Some(first) => Some(first),
+        None => sound(store.get(key))?,
+    })
+}
+
 /// Finds the record of a commit under any of its collections, and the key that has it.
 pub(super) fn record(
     store: &Keyspaces,
@@ -97,9 +109,8 @@ pub(super) fn resolve(
     match store.get(&primary)? {
         Some(CommitEntry::Record(record)) => Ok((primary, record)),
         Some(CommitEntry::Reference { .. }) | None => {
-            let what =
-                format!("commit {} of {} refers to a record that is not there", id.oseq.0, id.collection);
-            Err(KvError::Corrupt { what }.into())
+            // A record that something refers to and that is not there is as good as damaged.
+            Err(primary.damaged().into())
         }
     }
 }
@@ -120,9 +131,7 @@ pub(super) fn commit(
                 let (collection, entity, arrival) = (collection.clone(), *entity, *arrival);
                 let change = if readable(&collection) {
                     let key = ChangeKey { space, collection: collection.clone(), entity, arrival };
-                    let lost =
-                        || KvError::Corrupt { what: format!("a change of entity {entity} is not there") };
-                    store.get(&key)?.ok_or_else(lost)?.chunk
+                    store.get(&key)?.ok_or_else(|| key.damaged())?.chunk
                 } else {
                     Vec::new()
                 };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use super::heal::stage_statements;
 use super::rebuild::{self, Shift};
 use super::{Replica, ReplicaError, Space, Told};
 use crate::access::{AccessError, Body, Invite, InviteKind, Log, Membership, Role, Statement};
@@ -10,7 +11,7 @@ use crate::exchange::Answer;
 use crate::id::{CollectionName, CommitHash, MemberId, PeerId, SpaceId, StatementHash};
 use crate::identity::Identity;
 use crate::limits::SPACES_PER_NODE_MAX;
-use crate::store::keyspaces::{Batch, HeldCause, Raw, StatementKey};
+use crate::store::keyspaces::{Batch, HeldCause, Raw};
 use crate::time::Now;
 
 impl Replica {
@@ -261,9 +262,7 @@ impl Replica {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let shift = shift(known, &membership, &removals);
         let mut batch = Batch::new();
-        for statement in new {
-            batch.put(&StatementKey { space, hash: statement.hash() }, &Raw(statement.bytes().to_vec()));
-        }
+        stage_statements(&mut batch, space, new.iter());
         if !shift.is_empty() {
             batch.put(&rebuild::mark(&space), &Raw(Vec::new()));
         }
@@ -275,12 +274,13 @@ impl Replica {
             known.log = log;
             self.told.push_back(Told::SpaceChanged(known.state()));
         }
+        let opened = self.opened;
         let mut causes = vec![HeldCause::UnknownPosition, HeldCause::NotAllowed];
         if !shift.is_empty() {
-            self.take_back(space, shift)?;
+            self.mending(opened, |replica| replica.take_back(space, shift.clone()))?;
             causes.extend([HeldCause::AfterCut, HeldCause::Equivocation]);
         }
-        self.retry(space, &causes)
+        self.mending(opened, |replica| replica.retry(space, &causes))
     }
 
     pub(super) fn add_space(&mut self, log: Log) -> Result<(), ReplicaError> {
@@ -291,9 +291,7 @@ impl Replica {
         let space = log.space();
         self.end_erasure(&space)?;
         let mut batch = Batch::new();
-        for statement in log.statements() {
-            batch.put(&StatementKey { space, hash: statement.hash() }, &Raw(statement.bytes().to_vec()));
-        }
+        stage_statements(&mut batch, space, log.statements());
         self.store.write(batch)?;
         let added = Space::new(log);
         self.told.push_back(Told::SpaceChanged(added.state()));

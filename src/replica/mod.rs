@@ -19,7 +19,7 @@ use crate::identity::Identity;
 use crate::limits::SNAPSHOTS_DUE_MAX;
 use crate::metrics::Metrics;
 use crate::store::keyspaces::{Batch, Head, HeadKey, Keyspaces, META_INCARNATION, MetaKey, Raw};
-use crate::time::Timestamp;
+use crate::time::{Now, Timestamp};
 
 mod accepted;
 mod answer;
@@ -31,6 +31,7 @@ mod draft;
 mod erase;
 mod error;
 mod feed;
+mod heal;
 mod held;
 mod hub;
 mod interest;
@@ -38,6 +39,7 @@ mod introduce;
 mod joins;
 mod kinds;
 mod load;
+mod loss;
 mod members;
 mod open;
 mod planted;
@@ -53,6 +55,9 @@ mod space;
 mod tests;
 
 pub(crate) use error::ReplicaError;
+#[cfg(test)]
+pub(crate) use heal::damaged_value;
+pub(crate) use heal::{DamagedEntity, damage_of};
 pub(crate) use joins::Applicant;
 pub(crate) use open::OpenReport;
 #[cfg(feature = "sim")]
@@ -94,7 +99,10 @@ pub(crate) struct Replica {
     /// The last journal entry that is synced, as far as this replica knows.
     synced: Position,
     told: VecDeque<Told>,
+    /// The peer whose commits were taken last: who is told to have repaired what they repaired.
+    sender: Option<PeerId>,
     report: OpenReport,
+    opened: Now,
     #[cfg(feature = "sim")]
     lacking: Option<Check>,
     /// The time of the last call, for display.
@@ -184,6 +192,24 @@ pub(crate) enum Told {
         /// The rows. Commits that came together may show in a row before they are told.
         entities: Vec<(CollectionName, EntityId, RowChange)>,
     },
+    /// Damage made this store hold less than it did. For the engine, and for subscribers.
+    Damaged {
+        /// The space.
+        space: SpaceId,
+        /// Entities of which changes are lost.
+        entities: Vec<DamagedEntity>,
+    },
+    /// A damaged entity is whole again. For subscribers.
+    Repaired {
+        /// The space.
+        space: SpaceId,
+        /// The collection.
+        collection: CollectionName,
+        /// The entity.
+        entity: EntityId,
+        /// The peer that sent what was lost last.
+        from: Option<PeerId>,
+    },
     /// Commits do not count any more: they were taken out of the documents. For subscribers.
     TakenBack {
         /// The space.
@@ -228,6 +254,10 @@ pub(crate) enum RowChange {
     Deleted,
     /// The entity was deleted before and is not any more.
     Restored,
+    /// Changes of the entity are lost to damage, and it is not shown until they are back.
+    Damaged,
+    /// The entity was damaged and is whole again.
+    Repaired,
 }
 
 impl Replica {
@@ -343,6 +373,14 @@ impl Replica {
         self.metrics.documents_loaded.add(1);
         self.cache.put(key.clone(), document.clone());
         Ok(document)
+    }
+
+    /// Reads what a change of an entity needs, so that damage shows before anything else is done.
+    fn touch(&mut self, key: &HeadKey) -> Result<(), ReplicaError> {
+        match self.store.get(key)? {
+            Some(head) if !head.is_damaged() => self.document(key, &head).map(drop),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn note_snapshot_due(&mut self, key: &HeadKey, head: &Head) {

@@ -54,10 +54,18 @@ impl Replica {
         let mut entropy = Entropy::new(&entropy);
         let (clean, watermark) = (values.closed_cleanly(), values.watermark());
         let store = Keyspaces::new(values);
-        let position = store.last(&Prefix::<JournalKey>::all())?.map_or(Position(0), |(key, _)| key.position);
+        let last = match store.last(&Prefix::<JournalKey>::all()) {
+            Err(KvError::Damaged { .. }) => store.last_key(&Prefix::<JournalKey>::all())?,
+            last => last?.map(|(key, _)| key),
+        };
+        let position = last.map_or(Position(0), |key| key.position);
+        // An entry that cannot be read cannot prove that this is the store that was closed.
+        let mut proven = true;
         let rolled_back = match watermark {
             Some(mark) => {
-                let entry = store.get(&JournalKey { position: mark.position })?;
+                let entry = store.get(&JournalKey { position: mark.position });
+                proven = !matches!(entry, Err(KvError::Damaged { .. }));
+                let entry = if proven { entry? } else { None };
                 match mark.check(position, entry.as_ref().map(journal_hash)) {
                     Ok(()) => None,
                     Err(KvError::RolledBack { from, to }) => Some((Position(from), Position(to))),
@@ -66,7 +74,7 @@ impl Replica {
             }
             None => None,
         };
-        let kept = stored_incarnation(&store)?.filter(|_| clean && rolled_back.is_none());
+        let kept = stored_incarnation(&store)?.filter(|_| clean && proven && rolled_back.is_none());
         let incarnation = kept.unwrap_or_else(|| entropy.incarnation());
         let mut batch = Batch::new();
         batch.put(&MetaKey(META_INCARNATION.to_owned()), &Raw(incarnation.0.to_le_bytes().to_vec()));
@@ -92,15 +100,17 @@ impl Replica {
             position,
             synced: position,
             told: VecDeque::new(),
+            sender: None,
+            opened: now,
             wall: now.wall,
             #[cfg(feature = "sim")]
             lacking: None,
             report: OpenReport { new_incarnation: kept.is_none(), rolled_back, spaces: 0, quarantined: 0 },
         };
-        replica.find_erasures()?;
-        replica.load_joins()?;
-        replica.load_spaces()?;
-        replica.take_back_again()?;
+        replica.mending(now, Self::find_erasures)?;
+        replica.mending(now, Self::load_joins)?;
+        replica.load_spaces(now)?;
+        replica.mending(now, Self::take_back_again)?;
         replica.release()?;
         Ok(replica)
     }
@@ -132,29 +142,38 @@ impl Replica {
         Ok(())
     }
 
-    fn load_spaces(&mut self) -> Result<(), ReplicaError> {
+    fn load_spaces(&mut self, now: Now) -> Result<(), ReplicaError> {
         let mut after: Option<StatementKey> = None;
-        while let Some((key, _)) = self.store.page(&Prefix::all(), after.as_ref(), 1)?.pop() {
+        let mut damaged = Vec::new();
+        while let Some(key) = self.store.key_after(&Prefix::all(), after.as_ref())? {
             let space: SpaceId = key.space;
             if self.spaces.len() >= SPACES_PER_NODE_MAX {
                 let (count, max) = (self.spaces.len() + 1, SPACES_PER_NODE_MAX);
                 return Err(ReplicaError::TooMany { what: "spaces", count, max });
             }
             if !self.erasing.contains(&space) {
-                let loaded = Space::load(&self.store, space)?;
+                let loaded = Space::load(&self.store, space, &mut damaged)?;
                 self.report.spaces += 1;
-                self.told.push_back(Told::SpaceChanged(loaded.state()));
                 self.spaces.insert(space, loaded);
             }
             // The largest key that a statement of this space can have.
             after = Some(StatementKey { space, hash: StatementHash::new([0xff; 32]) });
         }
+        for error in damaged {
+            self.mend(now, error.key().expect("named as damaged"))?;
+        }
+        self.told.extend(self.spaces.values().map(|loaded| Told::SpaceChanged(loaded.state())));
         Ok(())
     }
 
     /// Tells the store what the journal ends with.
     pub(super) fn note_watermark(&self) -> Result<(), ReplicaError> {
-        if let Some(entry) = self.store.get(&JournalKey { position: self.position })? {
+        let entry = match self.store.get(&JournalKey { position: self.position }) {
+            // The next entry makes the next mark.
+            Err(KvError::Damaged { .. }) => None,
+            entry => entry?,
+        };
+        if let Some(entry) = entry {
             self.store.values().note_watermark(self.position, journal_hash(&entry));
         }
         Ok(())
@@ -166,7 +185,11 @@ fn journal_hash(entry: &JournalEntry) -> [u8; 32] {
 }
 
 fn stored_incarnation(store: &Keyspaces) -> Result<Option<Incarnation>, ReplicaError> {
-    let Some(Raw(bytes)) = store.get(&MetaKey(META_INCARNATION.to_owned()))? else { return Ok(None) };
+    let stored = match store.get(&MetaKey(META_INCARNATION.to_owned())) {
+        Err(KvError::Damaged { .. }) => None,
+        stored => stored?,
+    };
+    let Some(Raw(bytes)) = stored else { return Ok(None) };
     let bytes = bytes.try_into().map_err(|_| KvError::Corrupt { what: "the incarnation".to_owned() })?;
     Ok(Some(Incarnation(u64::from_le_bytes(bytes))))
 }

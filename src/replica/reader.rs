@@ -7,7 +7,7 @@ use crate::doc::Conflict;
 use crate::exchange::CommitKey;
 use crate::id::{CollectionName, EntityId, Origin, Oseq, PeerId, SpaceId, Vector};
 use crate::store::keyspaces::{
-    AckedKey, ChangeKey, CommitId, HeadKey, HeldCause, HeldKey, Keyspaces, Prefix, RowKey,
+    AckedKey, ChangeKey, CommitId, DamagedKey, HeadKey, HeldCause, HeldKey, Keyspaces, Prefix, RowKey,
 };
 use crate::store::keyspaces::{SlotRecord, VectorKey};
 use crate::time::Timestamp;
@@ -95,10 +95,14 @@ impl Reader {
         entity: &EntityId,
     ) -> Result<Option<Vec<u8>>, ReplicaError> {
         let key = RowKey { space: *space, collection: collection.clone(), entity: *entity };
-        Ok(self.store.get(&key)?.map(|row| row.bytes))
+        match self.store.get(&key)? {
+            Some(row) if row.is_damaged() => Err(ReplicaError::Damaged { entity: *entity }),
+            row => Ok(row.map(|row| row.bytes)),
+        }
     }
 
-    /// Returns at most `limit` rows of a collection in order of id, beginning behind `after`.
+    /// Returns at most `limit` rows of a collection in order of id, beginning behind `after`. Damaged entities are
+    /// left out.
     ///
     /// # Errors
     ///
@@ -110,10 +114,20 @@ impl Reader {
         after: Option<EntityId>,
         limit: usize,
     ) -> Result<Vec<(EntityId, Vec<u8>)>, ReplicaError> {
-        let after = after.map(|entity| RowKey { space: *space, collection: collection.clone(), entity });
-        let page =
-            self.store.page(&Prefix::<RowKey>::collection(space, collection), after.as_ref(), limit)?;
-        Ok(page.into_iter().map(|(key, row)| (key.entity, row.bytes)).collect())
+        let mut after = after.map(|entity| RowKey { space: *space, collection: collection.clone(), entity });
+        let prefix = Prefix::<RowKey>::collection(space, collection);
+        let mut rows = Vec::new();
+        loop {
+            let wanted = limit - rows.len();
+            let page = self.store.page(&prefix, after.as_ref(), wanted)?;
+            let last = page.len() < wanted;
+            after = page.last().map(|(key, _)| key.clone());
+            let whole = page.into_iter().filter(|(_, row)| !row.is_damaged());
+            rows.extend(whole.map(|(key, row)| (key.entity, row.bytes)));
+            if last || rows.len() >= limit {
+                return Ok(rows);
+            }
+        }
     }
 
     /// Returns the fields of an entity that have concurrent values. Loads the document.
@@ -131,6 +145,9 @@ impl Reader {
         let mut tries = 0;
         loop {
             let Some(head) = self.store.get(&key)? else { return Ok(Vec::new()) };
+            if head.is_damaged() {
+                return Err(ReplicaError::Damaged { entity: *entity });
+            }
             let loaded = load::document(&self.store, &key, &head);
             tries += 1;
             // The writer may have come between the head and the changes: then the head is another one.
@@ -173,12 +190,16 @@ impl Reader {
         let mut peers = BTreeSet::new();
         // A peer takes a commit whole, as far as it may read it: one part stands for all.
         for (collection, oseq) in &key.parts {
-            self.store.each(&Prefix::<AckedKey>::origin(space, collection, &key.origin), |acked, seen| {
-                if seen.0.contains(*oseq) && acked.peer != self.peer {
-                    peers.insert(acked.peer);
-                }
-                Ok::<(), ReplicaError>(())
-            })?;
+            self.store.each_checked(
+                &Prefix::<AckedKey>::origin(space, collection, &key.origin),
+                |acked, seen| {
+                    // A damaged note confirms nothing; the peer says it again.
+                    if acked.peer != self.peer && seen.is_some_and(|seen| seen.0.contains(*oseq)) {
+                        peers.insert(acked.peer);
+                    }
+                    Ok::<(), ReplicaError>(())
+                },
+            )?;
         }
         Ok(peers.into_iter().collect())
     }
@@ -259,6 +280,23 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// Returns the entities that are damaged, and how many changes of each only this device is known to have had.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::row`].
+    pub(crate) fn damaged(
+        &self,
+        space: &SpaceId,
+    ) -> Result<Vec<(CollectionName, EntityId, u64)>, ReplicaError> {
+        let mut damaged = Vec::new();
+        self.store.each(&Prefix::<DamagedKey>::space(space), |key, record| {
+            damaged.push((key.collection, key.entity, record.only_here));
+            Ok::<(), ReplicaError>(())
+        })?;
+        Ok(damaged)
     }
 
     /// Returns the commits in quarantine, by author and age.

@@ -31,7 +31,7 @@ use crate::store::kv::KvError;
 type Place = (CollectionName, EntityId);
 
 /// What a change of the membership means for what is applied here.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Shift {
     /// Devices that were removed, or of which a removal does not count any more.
     pub(super) devices: BTreeSet<PeerId>,

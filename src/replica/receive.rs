@@ -71,6 +71,8 @@ struct Fresh {
 enum Found {
     Fresh(Box<Incoming>),
     Duplicate,
+    /// It is in quarantine already.
+    Waiting(Origin, Vec<(CollectionName, Oseq)>),
     Held(Box<Incoming>, Hold),
     Refused(String),
 }
@@ -229,6 +231,16 @@ impl Replica {
                 tally.duplicate += 1;
                 return Ok(());
             }
+            Found::Waiting(origin, parts) => {
+                // What damage took along does not count until a peer that has it sends it.
+                if self.has_room(draft, origin, &parts) {
+                    for (collection, oseq) in &parts {
+                        self.stage_seen(draft, collection, origin, *oseq)?;
+                    }
+                }
+                tally.duplicate += 1;
+                return Ok(());
+            }
             Found::Refused(reason) => {
                 self.drop_held(draft, source);
                 tally.refuse(reason);
@@ -291,7 +303,7 @@ impl Replica {
             let source = Source { held: again, ..source };
             let Some(bytes) = widened else {
                 self.answer_clash(space, &commit, &hash, source.from)?;
-                return Ok(Found::Duplicate);
+                return Ok(Found::Waiting(commit.origin, parts));
             };
             return self.inspect(space, bytes, source);
         }
@@ -440,11 +452,12 @@ impl Replica {
             tally.left_out.push(CommitKey { origin, parts });
             return Ok(());
         }
-        for (collection, oseq) in &parts {
-            self.stage_seen(draft, collection, origin, *oseq)?;
-        }
         tally.newly_held.insert(incoming.hash);
+        // One that was held before was counted then, unless damage took what it builds on: see `loss`.
         if !again {
+            for (collection, oseq) in &parts {
+                self.stage_seen(draft, collection, origin, *oseq)?;
+            }
             tracing::debug!(author = %origin.peer.short(), ?cause, "commit held");
             tally.held.push(CommitKey { origin, parts });
         }

@@ -129,7 +129,9 @@ impl Replica {
             let mut after: Option<HeadKey> = None;
             loop {
                 let page = self.store.page(&prefix, after.as_ref(), HEADS_PAGE_ENTITIES)?;
-                page.iter().for_each(|(key, head)| each(key, head));
+                page.iter()
+                    .filter(|(_, head)| !head.heads.is_empty())
+                    .for_each(|(key, head)| each(key, head));
                 if page.len() < HEADS_PAGE_ENTITIES {
                     break;
                 }

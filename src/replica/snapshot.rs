@@ -3,6 +3,7 @@
 use super::{Replica, ReplicaError};
 use crate::doc::Document;
 use crate::store::keyspaces::{Arrival, Batch, Head, HeadKey, Snapshot, SnapshotKey, SnapshotMark};
+use crate::time::Now;
 
 /// Changes behind a snapshot that are not worth another one.
 const TAIL_CHANGES_MIN: u64 = 16;
@@ -22,9 +23,9 @@ impl Replica {
     /// # Errors
     ///
     /// [`ReplicaError::Store`] when the store fails or the document cannot be read.
-    pub(crate) fn housekeep(&mut self) -> Result<bool, ReplicaError> {
+    pub(crate) fn housekeep(&mut self, now: Now) -> Result<bool, ReplicaError> {
         match self.snapshots_due.pop_first() {
-            Some(key) => self.take_snapshot(&key)?,
+            Some(key) => self.mending(now, |replica| replica.take_snapshot(&key))?,
             None => self.erase_some()?,
         }
         Ok(!self.snapshots_due.is_empty() || !self.erasing.is_empty())
@@ -33,7 +34,7 @@ impl Replica {
     /// Saves a document if that is due. The changes stay: they are the truth.
     fn take_snapshot(&mut self, key: &HeadKey) -> Result<(), ReplicaError> {
         let Some(mut head) = self.store.get(key)? else { return Ok(()) };
-        if !is_due(&head) {
+        if !is_due(&head) || head.is_damaged() {
             return Ok(());
         }
         let document = self.document(key, &head)?.save();

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::ReplicaError;
 use super::accepted::Chains;
 use super::clash::{Clash, ClashPlace};
 use super::held::Quarantine;
+use super::{ReplicaError, load};
 use crate::access::{Log, Membership, Statement};
 use crate::exchange::{CollectionState, SpaceState};
 use crate::id::{
     CollectionName, CommitHash, Interests, Origin, PeerId, Seen, SpaceId, StatementHash, Vector,
 };
-use crate::store::keyspaces::{Keyspaces, Prefix, RootKey, StatementKey, VectorKey};
+use crate::store::keyspaces::{CopyKey, Key, Keyspaces, Prefix, Raw, RootKey, StatementKey, VectorKey};
 use crate::store::kv::KvError;
 
 /// What the database keeps in memory of a space. Changed only after the same was written.
@@ -55,34 +55,58 @@ impl Space {
         }
     }
 
-    /// Reads a space from its statements, vectors, roots and quarantine.
-    pub(super) fn load(store: &Keyspaces, space: SpaceId) -> Result<Self, ReplicaError> {
+    /// Reads a space from its statements, vectors, roots and quarantine. What is damaged of them is left out, and
+    /// named in `damaged`.
+    pub(super) fn load(
+        store: &Keyspaces,
+        space: SpaceId,
+        damaged: &mut Vec<KvError>,
+    ) -> Result<Self, ReplicaError> {
         let mut statements = Vec::new();
-        store.each(&Prefix::<StatementKey>::space(&space), |key, bytes| {
-            let statement = Statement::decode(&bytes.0);
-            let damaged = |error| KvError::Corrupt { what: format!("statement {}: {error}", key.hash) };
-            statements.push(statement.map_err(damaged)?);
+        store.each_checked(&Prefix::<StatementKey>::space(&space), |key, bytes| {
+            if bytes.is_none() {
+                damaged.push(key.damaged());
+            }
+            let bytes = match bytes {
+                Some(bytes) => Some(bytes),
+                None => load::statement(store, &CopyKey { space, hash: key.hash })?,
+            };
+            let unreadable = |error| KvError::Corrupt { what: format!("statement {}: {error}", key.hash) };
+            if let Some(Raw(bytes)) = bytes {
+                statements.push(Statement::decode(&bytes).map_err(unreadable)?);
+            }
             Ok::<(), ReplicaError>(())
         })?;
         let mut loaded = Self::new(Log::from_statements(space, statements)?);
-        loaded.load_collections(store, &space)?;
-        loaded.held = Quarantine::load(store, &space)?;
-        loaded.load_clashes(store, &space)?;
+        loaded.load_collections(store, &space, damaged)?;
+        loaded.held = Quarantine::load(store, &space, damaged)?;
+        loaded.load_clashes(store, &space, damaged)?;
         loaded.interests = Arc::new(super::interest::load(store, &space)?);
         Ok(loaded)
     }
 
-    fn load_collections(&mut self, store: &Keyspaces, space: &SpaceId) -> Result<(), ReplicaError> {
+    fn load_collections(
+        &mut self,
+        store: &Keyspaces,
+        space: &SpaceId,
+        damaged: &mut Vec<KvError>,
+    ) -> Result<(), ReplicaError> {
         let mut origins: BTreeMap<CollectionName, BTreeMap<Origin, Seen>> = BTreeMap::new();
-        store.each(&Prefix::<VectorKey>::space(space), |key, seen| {
-            origins.entry(key.collection).or_default().insert(key.origin, seen.0);
+        store.each_checked(&Prefix::<VectorKey>::space(space), |key, seen| {
+            match seen {
+                Some(seen) => drop(origins.entry(key.collection).or_default().insert(key.origin, seen.0)),
+                None => damaged.push(key.damaged()),
+            }
             Ok::<(), ReplicaError>(())
         })?;
         for (collection, origins) in origins {
             self.collections.entry(collection).or_default().vector = Vector::from_origins(origins)?;
         }
-        store.each(&Prefix::<RootKey>::space(space), |key, root| {
-            self.collections.entry(key.collection).or_default().root = root;
+        store.each_checked(&Prefix::<RootKey>::space(space), |key, root| {
+            match root {
+                Some(root) => self.collections.entry(key.collection).or_default().root = root,
+                None => damaged.push(key.damaged()),
+            }
             Ok(())
         })
     }

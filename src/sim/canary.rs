@@ -54,6 +54,8 @@ pub enum Canary {
     WrongReceipts,
     /// The network delivers frames twice, now and then.
     RepeatFrames,
+    /// The store takes damaged values for sound ones.
+    ServeDamaged,
     /// Signatures are not verified.
     TakeForged,
     /// A device may write under any device's actor.
@@ -72,7 +74,7 @@ impl Canary {
         [Self::TakeForged, Self::TakeAnyActor, Self::TakeUnauthorised, Self::ForgetCuts];
 
     /// All others.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::LoseAcks,
         Self::AckBeforeSync,
         Self::LoseFrames,
@@ -92,6 +94,7 @@ impl Canary {
         Self::ForgetDeletes,
         Self::WrongReceipts,
         Self::RepeatFrames,
+        Self::ServeDamaged,
         Self::LoseInterests,
     ];
 

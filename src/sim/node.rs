@@ -45,8 +45,10 @@ pub(super) struct Node {
     pub(super) slowness: u64,
     /// A copy of the store, and what was promised when it was made.
     pub(super) backup: Option<Backup>,
-    /// The store holds a damaged value.
+    /// A bit of the store was flipped, ever since it was last restored.
     pub(super) damaged: bool,
+    /// A bit was flipped since the device last looked for damage.
+    pub(super) flipped: bool,
     /// The store was made to fail.
     pub(super) troubled: bool,
     /// The power goes when the store fails.
@@ -113,6 +115,7 @@ impl Node {
             slowness: 1,
             backup: None,
             damaged: false,
+            flipped: false,
             troubled: false,
             crashes: false,
         }

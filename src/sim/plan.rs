@@ -73,7 +73,7 @@ const TROUBLE: [(Act, u64, u64); 22] = [
     (Act::Reopen, 3, 5_000),
     (Act::FillDisk, 2, 15_000),
     (Act::DiskError, 3, 5_000),
-    (Act::FlipBit, 2, 20_000),
+    (Act::FlipBit, 5, 20_000),
     (Act::SlowDisk, 3, 30_000),
     (Act::Sleep, 5, 90_000),
     (Act::SetClock, 4, 0),

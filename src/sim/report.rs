@@ -44,8 +44,14 @@ pub struct Stats {
     pub frame_bytes: u64,
     /// Concurrent values that subscribers were told of.
     pub conflicts: u64,
-    /// Damaged values that a store met and reported.
+    /// Times that damage made a store hold less, or less to be true of it.
     pub damage_met: u64,
+    /// Entities that were damaged.
+    pub entities_damaged: u64,
+    /// Of those, how many were whole again.
+    pub entities_repaired: u64,
+    /// Of those, how many nobody could repair, so that the loss was accepted.
+    pub losses_accepted: u64,
 }
 
 impl Stats {
@@ -60,6 +66,9 @@ impl Stats {
         self.frame_bytes += other.frame_bytes;
         self.conflicts += other.conflicts;
         self.damage_met += other.damage_met;
+        self.entities_damaged += other.entities_damaged;
+        self.entities_repaired += other.entities_repaired;
+        self.losses_accepted += other.losses_accepted;
     }
 }
 
@@ -234,8 +243,13 @@ impl fmt::Display for Report {
         let hours = simulated_ms as f64 / 3_600_000.0;
         writeln!(f, "{} seeds, {hours:.1} simulated hours, {happenings} happenings", self.seeds)?;
         writeln!(f, "{commits} commits, {acknowledged} acknowledged, {refused} refused, {frames} frames")?;
-        let Stats { conflicts, damage_met, .. } = self.stats;
-        writeln!(f, "{conflicts} conflicts told, {damage_met} damaged values met")?;
+        let Stats { conflicts, damage_met, entities_damaged, .. } = self.stats;
+        let Stats { entities_repaired, losses_accepted, .. } = self.stats;
+        writeln!(f, "{conflicts} conflicts told, damage met {damage_met} times")?;
+        writeln!(
+            f,
+            "{entities_damaged} entities damaged, {entities_repaired} whole again, {losses_accepted} losses accepted"
+        )?;
         write!(f, "trouble:\n{}", self.faults)?;
         let missing = self.faults.missing();
         if !missing.is_empty() {

@@ -40,6 +40,14 @@ impl Engine {
         self.begin_check(conn, space);
     }
 
+    /// What this side told of a space is no longer so: every peer hears what is.
+    pub(super) fn check_all(&mut self, space: SpaceId) {
+        for conn in self.conns_of(space) {
+            self.set_in_sync(conn, space, false);
+            self.check_at_once(conn, space);
+        }
+    }
+
     pub(super) fn begin_check(&mut self, conn: ConnId, space: SpaceId) {
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;

@@ -51,6 +51,11 @@ pub(crate) enum Event {
         /// The commit and its place in the journal.
         stored: Stored,
     },
+    /// The database holds less of a space than it did: damage was met.
+    Damaged {
+        /// The space.
+        space: SpaceId,
+    },
     /// Two commits that cannot both be: whoever may read their collection is to know both.
     Clash {
         /// The space.

@@ -18,7 +18,7 @@ use crate::exchange::{Answer, Ask, RequestId, SpaceState};
 use crate::id::{CollectionName, EntityId, Origin, PeerId, Position, SpaceId};
 use crate::limits::{GROUP_COMMITS_MAX, STORAGE_QUEUE_MAX};
 use crate::metrics::Metrics;
-use crate::replica::{Reader, Replica, ReplicaError, RowChange, Told};
+use crate::replica::{DamagedEntity, Reader, Replica, ReplicaError, RowChange, Told};
 use crate::sync::{Event, Notice};
 use crate::time::Now;
 
@@ -247,7 +247,7 @@ impl Thread {
     /// Tidies up while nobody waits.
     fn housekeep(&mut self) {
         while self.failed.is_none() && self.queue.is_empty() {
-            match self.replica.housekeep() {
+            match self.replica.housekeep(self.setup.clock.now()) {
                 Ok(true) => self.dirty = true,
                 Ok(false) => return,
                 Err(error) => self.fail(error),
@@ -385,6 +385,16 @@ impl Thread {
                 }
                 Told::InterestChanged(state) => self.tell_engine(Event::SpaceChanged(state)),
                 Told::Changed { space, from, entities, .. } => self.changed(space, from, entities),
+                Told::Damaged { space, entities } => {
+                    self.tell_engine(Event::Damaged { space });
+                    for DamagedEntity { collection, entity, only_here } in entities {
+                        let told = Happening::Damaged { space, collection, entity, only_here };
+                        self.setup.feed.tell(told);
+                    }
+                }
+                Told::Repaired { space, collection, entity, from } => {
+                    self.setup.feed.tell(Happening::Repaired { space, collection, entity, from });
+                }
                 Told::Clash { space, commits, to } => {
                     self.tell_engine(Event::Clash { space, commits, to });
                 }
@@ -411,8 +421,8 @@ impl Thread {
         }
         let rows = entities.into_iter().map(|(collection, entity, change)| {
             let row = match change {
-                RowChange::Deleted => None,
-                RowChange::Inserted | RowChange::Updated | RowChange::Restored => {
+                RowChange::Deleted | RowChange::Damaged => None,
+                RowChange::Inserted | RowChange::Updated | RowChange::Restored | RowChange::Repaired => {
                     match self.reader.row(&space, &collection, &entity) {
                         Ok(row) => row.map(Arc::from),
                         Err(error) => {

@@ -96,6 +96,7 @@ impl Bench {
         let mut events = Vec::new();
         while let Ok(event) = self.told.try_recv() {
             events.push(match event {
+                Event::Damaged { .. } => continue,
                 Event::SpaceChanged(_) => "space changed",
                 Event::SpaceGone { .. } => "space gone",
                 Event::Stored { .. } => "stored",

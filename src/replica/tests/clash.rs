@@ -81,7 +81,9 @@ fn proofs(device: &mut Device) -> Vec<Vec<u8>> {
         | Told::JoinRequested { .. }
         | Told::Changed { .. }
         | Told::TakenBack { .. }
-        | Told::Conflict { .. } => None,
+        | Told::Conflict { .. }
+        | Told::Damaged { .. }
+        | Told::Repaired { .. } => None,
     })
     .flatten()
     .map(|packed| packed.bytes.to_vec())

@@ -36,6 +36,8 @@ fn commit_waits_for_what_it_depends_on_and_counts_as_received() {
             | Told::SpaceGone { .. }
             | Told::JoinRequested { .. }
             | Told::SpaceChanged(_)
+            | Told::Damaged { .. }
+            | Told::Repaired { .. }
             | Told::Clash { .. }
             | Told::InterestChanged(_) => None,
         })

@@ -78,7 +78,7 @@ fn a_hub_goes_on_from_its_disk_and_takes_back_what_a_removal_ends() {
     let more = encoded(&mut a, space, &mut hub);
     assert_eq!(hub.receive(space, &a, more), applied(40));
     assert!(hub.replica.ledgers.is_empty_of(id(9)), "nothing is left of what was taken back whole");
-    while hub.replica.housekeep().expect("the store works") {}
+    while hub.replica.housekeep(now()).expect("the store works") {}
     assert_eq!(roots(&hub, space), roots(&a, space));
     assert_eq!(loads(&hub), (0, 0));
 }

@@ -304,7 +304,7 @@ fn snapshot_is_taken_when_due_and_leads_to_the_same_document() {
         a.commit(space, vec![retitle(id(1), &round.to_string())]);
     }
 
-    while a.replica.housekeep().expect("housekeeps") {}
+    while a.replica.housekeep(now()).expect("housekeeps") {}
     a.commit(space, vec![retitle(id(1), "behind the snapshot")]);
     let mut a = a.reopened();
     a.commit(space, vec![retitle(id(1), "loaded")]);
@@ -325,7 +325,7 @@ fn damaged_snapshot_is_not_served() {
     for round in 1..20 {
         a.commit(space, vec![retitle(id(1), &round.to_string())]);
     }
-    while a.replica.housekeep().expect("housekeeps") {}
+    while a.replica.housekeep(now()).expect("housekeeps") {}
     let mut a = a.reopened();
     let key = SnapshotKey { space, collection: notes(), entity: id(1) };
     let bytes = crate::store::keyspaces::Key::to_key(&key);

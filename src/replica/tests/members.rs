@@ -229,7 +229,7 @@ fn erasing_goes_on_where_a_crash_ended_it_and_leaves_nothing_of_the_space() {
     let told = a.replica.drain();
     a.replica.sync().expect("a good disk");
     let mut again = a.killed();
-    let pieces = (0..).take_while(|_| again.replica.housekeep().expect("a good disk")).count();
+    let pieces = (0..).take_while(|_| again.replica.housekeep(now()).expect("a good disk")).count();
 
     assert!(matches!(told.as_slice(), [Told::SpaceGone { space: gone }] if *gone == space), "{told:?}");
     assert_eq!(again.replica.spaces(), [other]);
@@ -259,7 +259,7 @@ fn a_space_that_is_joined_again_while_it_is_erased_has_nothing_of_before() {
     assert_eq!(b.note(space, id(1)), None);
     b.replica.commit(now(), space, vec![insert(id(1), "after")]).expect("a writer");
     assert_ne!(b.replica.origin(), before);
-    assert!(!b.replica.housekeep().expect("a good disk"));
+    assert!(!b.replica.housekeep(now()).expect("a good disk"));
     assert_eq!(title(b.note(space, id(1))), Some("after".to_owned()));
 }
 

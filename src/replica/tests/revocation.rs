@@ -83,6 +83,8 @@ fn taken_back(device: &mut Device) -> Vec<(PeerId, usize, HeldReason)> {
         | Told::Clash { .. }
         | Told::InterestChanged(_)
         | Told::SpaceGone { .. }
+        | Told::Damaged { .. }
+        | Told::Repaired { .. }
         | Told::JoinRequested { .. }
         | Told::Changed { .. }
         | Told::Conflict { .. } => None,

@@ -334,7 +334,9 @@ impl Node {
                 Told::Changed { .. }
                 | Told::JoinRequested { .. }
                 | Told::Conflict { .. }
-                | Told::TakenBack { .. } => {}
+                | Told::TakenBack { .. }
+                | Told::Damaged { .. }
+                | Told::Repaired { .. } => {}
             }
         }
         self.sync(now);

@@ -7,7 +7,8 @@ use super::violation::{Rule, Violation};
 use crate::access::{Commit, Membership, Slot};
 use crate::exchange::{CollectionState, CommitKey, Packed, Vectors};
 use crate::id::{
-    ActorId, ChangeHash, CollectionName, EntityId, Origin, Oseq, PeerId, Position, SpaceId, Vector,
+    ActorId, ChangeHash, CollectionName, EntityId, Missing, Origin, Oseq, PeerId, Position, Seen, SpaceId,
+    Vector,
 };
 use crate::replica::{Reader, RowChange};
 
@@ -75,6 +76,8 @@ pub(super) struct Oracle {
     durable: BTreeMap<usize, Vectors>,
     /// The same, of all its lives.
     ever: BTreeMap<usize, Vectors>,
+    /// Devices that lost something to damage.
+    hurt: BTreeSet<usize>,
     in_sync: BTreeSet<(usize, PeerId)>,
     observers: BTreeMap<usize, Observer>,
     /// Reports that are awaited, and when at the latest.
@@ -242,6 +245,24 @@ impl Oracle {
         }
     }
 
+    /// A device lost something to damage and holds this: it promises no more than that.
+    pub(super) fn damaged(&mut self, device: usize, held: &Vectors) {
+        self.hurt.insert(device);
+        let nothing = Vector::new();
+        for (collection, promised) in self.durable.entry(device).or_default() {
+            let lost = held.get(collection).unwrap_or(&nothing).lacks_of(promised);
+            for Missing { origin, first, last } in lost {
+                let numbers = (first.0..=last.0).map(Oseq).collect();
+                let left = promised.seen(&origin).and_then(|seen| seen.without(&numbers));
+                let mut origins: BTreeMap<Origin, Seen> =
+                    promised.iter().map(|(origin, seen)| (*origin, seen.clone())).collect();
+                origins.remove(&origin);
+                origins.extend(left.filter(|left| !left.is_empty()).map(|left| (origin, left)));
+                *promised = Vector::from_origins(origins).unwrap_or_default();
+            }
+        }
+    }
+
     /// A device went back to an older state, which held this.
     pub(super) fn restored(&mut self, device: usize, vectors: Vectors) {
         self.durable.insert(device, vectors);
@@ -342,9 +363,9 @@ impl Oracle {
         for (collection, entity, change) in entities {
             let rows = observer.rows.entry(collection.clone()).or_default();
             let fits = match change {
-                RowChange::Inserted | RowChange::Restored => rows.insert(*entity),
+                RowChange::Inserted | RowChange::Restored | RowChange::Repaired => rows.insert(*entity),
                 RowChange::Updated => rows.contains(entity),
-                RowChange::Deleted => rows.remove(entity),
+                RowChange::Deleted | RowChange::Damaged => rows.remove(entity),
             };
             if !fits {
                 wrong = Some(format!("{change:?} of {} in {collection}", entity.short()));

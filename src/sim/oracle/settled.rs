@@ -9,7 +9,7 @@ use crate::access::Action;
 use crate::doc::Kind;
 use crate::exchange::{Answer, Ask, CommitKey, SpaceState, Vectors};
 use crate::id::{CollectionName, EntityId, Origin, Oseq, SpaceId};
-use crate::replica::{Reader, Replica};
+use crate::replica::{HeldReason, Reader, Replica};
 use crate::sim::device::rows;
 use crate::sim::malice;
 use crate::sim::violation::Rule;
@@ -187,6 +187,10 @@ impl Oracle {
         });
         match held {
             Ok(held) if held.is_empty() => {}
+            // What they build on, damage took from the only device that had it.
+            Ok(held)
+                if self.hurt.contains(&device.number)
+                    && held.iter().all(|held| held.reason == HeldReason::MissingDependency) => {}
             Ok(held) => {
                 let text = format!("{} commits of honest devices are in quarantine: {held:?}", held.len());
                 self.violate(Rule::NotRejected, at_ms, device.number, text);

@@ -416,10 +416,12 @@ impl Party {
                     self.engine.handle(now, Event::SpaceChanged(state));
                 }
                 Told::SpaceGone { space } => self.engine.handle(now, Event::SpaceGone { space }),
+                Told::Damaged { space, .. } => self.engine.handle(now, Event::Damaged { space }),
                 Told::Changed { .. }
                 | Told::JoinRequested { .. }
                 | Told::Conflict { .. }
-                | Told::TakenBack { .. } => {}
+                | Told::TakenBack { .. }
+                | Told::Repaired { .. } => {}
             }
         }
     }

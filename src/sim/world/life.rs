@@ -85,8 +85,9 @@ impl World<'_> {
         node.up = Some(up);
         node.crashes = false;
         let joined = node.has_joined();
-        // What opening itself released is told before anybody can subscribe.
+        // What opening itself released or mended is told before anybody can subscribe.
         self.forward(device, None);
+        self.scrub(device);
         for (number, space) in self.spaces_of(device) {
             self.check_opened(device, number, space);
             self.observe(device, number);
@@ -166,6 +167,8 @@ impl World<'_> {
         let at_write = node.crashes;
         node.crashes = false;
         node.disk.crash(seed);
+        // What was mended and not synced is damaged again.
+        node.flipped = node.damaged;
         node.disk.heal();
         let waits = node.dice.between(200..=8_000);
         self.trace.line(self.now, format_args!("d{device} crashes"));
@@ -204,7 +207,7 @@ impl World<'_> {
 
     /// Copies the store of a device.
     pub(super) fn back_up(&mut self, device: usize) {
-        if self.node(device).is_none_or(|node| node.up.is_none() || node.damaged || !node.has_joined()) {
+        if self.node(device).is_none_or(|node| node.up.is_none() || node.flipped || !node.has_joined()) {
             return;
         }
         let held = self.held(device);
@@ -234,7 +237,7 @@ impl World<'_> {
         } else {
             node.disk.roll_back(&image);
         }
-        node.damaged = false;
+        (node.damaged, node.flipped) = (false, false);
         self.trace.line(self.now, format_args!("d{device} goes back to its backup"));
         self.faults.add(Fault::Restore, 1);
         for (number, held) in held {
@@ -248,15 +251,10 @@ impl World<'_> {
         }
     }
 
-    /// A damaged value was met: the store is given up for its backup.
-    pub(super) fn replace_damaged(&mut self, device: usize) {
-        self.stats.damage_met += 1;
-        self.restore(device, 1_000);
-    }
-
+    /// A store that is too damaged to open is given up for its backup.
     fn restore_if_damaged(&mut self, device: usize) {
         if self.node(device).is_some_and(|node| node.damaged) {
-            self.replace_damaged(device);
+            self.restore(device, 1_000);
         }
     }
 

@@ -64,9 +64,8 @@ impl World<'_> {
 
     /// A device can do what needs its store and its app.
     fn is_able(&self, device: usize, number: usize) -> bool {
-        self.node(device).is_some_and(|node| {
-            node.joined.contains(&number) && node.is_awake() && !node.troubled && !node.damaged
-        })
+        self.node(device)
+            .is_some_and(|node| node.joined.contains(&number) && node.is_awake() && !node.troubled)
     }
 
     /// The role of a device in a space, as it sees it itself.
@@ -90,7 +89,7 @@ impl World<'_> {
         }
         let Some(space) = self.shared.get(number).and_then(|shared| shared.id) else { return };
         let inside: Vec<usize> = self.inside(number);
-        let ready = self.node(device).is_some_and(|node| node.is_awake() && !node.troubled && !node.damaged);
+        let ready = self.node(device).is_some_and(|node| node.is_awake() && !node.troubled);
         let own = |other: &&usize| self.member(**other) == self.member(device);
         let second = inside.iter().any(|other| own(&other));
         let honest = |other: &&usize| self.is_rogue(device) || !self.is_rogue(**other);
@@ -270,7 +269,7 @@ impl World<'_> {
             node.is_awake()
                 && node.has_joined()
                 && !node.troubled
-                && !node.damaged
+                && !node.flipped
                 && node.twin_of.is_none()
                 && node.rogue.is_none()
         }) else {

@@ -412,6 +412,7 @@ impl<'a> World<'a> {
     fn look_settling(&mut self, since: u64) {
         match self.unsettled() {
             None => {
+                self.accept_losses();
                 self.trace.line(self.now, format_args!("settled"));
                 self.phase = Phase::Quiet(self.now, self.honest_frames);
             }

@@ -139,10 +139,17 @@ impl World<'_> {
         let Some(space) = self.shared.get(number).and_then(|shared| shared.id) else { return };
         let now = self.clocks(device);
         let mut dice = Dice::new(self.seed, &format!("step {step}"));
-        let Some(up) = self.nodes.get_mut(device).and_then(|node| node.up.as_mut()) else { return };
+        self.scrub(device);
+        let Some(node) = self.nodes.get_mut(device) else { return };
+        let damaged = node.damaged;
+        let Some(up) = node.up.as_mut() else { return };
         let view = Device::new(device, Place { id: space, number }, &up.reader);
         let tx = match self.workload.act(&view, step, &mut dice) {
             Ok(tx) => tx,
+            // The app cannot read what waits for a peer.
+            Err(error) if damaged => {
+                return self.trace.line(self.now, format_args!("d{device} step {step}: {}", error.reason));
+            }
             Err(error) => return self.store_error(device, &error.reason),
         };
         if tx.writes.is_empty() {
@@ -262,6 +269,11 @@ impl World<'_> {
                 Told::Changed { space, position, entities, .. } => {
                     self.changed(device, space, position, &entities);
                 }
+                Told::Damaged { space, entities } => {
+                    self.met_damage(device, space, entities.len());
+                    self.tell(device, Event::Damaged { space });
+                }
+                Told::Repaired { .. } => self.stats.entities_repaired += 1,
                 Told::JoinRequested { .. } => {}
                 Told::Conflict { .. } => self.stats.conflicts += 1,
                 Told::Clash { space, commits, to } => {
@@ -313,15 +325,74 @@ impl World<'_> {
     pub(super) fn store_error(&mut self, device: usize, reason: &str) {
         self.trace.line(self.now, format_args!("d{device} store: {reason}"));
         let Some(node) = self.node(device) else { return };
-        let (damaged, troubled, crashes) = (node.damaged, node.troubled, node.crashes);
+        let (troubled, crashes) = (node.troubled, node.crashes);
         if node.up.is_none() {
             return;
         }
-        match (damaged, troubled, crashes) {
-            (true, ..) => self.replace_damaged(device),
-            (_, true, true) => self.crash(device),
-            (_, true, false) => self.kill(device),
-            (false, false, _) => self.violate(Rule::Store, device, reason.to_owned()),
+        match (troubled, crashes) {
+            (true, true) => self.crash(device),
+            (true, false) => self.kill(device),
+            (false, _) => self.violate(Rule::Store, device, reason.to_owned()),
         }
+    }
+
+    /// Looks through the whole store of a device for damage that was done since it last looked.
+    pub(super) fn scrub(&mut self, device: usize) {
+        let now = self.clocks(device);
+        let Some(node) = self.node_mut(device).filter(|node| node.flipped) else { return };
+        let Some(up) = node.up.as_mut() else { return };
+        let (mut after, mut found) = (None, Ok(()));
+        loop {
+            match up.replica.verify(now, after.as_ref()) {
+                Ok(verified) => after = verified.next,
+                Err(error) => found = Err(error),
+            }
+            if after.is_none() || found.is_err() {
+                break;
+            }
+        }
+        up.dirty = true;
+        node.flipped = found.is_err();
+        self.forward(device, None);
+        if let Err(error) = found {
+            self.store_error(device, &error.to_string());
+        }
+    }
+
+    /// A store met damage and made the best of it: it holds less, and promises no more than that.
+    fn met_damage(&mut self, device: usize, space: SpaceId, entities: usize) {
+        self.stats.damage_met += 1;
+        self.stats.entities_damaged += entities as u64;
+        if self.node(device).is_none_or(|node| !node.damaged) {
+            return self.violate(Rule::Store, device, "damage was told where there was none".to_owned());
+        }
+        let collections = self.collections(device, space).into_iter();
+        let held = collections.map(|(name, state)| (name, state.vector)).collect();
+        if let Some(shared) = self.shared_mut(&space) {
+            shared.oracle.damaged(device, &held);
+        }
+    }
+
+    /// Everybody is in sync: what is still damaged, nobody has. The people who use the device accept the loss.
+    pub(super) fn accept_losses(&mut self) {
+        for device in 0..self.nodes.len() {
+            for (_, space) in self.spaces_of(device) {
+                if let Err(error) = self.accept_losses_in(device, space) {
+                    return self.violate(Rule::Store, device, error.to_string());
+                }
+            }
+            self.forward(device, None);
+        }
+    }
+
+    fn accept_losses_in(&mut self, device: usize, space: SpaceId) -> Result<(), ReplicaError> {
+        let now = self.clocks(device);
+        let Some(up) = self.node_mut(device).and_then(|node| node.up.as_mut()) else { return Ok(()) };
+        let damaged = up.reader.damaged(&space)?;
+        for (collection, entity, _) in &damaged {
+            up.replica.accept_loss(now, space, collection, *entity)?;
+        }
+        self.stats.losses_accepted += damaged.len() as u64;
+        Ok(())
     }
 }

@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 
 use super::{Happening, World};
 use crate::id::{CollectionName, Interest};
-use crate::sim::Dice;
 use crate::sim::fault::Fault;
 use crate::sim::network::Slow;
 use crate::sim::node::{Job, wall};
 use crate::sim::plan::{Act, Step};
+use crate::sim::{Canary, Dice};
 use crate::store::kv::memory;
 use crate::sync::{Command, Event};
 
-/// The keys that a flipped bit may hit: all of the callers.
-const ALL_KEYS: (&[u8], &[u8]) = (&[1], &[0xff]);
+/// The keys that a flipped bit may hit: all but the format of the store.
+const ALL_KEYS: (&[u8], &[u8]) = (&[0, b'p'], &[0xff]);
+/// The keys of rows.
+const ROWS: (&[u8], &[u8]) = (&[6], &[7]);
 
 impl World<'_> {
     pub(super) fn begin_step(&mut self, index: usize) {
@@ -121,10 +123,10 @@ impl World<'_> {
             }
             let (damaged, troubled) =
                 self.node(device).map_or((false, false), |node| (node.damaged, node.troubled));
-            if damaged {
-                self.restore(device, 500);
-            } else if troubled {
+            if troubled {
                 self.kill(device);
+            } else if damaged {
+                self.scrub(device);
             }
             if let Some(node) = self.node_mut(device) {
                 node.troubled = false;
@@ -256,12 +258,17 @@ impl World<'_> {
     }
 
     fn flip_bit(&mut self, device: usize, dice: &mut Dice) {
+        let seals = self.options.canary == Some(Canary::ServeDamaged);
         let Some(node) = self.node_mut(device).filter(|node| node.has_joined() && node.backup.is_some())
         else {
             return;
         };
-        if node.disk.flip_bit(dice.seed(), ALL_KEYS.0, ALL_KEYS.1).is_some() {
-            node.damaged = true;
+        let hit = match seals {
+            true => node.disk.flip_unseen(dice.seed(), ROWS.0, ROWS.1),
+            false => node.disk.flip_bit(dice.seed(), ALL_KEYS.0, ALL_KEYS.1),
+        };
+        if hit.is_some() {
+            (node.damaged, node.flipped) = (true, true);
             self.faults.add(Fault::BitFlip, 1);
         }
     }

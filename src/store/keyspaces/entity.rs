@@ -1,5 +1,6 @@
 //! What is stored of one entity: its changes, its snapshot, its head and its row.
 
+use super::damaged::{decode_clock, encode_clock};
 use super::keys::Arrival;
 use super::meta::rest;
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
@@ -8,7 +9,7 @@ use crate::limits::{CHANGE_BYTES_MAX, HEADS_MAX, ROW_BYTES_MAX, VALUE_TOTAL_BYTE
 use crate::time::Timestamp;
 
 /// Most actors in the clock of one entity that a stored head may name.
-const CLOCK_ACTORS_MAX: usize = 1 << 20;
+pub(super) const CLOCK_ACTORS_MAX: usize = 1 << 20;
 
 /// A change of an entity: the truth that documents, rows and heads are made of.
 ///
@@ -91,12 +92,13 @@ pub(crate) struct SnapshotMark {
 /// What is known of an entity without loading its document.
 ///
 /// ```text
-/// flags u8: 1 deleted, 2 has a snapshot, 4 has a row
+/// flags u8: 1 deleted, 2 has a snapshot, 4 has a row, 8 is damaged
 /// count of heads, each 32 B ascending
 /// count of actors, each: actor 16 B ascending, seq varint
 /// next arrival varint, tail bytes varint
 /// if it has a snapshot: upto varint, bytes varint
 /// if it has a row: type version varint
+/// if it is damaged: count of actors, each: actor 16 B ascending, seq varint
 /// position varint, last activity signed
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,6 +117,8 @@ pub(crate) struct Head {
     pub(crate) snapshot: Option<SnapshotMark>,
     /// The type version of the row, if there is one.
     pub(crate) row_version: Option<u32>,
+    /// How far each actor must be held again for the entity to be whole, sorted by actor; empty when it is.
+    pub(crate) need: Vec<(ActorId, u64)>,
     /// The journal entry that touched the entity last.
     pub(crate) position: Position,
     /// The largest time that a change of it names, for display only.
@@ -128,11 +132,24 @@ impl Head {
         let found = self.clock.binary_search_by(|(known, _)| known.cmp(actor));
         found.ok().and_then(|index| self.clock.get(index)).map_or(0, |(_, seq)| *seq)
     }
+
+    /// Tells whether changes of the entity are lost, so that it must not be served.
+    #[must_use]
+    pub(crate) fn is_damaged(&self) -> bool {
+        !self.need.is_empty()
+    }
+
+    /// Tells whether all changes are there that were lost.
+    #[must_use]
+    pub(crate) fn has_what_it_needs(&self) -> bool {
+        self.need.iter().all(|(actor, seq)| self.seq(actor) >= *seq)
+    }
 }
 
 const DELETED: u8 = 1;
 const SNAPSHOT: u8 = 2;
 const ROW: u8 = 4;
+const DAMAGED: u8 = 8;
 
 impl Encode for Head {
     fn encode(&self, out: &mut Writer) {
@@ -141,7 +158,8 @@ impl Encode for Head {
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         out.u8(flag(self.deleted, DELETED)
             | flag(self.snapshot.is_some(), SNAPSHOT)
-            | flag(self.row_version.is_some(), ROW));
+            | flag(self.row_version.is_some(), ROW)
+            | flag(self.is_damaged(), DAMAGED));
         out.count(self.heads.len());
         self.heads.iter().for_each(|head| head.encode(out));
         out.count(self.clock.len());
@@ -158,6 +176,9 @@ impl Encode for Head {
         if let Some(version) = self.row_version {
             out.varint(u64::from(version));
         }
+        if self.is_damaged() {
+            encode_clock(&self.need, out);
+        }
         self.position.encode(out);
         self.activity.encode(out);
     }
@@ -167,7 +188,7 @@ impl Decode for Head {
     fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
         const WHAT: &str = "head";
         let flags = input.u8(WHAT)?;
-        if flags & !(DELETED | SNAPSHOT | ROW) != 0 {
+        if flags & !(DELETED | SNAPSHOT | ROW | DAMAGED) != 0 {
             return Err(CodecError::Invalid { what: WHAT });
         }
         let mut heads = Vec::new();
@@ -191,6 +212,10 @@ impl Decode for Head {
             0 => None,
             _ => Some(version(input)?),
         };
+        let need = if flags & DAMAGED == 0 { Vec::new() } else { decode_clock(input)? };
+        if flags & DAMAGED != 0 && need.is_empty() {
+            return Err(CodecError::NotCanonical { what: WHAT });
+        }
         let (position, activity) = (Position::decode(input)?, Timestamp::decode(input)?);
         let deleted = flags & DELETED != 0;
         Ok(Self {
@@ -201,6 +226,7 @@ impl Decode for Head {
             tail_bytes,
             snapshot,
             row_version,
+            need,
             position,
             activity,
         })
@@ -218,6 +244,20 @@ pub(crate) struct RowRecord {
     pub(crate) version: u32,
     /// The self-describing bytes.
     pub(crate) bytes: Vec<u8>,
+}
+
+impl RowRecord {
+    /// What stands in the place of the row of a damaged entity.
+    #[must_use]
+    pub(crate) fn damaged() -> Self {
+        Self { version: u32::MAX, bytes: Vec::new() }
+    }
+
+    /// Tells whether the entity is damaged. No row is empty.
+    #[must_use]
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.bytes.is_empty()
+    }
 }
 
 impl Encode for RowRecord {

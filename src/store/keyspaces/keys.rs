@@ -3,7 +3,8 @@
 use std::marker::PhantomData;
 
 use super::{
-    Change, ClashRecord, CommitEntry, Head, HeldRecord, JournalEntry, Key, Raw, RowRecord, Snapshot,
+    Change, ClashRecord, CommitEntry, DamagedRecord, Head, HeldRecord, JournalEntry, Key, Raw, RowRecord,
+    Snapshot,
 };
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
 use crate::id::StatementHash;
@@ -266,6 +267,28 @@ key!(
     }
 );
 
+key!(
+    /// The key of an entity that is damaged.
+    DamagedKey, 14, "damaged", DamagedRecord, {
+        /// The space.
+        space: SpaceId,
+        /// The collection.
+        collection: CollectionName,
+        /// The entity.
+        entity: EntityId,
+    }
+);
+key!(
+    /// The key of the second copy of a membership statement: without its statements a space cannot be fetched
+    /// again from anybody.
+    CopyKey, 15, "copy", Raw, {
+        /// The space.
+        space: SpaceId,
+        /// The hash of the statement.
+        hash: StatementHash,
+    }
+);
+
 /// The key of a commit in quarantine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct HeldKey {
@@ -368,6 +391,14 @@ impl Prefix<CommitId> {
     #[must_use]
     pub(crate) fn origin(space: &SpaceId, collection: &CollectionName, origin: &Origin) -> Self {
         Self::collection(space, collection).with(origin)
+    }
+}
+
+impl Prefix<HeldKey> {
+    /// The held commits of one author.
+    #[must_use]
+    pub(crate) fn author(space: &SpaceId, author: &PeerId) -> Self {
+        Self::space(space).with(author)
     }
 }
 

@@ -15,6 +15,8 @@
 //!    11  acked        space, collection, origin, peer                 which commits a peer has on disk
 //!    12  quarantine   space, author, number                           a commit held back, and why
 //!    13  clash        space, collection, origin                       two commits that cannot both be
+//!    14  damaged      space, collection, entity                       what is lost of it until a peer sends it again
+//!    15  copy         space, hash                                     signed statement, once more
 //! ```
 //!
 //! Numbers in keys are eight bytes, big endian, so that the order of keys is the order of numbers. A collection
@@ -22,9 +24,10 @@
 
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
 use crate::store::Values;
-use crate::store::kv::{KvBatch, KvError};
+use crate::store::kv::{KvBatch, KvError, Order, RawKey};
 
 mod commit;
+mod damaged;
 mod entity;
 mod journal;
 mod keys;
@@ -32,10 +35,12 @@ mod meta;
 mod vector;
 
 pub(crate) use commit::{ClashRecord, CommitEntry, CommitRecord, HeldCause, HeldRecord, SlotRecord};
+pub(crate) use damaged::DamagedRecord;
 pub(crate) use entity::{Change, Head, RowRecord, Snapshot, SnapshotMark};
 pub(crate) use journal::{JournalEntry, JournalPart};
 pub(crate) use keys::{
-    AckedKey, Arrival, ChangeKey, ClashKey, CommitId, HeadKey, HeldKey, JournalKey, MetaKey, Prefix, RootKey,
+    AckedKey, Arrival, ChangeKey, ClashKey, CommitId, CopyKey, DamagedKey, HeadKey, HeldKey, JournalKey,
+    MetaKey, Prefix, RootKey,
 };
 pub(crate) use keys::{RowKey, SnapshotKey, StatementKey, VectorKey};
 pub(crate) use meta::{
@@ -61,6 +66,19 @@ pub(crate) trait Key: Sized {
     ///
     /// [`CodecError`] when the bytes are not such a key.
     fn read(input: &mut Reader<'_>) -> Result<Self, CodecError>;
+
+    /// Reads a whole key; `None` when it is one of another keyspace, or of none.
+    fn from_key(key: &[u8]) -> Option<Self> {
+        let mut input = Reader::new(key);
+        let class = input.u8(Self::NAME).ok()?;
+        let read = Self::read(&mut input).ok()?;
+        (class == Self::CLASS && input.finish().is_ok()).then_some(read)
+    }
+
+    /// Returns the error of a damaged value under this key.
+    fn damaged(&self) -> KvError {
+        KvError::Damaged { key: RawKey(self.to_key()) }
+    }
 
     /// Returns the whole key.
     fn to_key(&self) -> Vec<u8> {
@@ -88,6 +106,12 @@ impl Batch {
     /// Puts a value.
     pub(crate) fn put<K: Key>(&mut self, key: &K, value: &K::Value) {
         self.kv.put(key.to_key(), value.to_bytes());
+        self.ops += 1;
+    }
+
+    /// Removes what is stored under a key of any keyspace.
+    pub(crate) fn remove_raw(&mut self, key: &RawKey) {
+        self.kv.remove(key.0.clone());
         self.ops += 1;
     }
 
@@ -195,6 +219,75 @@ impl Keyspaces {
         }
     }
 
+    /// Reads all values under a prefix as [`Keyspaces::each`] does, `None` for one that is damaged.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails, and whatever `each` fails with.
+    pub(crate) fn each_checked<K: Key, E: From<KvError>>(
+        &self,
+        prefix: &Prefix<K>,
+        mut each: impl FnMut(K, Option<K::Value>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        const PAGE: usize = 256;
+        let (mut first, end) = (prefix.first(), prefix.end());
+        loop {
+            let page = self.values.scan_checked(&first, &end, PAGE, Order::Ascending)?;
+            let full = page.len() == PAGE;
+            if let Some((last, _)) = page.last() {
+                first = next_key(last.clone());
+            }
+            for (key, value) in page {
+                match value {
+                    Some(value) => {
+                        let (key, value) = entry::<K>(&key, &value)?;
+                        each(key, Some(value))?;
+                    }
+                    None => each(K::from_key(&key).ok_or_else(|| not_a_key::<K>())?, None)?,
+                }
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Returns the smallest key under a prefix behind `after`, whatever its value.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub(crate) fn key_after<K: Key>(
+        &self,
+        prefix: &Prefix<K>,
+        after: Option<&K>,
+    ) -> Result<Option<K>, KvError> {
+        let first = after.map_or_else(|| prefix.first(), |after| next_key(after.to_key()));
+        let found = self.values.scan_checked(&first, &prefix.end(), 1, Order::Ascending)?;
+        Ok(found.first().and_then(|(key, _)| K::from_key(key)))
+    }
+
+    /// Returns the largest key under a prefix, whatever its value.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub(crate) fn last_key<K: Key>(&self, prefix: &Prefix<K>) -> Result<Option<K>, KvError> {
+        let found = self.values.scan_checked(&prefix.first(), &prefix.end(), 1, Order::Descending)?;
+        Ok(found.first().and_then(|(key, _)| K::from_key(key)))
+    }
+
+    /// Returns at most `limit` keys of all keyspaces behind `after`, and whether their values are sound.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub(crate) fn look(&self, after: Option<&RawKey>, limit: usize) -> Result<Vec<(RawKey, bool)>, KvError> {
+        let first = after.map_or_else(Vec::new, |after| next_key(after.0.clone()));
+        let found = self.values.scan_checked(&first, &[u8::MAX], limit, Order::Ascending)?;
+        Ok(found.into_iter().map(|(key, value)| (RawKey(key), value.is_some())).collect())
+    }
+
     /// Removes at most `limit` values under a prefix, readable or not, and returns how many it found.
     ///
     /// # Errors
@@ -250,6 +343,10 @@ fn decode<K: Key>(bytes: &[u8]) -> Result<K::Value, KvError> {
 
 fn corrupt<K: Key>(error: &CodecError) -> KvError {
     KvError::Corrupt { what: format!("{}: {error}", K::NAME) }
+}
+
+fn not_a_key<K: Key>() -> KvError {
+    KvError::Corrupt { what: format!("{}: a key that cannot be read", K::NAME) }
 }
 
 /// The smallest key behind `key`.

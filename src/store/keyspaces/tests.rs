@@ -62,11 +62,23 @@ fn entity_keyspaces_have_their_layout() {
         tail_bytes: 7,
         snapshot: Some(SnapshotMark { upto: Arrival(5), bytes: 8 }),
         row_version: Some(9),
+        need: Vec::new(),
         position: Position(10),
         activity: Timestamp::from_unix_ms(-1),
     };
     let stored = key(&[&[7, 1], &[1; 32], &[1], &[2; 16], &[4, 6, 7, 5, 8, 9, 10, 1]]);
-    check(&HeadKey { space, collection, entity }, &key(&[&[5], &place]), &head, &stored);
+    let head_key = HeadKey { space, collection: collection.clone(), entity };
+    check(&head_key, &key(&[&[5], &place]), &head, &stored);
+    let need = vec![(ActorId::new([2; 16]), 5)];
+    let damaged = Head { need: need.clone(), ..head.clone() };
+    let stored = key(&[&[15, 1], &[1; 32], &[1], &[2; 16], &[4, 6, 7, 5, 8, 9, 1], &[2; 16], &[5, 10, 1]]);
+    check(&head_key, &key(&[&[5], &place]), &damaged, &stored);
+    assert!(damaged.is_damaged() && !damaged.has_what_it_needs() && !head.is_damaged());
+    let record = DamagedRecord { only_here: 3, need };
+    let damaged_key = DamagedKey { space, collection, entity };
+    check(&damaged_key, &key(&[&[14], &place]), &record, &key(&[&[3, 1], &[2; 16], &[5]]));
+    let copy_key = CopyKey { space, hash: StatementHash::new([5; 32]) };
+    check(&copy_key, &key(&[&[15], &[0xaa; 32], &[5; 32]]), &Raw(vec![6]), &[6]);
     assert_eq!((head.seq(&ActorId::new([2; 16])), head.seq(&ActorId::new([3; 16]))), (4, 0));
 }
 

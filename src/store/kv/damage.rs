@@ -44,6 +44,22 @@ fn damage_is_told_or_harmless_and_a_fresh_store_opens_after_it() {
     assert!(outcomes.keys().any(|outcome| *outcome != Outcome::Harmless) || trials == 0, "{outcomes:?}");
 }
 
+/// Flips a bit of every value of a closed store whose key begins with a byte, past the engine's own checks. Returns
+/// how many there are.
+pub(crate) fn flip_stored(path: &Path, class: u8) -> usize {
+    let kv = SledKv::open(path, &options()).unwrap();
+    let found = kv.scan(&[class], &[class + 1], usize::MAX, Order::Ascending).unwrap();
+    let mut batch = KvBatch::default();
+    for (key, mut value) in found {
+        *value.last_mut().unwrap() ^= 0x10;
+        batch.put(key, value);
+    }
+    let flipped = batch.ops.len();
+    kv.write(&batch).unwrap();
+    kv.close().unwrap();
+    flipped
+}
+
 fn open_damaged(path: &Path, batches: u64) -> Result<Outcome, String> {
     let values = match Values::open(path, &options()) {
         Err(KvError::Corrupt { .. }) => return Ok(Outcome::Refused),
@@ -59,7 +75,7 @@ fn open_damaged(path: &Path, batches: u64) -> Result<Outcome, String> {
 fn read_damaged(values: &Values, batches: u64) -> Result<Outcome, String> {
     let held = match values.get(b"last") {
         Ok(last) => last.map_or(0, |bytes| u64::from_be_bytes(bytes.try_into().unwrap())),
-        Err(KvError::Corrupt { .. }) => return Ok(Outcome::ValuesRefused),
+        Err(KvError::Corrupt { .. } | KvError::Damaged { .. }) => return Ok(Outcome::ValuesRefused),
         Err(other) => return Err(format!("told as {other}")),
     };
     if let Some(mark) = values.watermark()
@@ -74,7 +90,7 @@ fn read_damaged(values: &Values, batches: u64) -> Result<Outcome, String> {
         match values.get(&key(number)) {
             Ok(Some(found)) if found == value(number) => {}
             Ok(found) => return Err(format!("served {:?} for {number}", found.map(|value| value.len()))),
-            Err(KvError::Corrupt { .. }) => return Ok(Outcome::ValuesRefused),
+            Err(KvError::Corrupt { .. } | KvError::Damaged { .. }) => return Ok(Outcome::ValuesRefused),
             Err(other) => return Err(format!("told as {other}")),
         }
     }

@@ -183,6 +183,26 @@ impl Memory {
         Some(key)
     }
 
+    /// Flips one bit as [`Memory::flip_bit`] does, and makes the checksum fit, so that nothing notices.
+    #[cfg(feature = "sim")]
+    pub(crate) fn flip_unseen(&self, seed: u64, first: &[u8], end: &[u8]) -> Option<Vec<u8>> {
+        use crate::store::piece::{self, Stored};
+
+        let mut disk = self.disk();
+        let whole = disk.files.pairs.range(first.to_vec()..end.to_vec()).filter_map(|(key, stored)| {
+            let Some(Stored::Whole(value)) = piece::open(key, stored) else { return None };
+            (value.len() > 1).then(|| (key.clone(), value))
+        });
+        let whole: Vec<(Vec<u8>, Vec<u8>)> = whole.collect();
+        let index = usize::try_from(mix(seed).checked_rem(whole.len() as u64)?).ok()?;
+        let (key, mut value) = whole.into_iter().nth(index)?;
+        *value.last_mut()? ^= 1;
+        let sealed = piece::split(&key, &value);
+        disk.files.pairs.extend(sealed);
+        disk.counts.bits_flipped += 1;
+        Some(key)
+    }
+
     /// Copies the disk as it is, with what is not synced.
     pub(crate) fn snapshot(&self) -> Image {
         Image(self.disk().files.clone())

@@ -21,7 +21,7 @@ mod conformance;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
-mod damage;
+pub(crate) mod damage;
 #[cfg(test)]
 mod power;
 
@@ -84,6 +84,19 @@ pub(crate) trait Kv: Send + Sync + fmt::Debug + 'static {
 
 /// Keys with their values.
 pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Keys with their values, `None` for one that is damaged.
+pub(crate) type Checked = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// The bytes of a key, which print as hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RawKey(pub(crate) Vec<u8>);
+
+impl fmt::Display for RawKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
 
 /// The side from which a scan starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,11 +204,17 @@ pub(crate) enum KvError {
         /// The lock file.
         path: String,
     },
-    /// The store, or one value in it, is damaged. A damaged value is never served.
+    /// The store is damaged.
     #[error("the store is damaged: {what}")]
     Corrupt {
-        /// What is damaged; a value is named by its key.
+        /// What is damaged.
         what: String,
+    },
+    /// One value is damaged, and never served. All others can be used.
+    #[error("the value of key {key} is damaged")]
+    Damaged {
+        /// Its key.
+        key: RawKey,
     },
     /// The store holds less than it once had on disk.
     #[error("the store went back from position {from} to {to}")]
@@ -244,6 +263,14 @@ pub(crate) enum KvError {
         /// The limit.
         bytes_max: usize,
     },
+}
+
+impl KvError {
+    /// Returns the key of the value that is damaged, when that is the error.
+    #[must_use]
+    pub(crate) fn key(&self) -> Option<&RawKey> {
+        if let Self::Damaged { key } = self { Some(key) } else { None }
+    }
 }
 
 #[cfg(test)]

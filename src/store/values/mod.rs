@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 #[cfg(any(test, feature = "sim"))]
 use super::kv::memory::Memory;
-use super::kv::{Kv, KvBatch, KvError, Order, Pairs, SledKv, StoreOptions, Watermark};
+use super::kv::{Checked, Kv, KvBatch, KvError, Order, Pairs, RawKey, SledKv, StoreOptions, Watermark};
 use super::piece::{self, OWN_CLASS, Stored, Tag};
 use crate::id::Position;
 use crate::limits::{UNSYNCED_BYTES_MAX, VALUE_TOTAL_BYTES_MAX, WATERMARK_SYNCS};
@@ -80,7 +80,7 @@ impl Values {
     ///
     /// # Errors
     ///
-    /// [`KvError::Corrupt`] when the value is damaged; else as the engine.
+    /// [`KvError::Damaged`] when the value is damaged; else as the engine.
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
         self.view().get(key)
     }
@@ -89,7 +89,7 @@ impl Values {
     ///
     /// # Errors
     ///
-    /// [`KvError::Corrupt`] when one of the values is damaged; else as the engine.
+    /// [`KvError::Damaged`] when one of the values is damaged; else as the engine.
     pub(crate) fn scan(&self, first: &[u8], end: &[u8], limit: usize) -> Result<Pairs, KvError> {
         self.view().scan(first, end, limit)
     }
@@ -101,6 +101,22 @@ impl Values {
     /// As [`Values::scan`].
     pub(crate) fn scan_back(&self, first: &[u8], end: &[u8], limit: usize) -> Result<Pairs, KvError> {
         self.view().scan_back(first, end, limit)
+    }
+
+    /// Returns at most `limit` pairs with keys in `[first, end)`, from the side that `order` names, whatever their
+    /// values: a damaged one is `None`.
+    ///
+    /// # Errors
+    ///
+    /// As the engine.
+    pub(crate) fn scan_checked(
+        &self,
+        first: &[u8],
+        end: &[u8],
+        limit: usize,
+        order: Order,
+    ) -> Result<Checked, KvError> {
+        self.view().checked(first, end, limit, order)
     }
 
     /// Returns at most `limit` keys in `[first, end)`, ascending, whatever their values look like.
@@ -316,6 +332,16 @@ impl View<'_> {
         Ok(pairs)
     }
 
+    fn checked(&self, first: &[u8], end: &[u8], limit: usize, order: Order) -> Result<Checked, KvError> {
+        let pairs = self.kv.scan(first.max(CALLERS_FIRST), end, limit, order)?;
+        let checked = pairs.into_iter().map(|(key, stored)| match self.value(&key, &stored) {
+            Ok(value) => Ok((key, Some(value))),
+            Err(KvError::Damaged { .. }) => Ok((key, None)),
+            Err(error) => Err(error),
+        });
+        checked.collect()
+    }
+
     fn value(&self, key: &[u8], stored: &[u8]) -> Result<Vec<u8>, KvError> {
         match piece::open(key, stored) {
             Some(Stored::Whole(value)) => Ok(value),
@@ -335,14 +361,7 @@ impl View<'_> {
 }
 
 fn damaged(key: &[u8]) -> KvError {
-    use std::fmt::Write;
-
-    let mut what = String::from("value of key ");
-    for byte in key {
-        // Writing into a string does not fail.
-        let _ = write!(what, "{byte:02x}");
-    }
-    KvError::Corrupt { what }
+    KvError::Damaged { key: RawKey(key.to_vec()) }
 }
 
 /// Refuses a store of a newer format, and writes ours into an empty one.

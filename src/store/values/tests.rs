@@ -117,7 +117,15 @@ fn any_flipped_bit_is_an_error_that_names_the_key() {
             if key == b"\x01short" { (b"\x01short", b"\x02long") } else { (b"\x02long", b"\x01short") };
 
         let named: String = damaged.iter().map(|byte| format!("{byte:02x}")).collect();
-        let corrupt = KvError::Corrupt { what: format!("value of key {named}") };
+        let corrupt = super::damaged(damaged);
+        assert_eq!(corrupt.to_string(), format!("the value of key {named} is damaged"));
+        let checked = values.scan_checked(b"\x01", b"\xff", 9, Order::Ascending).unwrap();
+        let found: Vec<(&[u8], bool)> =
+            checked.iter().map(|(key, value)| (&key[..], value.is_some())).collect();
+        assert_eq!(
+            found,
+            [(&b"\x01short"[..], damaged != b"\x01short"), (b"\x02long", damaged != b"\x02long")]
+        );
         assert_eq!(values.get(damaged), Err(corrupt.clone()));
         assert_eq!(values.scan(b"\x01", b"\xff", 9), Err(corrupt.clone()));
         assert_eq!(values.scan_back(b"\x01", b"\xff", 9), Err(corrupt.clone()));
