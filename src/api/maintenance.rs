@@ -1,8 +1,8 @@
-//! Care of a store that no node has open.
+//! Care of a store: what opening found, damage, and what is done while no node has it open.
 
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use super::{Error, Node};
 use crate::driver;
 
 /// What opening a directory found.
@@ -83,6 +83,41 @@ pub struct Verified {
     /// Those of them that were damaged. Each was made again of what is here, or its entity is fetched from peers:
     /// see [`crate::SpaceStatus::damaged`].
     pub damaged: u64,
+}
+
+impl Node {
+    /// Reads every value of the store, and repairs what is damaged: of what else is here, or by fetching entities
+    /// again from peers. Damage is found by reading, so what nobody reads stays damaged until this is called.
+    ///
+    /// Costs as much as reading the whole store. Other work goes on between steps of 512 values; a value that no
+    /// other one can stand in for costs a look at every commit of its space, during which other work waits.
+    /// Repairs are durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] after [`Node::close`], and what the store says.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was repaired stays so when the future is dropped; the rest is not looked at.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/shop.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (_dir, node, ..) = shop().await?;
+    /// let verified = node.verify().await?;
+    /// println!("{} of {} values were damaged", verified.damaged, verified.values);
+    /// # node.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn verify(&self) -> Result<Verified, Error> {
+        let (values, damaged) = self.inner.driver.verify().await?;
+        Ok(Verified { values, damaged })
+    }
 }
 
 /// Rewrites the store of the node in a directory, which takes back the room that overwritten values hold.

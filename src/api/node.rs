@@ -19,7 +19,7 @@ use crate::replica::Reader;
 use super::builder::{Builder, check_name};
 use super::joining::{self, Asked};
 use super::peers::{Peer, PeerCost, PeerWatch, Synced, check_addresses};
-use super::{Error, Opening, Space, Verified};
+use super::{Error, Opening, Space};
 
 /// One device's database, and its connections to other devices. Cheap to clone; all clones are the same node.
 ///
@@ -709,39 +709,6 @@ impl Node {
     /// ```
     pub async fn disk_bytes(&self) -> Result<u64, Error> {
         Ok(self.inner.driver.call(Until::Read, |turn| turn.replica.disk_bytes()).await?)
-    }
-
-    /// Reads every value of the store, and repairs what is damaged: of what else is here, or by fetching entities
-    /// again from peers. Damage is found by reading, so what nobody reads stays damaged until this is called.
-    ///
-    /// Costs as much as reading the whole store. Other work goes on between steps of 512 values; a value that no
-    /// other one can stand in for costs a look at every commit of its space, during which other work waits.
-    /// Repairs are durable when it returns.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`] after [`Node::close`], and what the store says.
-    ///
-    /// # Cancel safety
-    ///
-    /// What was repaired stays so when the future is dropped; the rest is not looked at.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/shop.rs"));
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let (_dir, node, ..) = shop().await?;
-    /// let verified = node.verify().await?;
-    /// println!("{} of {} values were damaged", verified.damaged, verified.values);
-    /// # node.close().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn verify(&self) -> Result<Verified, Error> {
-        let (values, damaged) = self.inner.driver.verify().await?;
-        Ok(Verified { values, damaged })
     }
 
     /// Returns the counters of this node, from when it was opened.
