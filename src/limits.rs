@@ -109,6 +109,14 @@ pub const HELLO_BYTES_MAX: usize = 128 * 1024;
 pub const OPENINGS_MAX: usize = 1_024;
 /// Most origins in one version vector.
 pub const VECTOR_ORIGINS_MAX: usize = 8_192;
+/// Most entities of one request for documents, and of one call that fetches them.
+pub const FETCH_ENTITIES_MAX: usize = 256;
+/// Most commits that the documents of one request hang together by; beyond it they cannot be fetched alone.
+pub const FETCH_COMMITS_MAX: usize = 65_536;
+/// Bytes at which the answer to a request for documents is closed; the rest is asked for again.
+pub const FETCH_BYTES: usize = 1024 * 1024;
+/// Calls that fetch documents and are not answered yet.
+pub const FETCHES_MAX: usize = 256;
 /// Most incarnations of one device in one version vector: it takes a new one after a crash that lost a tail, a
 /// restore and a copy. An eighth of the vector, so that one device cannot keep others out.
 pub const INCARNATIONS_PER_DEVICE_MAX: usize = 1_024;

@@ -147,6 +147,12 @@ pub enum Error {
         /// Why, for people.
         reason: String,
     },
+    /// Nobody who could help is connected.
+    #[error("no connected peer has {what}; try again when one is")]
+    NoPeer {
+        /// What was looked for.
+        what: &'static str,
+    },
     /// Something took longer than it may. It may still happen.
     #[error("{what} took longer than {ms} ms; it may still happen")]
     TimedOut {
@@ -255,6 +261,7 @@ impl Error {
             Self::Locked { .. }
             | Self::Unreachable { .. }
             | Self::TimedOut { .. }
+            | Self::NoPeer { .. }
             | Self::Listen { .. }
             | Self::DiskFull
             | Self::AwaitingApproval { .. }
@@ -462,6 +469,7 @@ mod tests {
         check(&Error::Locked { path: text() }, K::Unavailable, true);
         check(&Error::Unreachable { peer, reason: text() }, K::Unavailable, true);
         check(&Error::TimedOut { what: "sync", ms: 1 }, K::Unavailable, true);
+        check(&Error::NoPeer { what: "documents" }, K::Unavailable, true);
         check(&Error::Listen { reason: text() }, K::Unavailable, true);
         check(&Error::DiskFull, K::Unavailable, true);
         check(&Error::Io { what: text(), reason: text() }, K::Unavailable, true);

@@ -7,6 +7,7 @@ mod collection;
 mod conflict;
 mod error;
 mod events;
+mod fetch;
 mod interest;
 mod joining;
 mod maintenance;

@@ -122,7 +122,7 @@ impl Feed {
                     false => view.in_sync.remove(space),
                 };
             }),
-            Notice::Synced { .. } | Notice::Stored { .. } => {}
+            Notice::Synced { .. } | Notice::Fetched { .. } | Notice::Stored { .. } => {}
         }
         let _nobody_listens = self.notices.send(Some(notice));
     }

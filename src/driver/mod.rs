@@ -33,7 +33,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
-use crate::id::{EntityId, PeerId, SpaceId};
+use crate::id::{CollectionName, EntityId, PeerId, SpaceId};
 use crate::identity::Identity;
 use crate::limits::{
     MENDS_MAX, ORDERS_MAX, PEERS_MAX, PORT_RETRY_MS, PORT_TRIES_MAX, REQUEST_DEADLINE_MS, TOLD_MAX,
@@ -62,7 +62,7 @@ pub(crate) use storage::{Turn, Until, origins};
 pub(crate) use crate::exchange::{Answer, Ask, CommitKey, SpaceState};
 pub(crate) use crate::store::kv::KvError as StoreError;
 pub(crate) use crate::sync::Notice as EngineNotice;
-pub(crate) use crate::sync::{Budget, Mode, PeerCost, PeerState};
+pub(crate) use crate::sync::{Budget, FetchOutcome, Mode, PeerCost, PeerState};
 
 /// Where the store is, in a node's directory.
 const STORE_DIR: &str = "store";
@@ -366,6 +366,40 @@ impl Driver {
         // The engine gives up first, and says how far it came.
         let ms = REQUEST_DEADLINE_MS * 2;
         within(ms, answered).await.unwrap_or(Err(DriverError::TimedOut { what: "the sync", ms }))
+    }
+
+    /// Brings documents of a collection from connected peers.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Closed`]; [`DriverError::TimedOut`] when nothing came of it in time.
+    pub(crate) async fn fetch(
+        &self,
+        space: SpaceId,
+        collection: CollectionName,
+        entities: Vec<EntityId>,
+    ) -> Result<FetchOutcome, DriverError> {
+        let mut notices = self.feed.notices();
+        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+        self.command(Command::Fetch { space, collection, entities, ticket }).await?;
+        let answered = async {
+            loop {
+                match notices.recv().await {
+                    Ok(Some(Notice::Fetched { ticket: other, outcome })) if other == ticket => {
+                        break Ok(outcome);
+                    }
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(RecvError::Closed) => break Err(DriverError::Closed),
+                    // The answer may have been among what was missed.
+                    Err(RecvError::Lagged(_)) => {
+                        break Err(DriverError::TimedOut { what: "the fetch", ms: REQUEST_DEADLINE_MS });
+                    }
+                }
+            }
+        };
+        // The engine gives up first.
+        let ms = REQUEST_DEADLINE_MS * 2;
+        within(ms, answered).await.unwrap_or(Err(DriverError::TimedOut { what: "the fetch", ms }))
     }
 
     /// Reads, and again when damage was met and the storage thread has mended it.

@@ -233,6 +233,29 @@ pub(crate) enum Ask {
         /// Where to stop: the answer may exceed it by one commit.
         bytes_max: usize,
     },
+    /// All commits of some entities that a peer lacks, and those that they hang together with, in the order in which
+    /// they can be applied; leaves of other collections are closed. Answer: `Fetched`.
+    Fetch {
+        /// The space.
+        space: SpaceId,
+        /// The collection.
+        collection: CollectionName,
+        /// The peer they are for.
+        to: PeerId,
+        /// Which entities.
+        entities: Vec<EntityId>,
+        /// What the peer holds of the collection.
+        have: Vector,
+    },
+    /// Take commits that were fetched, as far as the version vector has room. Answer: `Taken`.
+    TakeFetched {
+        /// The space they are for.
+        space: SpaceId,
+        /// The peer that sent them.
+        from: PeerId,
+        /// Encoded `access::Commit`s.
+        commits: Vec<Vec<u8>>,
+    },
     /// Short hashes of all statements of a space. Answer: `StatementShorts`.
     StatementShorts {
         /// The space.
@@ -353,6 +376,22 @@ pub(crate) enum Answer {
         entries: Vec<(EntityId, [u8; 8])>,
         /// Nothing is left beyond them.
         complete: bool,
+    },
+    /// To `Fetch`.
+    Fetched {
+        /// The commits.
+        commits: Vec<Packed>,
+        /// Entities that are not here, or cannot be told alone.
+        unknown: Vec<EntityId>,
+        /// Nothing is left beyond them.
+        complete: bool,
+    },
+    /// To `TakeFetched`.
+    Taken {
+        /// The version vector had no room for some.
+        full: bool,
+        /// Why some were refused for good.
+        refused: Option<String>,
     },
     /// To `Sketch`.
     Sketch(Vec<Cell>),

@@ -336,6 +336,8 @@ fn fitting(script: &mut Script<'_>, ask: &Ask, position: Position) -> Answer {
         Ask::State { .. } => 0,
         Ask::Receive { .. } => 1,
         Ask::Feed { .. } => 2,
+        Ask::Fetch { .. } => 27,
+        Ask::TakeFetched { .. } => 28,
         Ask::Lacking { .. } => 15,
         Ask::Heads { .. } => 3,
         Ask::Clocks { .. } => 4,
@@ -397,6 +399,12 @@ fn answer(kind: u8, script: &mut Script<'_>, position: Position) -> Answer {
             rest: (0..usize::from(choice >> 6)).map(|n| clock(n as u8, choice)).collect(),
         },
         17 => Answer::Introduced(choice & 1 == 0),
+        27 => Answer::Fetched {
+            commits: (0..few).map(|_| packed(script)).collect(),
+            unknown: (0..few).map(|n| entity(n as u8)).collect(),
+            complete: choice & 4 == 0,
+        },
+        28 => Answer::Taken { full: choice & 4 != 0, refused: (choice > 250).then(String::new) },
         _ => Answer::Failed("told to".to_owned()),
     }
 }

@@ -36,6 +36,10 @@ impl Replica {
             Ask::Resolve { space, with, key, scope, symbols } => {
                 self.resolve(space, with, &key, &scope, &symbols)
             }
+            Ask::Fetch { space, collection, to, entities, have } => {
+                self.fetch(space, &collection, to, &entities, &have)
+            }
+            Ask::TakeFetched { space, from, commits } => self.take_fetched(now, space, from, commits),
             Ask::Adopt { space, vectors } => self.adopt_vectors(space, &vectors),
             Ask::StatementShorts { space } => self.statement_shorts(space),
             Ask::Statements { space, known } => self.statements(space, &known),

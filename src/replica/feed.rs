@@ -179,7 +179,7 @@ impl Replica {
 }
 
 /// Rebuilds commits for one peer, each once.
-struct Packer<'a> {
+pub(super) struct Packer<'a> {
     store: &'a Keyspaces,
     space: SpaceId,
     to: PeerId,
@@ -194,7 +194,7 @@ struct Packer<'a> {
 }
 
 impl<'a> Packer<'a> {
-    fn new(
+    pub(super) fn new(
         replica: &'a Replica,
         space: SpaceId,
         to: PeerId,
@@ -215,7 +215,12 @@ impl<'a> Packer<'a> {
         }
     }
 
-    fn add(&mut self, id: CommitId, entry: CommitEntry) -> Result<(), ReplicaError> {
+    /// How many bytes are packed.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn add(&mut self, id: CommitId, entry: CommitEntry) -> Result<(), ReplicaError> {
         let origin = id.origin;
         let (primary, record) = load::resolve(self.store, id, entry)?;
         if self.packed.insert(primary)
@@ -228,7 +233,7 @@ impl<'a> Packer<'a> {
     }
 
     /// Returns what was packed, in the order in which it was applied here.
-    fn into_journal_order(mut self) -> Vec<Packed> {
+    pub(super) fn into_journal_order(mut self) -> Vec<Packed> {
         self.commits.sort_by_key(|(position, _)| *position);
         self.commits.into_iter().map(|(_, packed)| packed).collect()
     }

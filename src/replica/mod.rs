@@ -31,6 +31,7 @@ mod draft;
 mod erase;
 mod error;
 mod feed;
+mod fetch;
 mod heal;
 mod held;
 mod hub;

@@ -192,6 +192,8 @@ fn lie(message: &mut Message, dice: &mut Dice) {
         | Message::Statements(_)
         | Message::Introduce(_)
         | Message::Interest(_)
+        | Message::Fetch(_)
+        | Message::Fetched(_)
         | Message::Live(_)
         | Message::Batch(_)
         | Message::Farewell(_) => {}

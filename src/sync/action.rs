@@ -1,5 +1,6 @@
 //! What the engine wants done.
 
+use super::FetchOutcome;
 use super::event::{ConnId, DialId, Lane};
 use crate::exchange::{Ask, RequestId};
 use crate::id::{PeerId, SpaceId};
@@ -100,6 +101,13 @@ pub(crate) enum Notice {
         behind: usize,
         /// Who those are, sorted.
         late: Vec<PeerId>,
+    },
+    /// The outcome of `Command::Fetch`.
+    Fetched {
+        /// The command's ticket.
+        ticket: u64,
+        /// What became of it.
+        outcome: FetchOutcome,
     },
     /// A peer has more of a space's commits on its disk.
     Stored {

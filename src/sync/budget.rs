@@ -104,6 +104,7 @@ pub(super) fn work_of(message: &Message) -> u64 {
         | Message::BatchTaken(_)
         | Message::Ack(_)
         | Message::Neighbours(_)
+        | Message::Fetched(_)
         | Message::Farewell(_) => 0,
         Message::Open(_)
         | Message::Interest(_)
@@ -115,7 +116,7 @@ pub(super) fn work_of(message: &Message) -> u64 {
         | Message::Statements(_)
         | Message::Roots(_) => 1,
         Message::Heads(_) | Message::Clocks(_) => 4,
-        Message::Cells(_) | Message::CellsWanted(_) | Message::Apart(_) => 8,
+        Message::Cells(_) | Message::CellsWanted(_) | Message::Apart(_) | Message::Fetch(_) => 8,
     }
 }
 
@@ -124,6 +125,7 @@ pub(super) fn commits_of(message: &Message) -> u64 {
     match message {
         Message::Live(_) => 1,
         Message::Batch(batch) => batch.commits.len() as u64,
+        Message::Fetched(fetched) => fetched.commits.len() as u64,
         Message::Hello(_)
         | Message::HelloAck(_)
         | Message::Open(_)
@@ -140,6 +142,7 @@ pub(super) fn commits_of(message: &Message) -> u64 {
         | Message::Apart(_)
         | Message::Neighbours(_)
         | Message::Interest(_)
+        | Message::Fetch(_)
         | Message::Introduce(_)
         | Message::Offer(_)
         | Message::Wanted(_)

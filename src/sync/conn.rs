@@ -412,6 +412,8 @@ impl Engine {
             | Message::CellsWanted(_)
             | Message::Apart(_)
             | Message::Interest(_)
+            | Message::Fetch(_)
+            | Message::Fetched(_)
             | Message::Neighbours(_)
             | Message::Offer(_)
             | Message::Wanted(_) => self.close(conn, CODE_PROTOCOL, "a message before the hello"),
@@ -441,6 +443,8 @@ impl Engine {
             Message::CellsWanted(wanted) => wanted.slot,
             Message::Apart(apart) => apart.slot,
             Message::Interest(told) => told.slot,
+            Message::Fetch(fetch) => fetch.slot,
+            Message::Fetched(fetched) => fetched.slot,
             Message::Neighbours(neighbours) => neighbours.slot,
             Message::Offer(offer) => offer.slot,
             Message::Wanted(wanted) => wanted.slot,
@@ -475,6 +479,8 @@ impl Engine {
             Message::CellsWanted(wanted) => self.hear_cells_wanted(conn, space, wanted.count),
             Message::Apart(apart) => self.hear_apart(conn, space, apart),
             Message::Interest(told) => self.hear_interests(conn, space, told),
+            Message::Fetch(fetch) => self.hear_fetch(conn, space, fetch),
+            Message::Fetched(fetched) => self.hear_fetched(conn, space, fetched),
             Message::Neighbours(neighbours) => self.hear_neighbours(conn, space, neighbours.peers),
             Message::Offer(offer) => self.hear_offer(conn, space, offer.vectors),
             Message::Wanted(wanted) => self.hear_wanted(conn, space, wanted),

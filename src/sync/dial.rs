@@ -79,6 +79,9 @@ impl Engine {
             Command::RemovePeer { peer } => self.remove_peer(peer),
             Command::SyncNow { space, ticket } => self.draw_ticket(space, ticket),
             Command::Wake => self.woken(),
+            Command::Fetch { space, collection, entities, ticket } => {
+                self.begin_fetch(space, collection, entities, ticket);
+            }
             Command::SetMode(mode) => self.set_mode(mode),
             Command::Pause => self.pause(),
             Command::Resume => {

@@ -2,7 +2,7 @@
 
 use super::mode::Mode;
 use crate::exchange::{Answer, Packed, RequestId, SpaceState, Stored};
-use crate::id::{PeerId, Position, SpaceId};
+use crate::id::{CollectionName, EntityId, PeerId, Position, SpaceId};
 
 /// A connection, numbered by the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -151,6 +151,17 @@ pub(crate) enum Command {
     },
     /// The network is back, or the device woke: reach all peers at once.
     Wake,
+    /// Bring documents of a collection; `Notice::Fetched` reports.
+    Fetch {
+        /// The space.
+        space: SpaceId,
+        /// The collection.
+        collection: CollectionName,
+        /// Which.
+        entities: Vec<EntityId>,
+        /// Returned in the notice.
+        ticket: u64,
+    },
     /// Be on the network at other times.
     SetMode(Mode),
     /// Close all connections and make none.

@@ -43,6 +43,7 @@ mod conn;
 mod dial;
 mod digest;
 mod event;
+mod fetch;
 mod heads;
 mod interest;
 mod introduce;
@@ -66,6 +67,7 @@ pub(crate) use budget::Budget;
 #[cfg(test)]
 pub(crate) use budget::Rate;
 pub(crate) use event::{Command, ConnId, DialId, Event, Lane, Side};
+pub(crate) use fetch::FetchOutcome;
 pub(crate) use mode::Mode;
 #[cfg(feature = "sim")]
 pub(crate) use sizes::Sizes;
@@ -130,6 +132,12 @@ pub(crate) struct Engine {
     /// What peers wanted the last time, where that is not everything.
     interests: BTreeMap<(PeerId, SpaceId), Arc<Interests>>,
     tickets: Vec<Ticket>,
+    /// Calls for documents. Bounded by `FETCHES_MAX`.
+    fetches: Vec<fetch::Fetch>,
+    /// Those that only wait for the disk.
+    synced_fetches: Vec<fetch::Fetch>,
+    /// The ends of answers whose commits are being taken, by ticket.
+    fetch_ends: BTreeMap<u64, crate::wire::FetchEnd>,
     actions: VecDeque<Action>,
 }
 
@@ -156,6 +164,14 @@ enum Purpose {
     Statements(ConnId, SpaceId, log::After),
     Learn(ConnId, SpaceId),
     Repair(ConnId, SpaceId),
+    /// What is held of a collection, before documents are asked for.
+    FetchHave(ConnId, SpaceId, u64),
+    /// Documents for the peer.
+    Fetch(ConnId, SpaceId),
+    /// Documents that came.
+    Fetched(ConnId, SpaceId, u64),
+    /// What was fetched is on disk.
+    FetchSynced(u64),
     Offered(ConnId, SpaceId),
     /// The statements that enrolled this device.
     Introduce(ConnId, SpaceId),
@@ -178,12 +194,16 @@ impl Purpose {
             | Self::Statements(conn, space, log::After::GoOn)
             | Self::Learn(conn, space)
             | Self::Repair(conn, space)
+            | Self::FetchHave(conn, space, _)
+            | Self::Fetch(conn, space)
+            | Self::Fetched(conn, space, _)
             | Self::Offered(conn, space) => Some((conn, space)),
             Self::Statements(_, _, log::After::Part)
             | Self::Introduce(..)
             | Self::Judge(..)
             | Self::Acked
-            | Self::Adopted => None,
+            | Self::Adopted
+            | Self::FetchSynced(_) => None,
         }
     }
 }
@@ -212,6 +232,9 @@ impl Engine {
             bases: BTreeMap::new(),
             interests: BTreeMap::new(),
             tickets: Vec::new(),
+            fetches: Vec::new(),
+            synced_fetches: Vec::new(),
+            fetch_ends: BTreeMap::new(),
             actions: VecDeque::new(),
         }
     }
@@ -239,6 +262,7 @@ impl Engine {
             Event::Command(command) => self.command(command),
         }
         self.settle_tickets();
+        self.drive_fetches();
         self.rest();
     }
 
@@ -251,6 +275,7 @@ impl Engine {
         self.round_due();
         self.sessions_due();
         self.settle_tickets();
+        self.drive_fetches();
         self.rest();
     }
 
@@ -261,7 +286,14 @@ impl Engine {
         let peers = self.peers.values().filter_map(Peer::due);
         let tickets = self.tickets.iter().map(|ticket| self.ticket_due(ticket));
         let accounts = self.accounts.values().filter_map(Account::due);
-        conns.chain(sessions).chain(peers).chain(tickets).chain(accounts).chain(self.mode_due()).min()
+        conns
+            .chain(sessions)
+            .chain(peers)
+            .chain(tickets)
+            .chain(accounts)
+            .chain(self.mode_due())
+            .chain(self.fetch_due())
+            .min()
     }
 
     /// Returns the next thing to do.
@@ -328,6 +360,14 @@ impl Engine {
             (Purpose::Judge(conn, peer), Answer::Introduced(is_member)) => {
                 self.introduced(conn, peer, is_member);
             }
+            (Purpose::FetchHave(conn, space, ticket), Answer::State(Some(state))) => {
+                self.send_fetch(conn, space, ticket, &state);
+            }
+            (Purpose::Fetch(conn, space), Answer::Fetched { commits, unknown, complete }) => {
+                self.answer_fetch(conn, space, commits, unknown, complete);
+            }
+            (Purpose::Fetched(conn, space, ticket), answer) => self.fetched(conn, space, ticket, answer),
+            (Purpose::FetchSynced(ticket), _) => self.fetch_synced(ticket),
             (Purpose::Repair(conn, space), answer) => self.repair_answered(conn, space, answer),
             (Purpose::Learn(..), Answer::Learned(statements)) => tracing::trace!(statements, "log learned"),
             // Learned is followed by SpaceChanged when it changed anything; a space that is gone has no session.

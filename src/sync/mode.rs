@@ -97,7 +97,8 @@ impl Engine {
     fn is_done(&self, conn: ConnId) -> bool {
         let spaces = self.sessions_of(conn);
         let sessions = spaces.iter().filter_map(|space| self.sessions.get(&(conn, *space)));
-        !spaces.is_empty() && sessions.into_iter().all(|session| session.is_settled())
+        let fetches = spaces.iter().any(|space| self.fetches_at(conn, *space));
+        !spaces.is_empty() && !fetches && sessions.into_iter().all(|session| session.is_settled())
     }
 }
 

@@ -71,6 +71,8 @@ pub(super) struct Session {
     /// The last comparison found the vectors to differ: what was counted as sent may be wrong.
     pub(super) anew: bool,
     pub(super) repair: Option<Repair>,
+    /// The peer's request for documents that is being answered.
+    pub(super) serving: Option<u64>,
     /// A repair came to its end.
     pub(super) repaired: bool,
     pub(super) neighbourhood: Neighbourhood,
@@ -121,6 +123,7 @@ impl Session {
             equal: false,
             anew: false,
             repair: None,
+            serving: None,
             repaired: false,
             neighbourhood: Neighbourhood::default(),
             deadline: None,
@@ -196,6 +199,7 @@ impl Engine {
     }
 
     pub(super) fn drop_session(&mut self, conn: ConnId, space: SpaceId) {
+        self.fetch_lost(conn, space);
         self.neighbour_gone(conn, space);
         if let Some(entry) = self.conns.get_mut(&conn) {
             entry.theirs.retain(|_, named| *named != space);

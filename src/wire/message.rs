@@ -1,8 +1,8 @@
 //! One message of the protocol, to and from its frame.
 
 use super::{
-    Ack, Apart, Batch, BatchTaken, Cells, CellsWanted, Clocks, Heads, Hello, InterestTold, Introduce, Live,
-    Neighbours, Offer,
+    Ack, Apart, Batch, BatchTaken, Cells, CellsWanted, Clocks, Fetch, Fetched, Heads, Hello, InterestTold,
+    Introduce, Live, Neighbours, Offer,
 };
 use super::{Opening, Roots, Shorts, Statements, VectorsTold, Wanted};
 use super::{WireError, frame, skip_tail, unframe};
@@ -57,6 +57,10 @@ pub(crate) enum Message {
     Apart(Apart),
     /// 34: what the sender wants.
     Interest(InterestTold),
+    /// 38: documents are asked for.
+    Fetch(Fetch),
+    /// 40: what was asked for.
+    Fetched(Fetched),
     /// 51: with whom else the sender has the space open.
     Neighbours(Neighbours),
     /// 53: statements that make the sender a member.
@@ -95,6 +99,8 @@ impl Message {
             Self::CellsWanted(wanted) => put(30, wanted, &mut body),
             Self::Apart(apart) => put(32, apart, &mut body),
             Self::Interest(told) => put(34, told, &mut body),
+            Self::Fetch(fetch) => put(38, fetch, &mut body),
+            Self::Fetched(fetched) => put(40, fetched, &mut body),
             Self::Neighbours(neighbours) => put(51, neighbours, &mut body),
             Self::Offer(offer) => put(52, offer, &mut body),
             Self::Introduce(introduce) => put(53, introduce, &mut body),
@@ -132,6 +138,8 @@ impl Message {
             30 => get(input).map(Self::CellsWanted),
             32 => get(input).map(Self::Apart),
             34 => get(input).map(Self::Interest),
+            38 => get(input).map(Self::Fetch),
+            40 => get(input).map(Self::Fetched),
             51 => get(input).map(Self::Neighbours),
             52 => get(input).map(Self::Offer),
             53 => get(input).map(Self::Introduce),

@@ -16,6 +16,7 @@ use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
 use crate::id::{CollectionName, Vector};
 use crate::limits::{COLLECTIONS_PER_SPACE_MAX, FRAME_BYTES_MAX};
 
+mod fetch;
 mod hello;
 mod interest;
 mod introduce;
@@ -26,6 +27,7 @@ mod neighbours;
 mod repair;
 mod transfer;
 
+pub(crate) use fetch::{Fetch, FetchEnd, Fetched};
 pub(crate) use hello::{Digest, FEATURE_HUB, Hello, Opening, Tag, Told, VERSION_MAX, VERSION_MIN};
 pub(crate) use interest::{InterestTold, Reach, Revisions};
 pub(crate) use introduce::Introduce;

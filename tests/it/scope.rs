@@ -55,6 +55,47 @@ async fn a_collection_that_is_off_brings_nothing_until_it_is_live_again() {
 }
 
 #[tokio::test]
+async fn a_document_is_fetched_alone_and_the_rest_comes_once_when_it_is_wanted() {
+    let pair = Pair::open().await;
+    pair.space_b.set_interest("tickets", Interest::Off).await.expect("kept");
+    is_in_sync(&pair.b, &pair.space_b).await;
+    let mut ids = Vec::new();
+    for number in 0..6 {
+        ids.push(pair.tickets_a.insert(&ticket(&format!("ticket {number}"))).await.expect("written"));
+    }
+    // A commit is all or nothing: these two come together.
+    let both = pair.space_a.commit(|tx| {
+        tx.update(ids[1], |ticket: &mut Ticket| ticket.status = "ready".to_owned())?;
+        tx.update(ids[2], |ticket: &mut Ticket| ticket.status = "ready".to_owned())
+    });
+    both.await.expect("written");
+
+    let fetched = bounded(pair.tickets_b.fetch(ids[1])).await.expect("a has it").expect("not deleted");
+
+    assert_eq!((fetched.title.as_str(), fetched.status.as_str()), ("ticket 1", "ready"));
+    let here = pair.tickets_b.all().await.expect("read");
+    assert_eq!(here.len(), 2, "the one that shares a commit with it came along, and nothing else");
+    pair.tickets_b.update(ids[1], |ticket: &mut Ticket| ticket.minutes.increment(5)).await.expect("written");
+    let nowhere = driftless::EntityId::new([9; 16]);
+    let missing = bounded(pair.tickets_b.fetch_all(&[ids[4], nowhere])).await.expect("a answers");
+    assert_eq!(missing, [nowhere]);
+    let unknown = bounded(pair.tickets_b.fetch(nowhere)).await.expect_err("nobody has it");
+    assert_eq!(unknown.kind(), driftless::ErrorKind::NotFound);
+    let many = pair.tickets_b.fetch_all(&vec![nowhere; 257]).await.expect_err("too many");
+    assert_eq!(many.kind(), driftless::ErrorKind::Invalid);
+
+    pair.space_b.set_interest("tickets", Interest::Live).await.expect("kept");
+    pair.agree().await;
+    assert_eq!(pair.tickets_b.all().await.expect("read"), pair.tickets_a.all().await.expect("read"));
+    assert_eq!(pair.b.metrics().commits_duplicate, 0, "nothing came twice");
+    pair.b.pause().await.expect("open");
+    gone(&pair.b, pair.a.peer()).await;
+    let alone = bounded(pair.tickets_b.fetch(ids[0])).await.expect_err("nobody is there");
+    assert_eq!(alone.kind(), driftless::ErrorKind::Unavailable);
+    pair.close().await;
+}
+
+#[tokio::test]
 async fn what_a_device_wants_is_kept() {
     let pair = Pair::open().await;
     pair.space_b.set_default_interest(Interest::Off).await.expect("kept");

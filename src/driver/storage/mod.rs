@@ -489,6 +489,7 @@ pub(crate) fn origins(
 fn writes(ask: &Ask) -> bool {
     match ask {
         Ask::Receive { .. }
+        | Ask::TakeFetched { .. }
         | Ask::Adopt { .. }
         | Ask::Learn { .. }
         | Ask::Introduce { .. }
@@ -497,6 +498,7 @@ fn writes(ask: &Ask) -> bool {
         | Ask::Joined { .. } => true,
         Ask::State { .. }
         | Ask::Feed { .. }
+        | Ask::Fetch { .. }
         | Ask::Heads { .. }
         | Ask::Sketch { .. }
         | Ask::Compare { .. }

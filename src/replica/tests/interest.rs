@@ -37,6 +37,44 @@ fn interests_are_kept_told_and_bounded() {
     );
 }
 
+/// Every commit that is fetched alone leaves a gap, and there is room for so many.
+#[test]
+fn fetched_documents_fill_the_vector_and_no_more() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    let holes = crate::limits::VECTOR_HOLES_MAX;
+    let entity = |number: usize| EntityId::from_key("note", &number.to_be_bytes());
+    for number in 0..2 * (holes + 2) {
+        a.commit(space, vec![insert(entity(number), "")]);
+    }
+    a.teach(space, &mut b);
+    let mut fetch = |b: &mut Device, entities: Vec<EntityId>| {
+        let have = b.vectors(space).remove(&notes()).unwrap_or_default();
+        let (to, collection) = (b.replica.peer(), notes());
+        let ask = Ask::Fetch { space, collection, to, entities, have };
+        let Answer::Fetched { commits, unknown, .. } = a.replica.answer(now(), ask) else {
+            panic!("commits")
+        };
+        let (from, count) = (a.replica.peer(), commits.len());
+        let commits = commits.iter().map(|packed| packed.bytes.to_vec()).collect();
+        let taken = b.replica.answer(now(), Ask::TakeFetched { space, from, commits });
+        let Answer::Taken { full, refused } = taken else { panic!("{taken:?}") };
+        assert_eq!(refused, None);
+        (count, unknown.len(), full)
+    };
+
+    let every_other: Vec<EntityId> = (0..=holes).map(|number| entity(2 * number + 1)).collect();
+    let (count, unknown, full) = fetch(&mut b, every_other.clone());
+    let again = fetch(&mut b, every_other[..holes].to_vec());
+    let nowhere = fetch(&mut b, vec![id(200)]);
+
+    assert_eq!((count, unknown, full), (holes + 1, 0, true), "the last one has no room");
+    assert_eq!(again, (0, 0, false), "what is held is not sent again");
+    assert_eq!(nowhere, (0, 1, false));
+    assert_consistent(&mut b, space);
+    a.send(space, &mut b);
+    assert_eq!((a.roots(space), a.vectors(space)), (b.roots(space), b.vectors(space)));
+}
+
 #[test]
 fn a_feed_leaves_out_what_is_not_wanted_and_what_others_made_there() {
     let (mut a, mut b, space) = pair(Role::Writer);

@@ -195,7 +195,9 @@ fn a_hundred_spaces_of_which_one_is_wanted_cost_their_openings() {
     }
     pair.forward();
     pair.talk_out(600_000);
-    assert_eq!((pair.talk.frames, pair.talk.bytes), (0, 0), "what is quiet costs nothing");
+    // From both sides, one question and one answer a minute.
+    assert!(pair.talk.frames <= 4 * 10, "{} frames: the one that is live is confirmed", pair.talk.frames);
+    assert_eq!(pair.talk.commits, 0, "what is quiet costs nothing");
 
     pair.insert(0, 0..1);
     pair.talk_out(1_000);

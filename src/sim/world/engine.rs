@@ -138,7 +138,7 @@ impl World<'_> {
                     first.oracle.reported(self.now, device, ticket);
                 }
             }
-            Notice::Peer { .. } | Notice::Stored { .. } => {}
+            Notice::Peer { .. } | Notice::Fetched { .. } | Notice::Stored { .. } => {}
         }
     }
 

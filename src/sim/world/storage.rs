@@ -82,7 +82,10 @@ impl World<'_> {
         {
             shared.oracle.receipt(at_ms, device, peer, vectors);
         }
-        let writes = matches!(ask, Ask::Receive { .. } | Ask::Learn { .. } | Ask::Adopt { .. });
+        let writes = matches!(
+            ask,
+            Ask::Receive { .. } | Ask::TakeFetched { .. } | Ask::Learn { .. } | Ask::Adopt { .. }
+        );
         let (ask, instead) = self.plant(device, ask);
         let Some(up) = self.node_mut(device).and_then(|node| node.up.as_mut()) else { return };
         up.dirty |= writes;

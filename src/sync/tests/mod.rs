@@ -124,6 +124,11 @@ impl Party {
                         Ask::State { .. } => Answer::State(Some(self.state.clone())),
                         Ask::Feed { .. } => Answer::Commits { commits: Vec::new(), complete: true },
                         Ask::Lacking { .. } => Answer::Lacking { commits: Vec::new(), rest: Vec::new() },
+                        Ask::Fetch { entities, .. } => {
+                            let unknown = entities.clone();
+                            Answer::Fetched { commits: Vec::new(), unknown, complete: true }
+                        }
+                        Ask::TakeFetched { .. } => Answer::Taken { full: false, refused: None },
                         Ask::StatementShorts { .. } => Answer::StatementShorts(Vec::new()),
                         Ask::Statements { .. } | Ask::Enrolment { .. } => Answer::Statements(Vec::new()),
                         Ask::Introduce { .. } => Answer::Introduced(false),
@@ -156,7 +161,10 @@ impl Party {
     fn states(&self) -> Vec<PeerState> {
         let state = |notice: &Notice| match notice {
             Notice::Peer { state, .. } => Some(state.clone()),
-            Notice::InSync { .. } | Notice::Synced { .. } | Notice::Stored { .. } => None,
+            Notice::InSync { .. }
+            | Notice::Synced { .. }
+            | Notice::Fetched { .. }
+            | Notice::Stored { .. } => None,
         };
         self.notices.iter().filter_map(state).collect()
     }
