@@ -78,7 +78,7 @@ pub use api::{
     Quarantined, Receipt, Space, SpaceEvent, SpaceStatus, SyncStatus, Synced, Tx, Update, Verified,
     WhenRemoved, compact, set_aside,
 };
-pub use doc::{Counter, Entity, Hydrate, Reconcile, Text, Value};
+pub use doc::{Counter, Entity, Hydrate, Priority, Reconcile, Text, Value};
 pub use id::{CollectionName, CommitHash, EntityId, Interest, MemberId, PeerId, SpaceId};
 pub use metrics::MetricsSnapshot;
 pub use replica::HeldReason;

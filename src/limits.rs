@@ -45,7 +45,8 @@ pub const COUNTER_MAX: i64 = 1 << 53;
 /// Largest increment of a counter, either way; with the bound on its start, no number of increments that a
 /// document can hold overflows it.
 pub const INCREMENT_MAX: i64 = 1 << 30;
-/// Operations up to which every admitted batch is proven by saving and loading the document.
+/// Operations up to which a batch that does more than to put values and count is proven by saving and loading the
+/// document; every batch is, when the document has grown by a quarter.
 pub const PROOF_OPS: u64 = 512;
 /// Most heads of one document. An edit follows all of them and its actor's previous change.
 pub const HEADS_MAX: usize = 63;
@@ -130,9 +131,26 @@ pub const BATCH_COMMITS_MAX: usize = 512;
 pub const BATCH_BYTES: usize = 128 * 1024;
 /// Most batch frames sent and not yet answered, to one peer in one space.
 pub const BATCHES_UNDER_WAY_MAX: usize = 4;
+/// Batch bytes that one connection may have under way in all its spaces, when few connections want any; a batch
+/// that is begun below it is finished.
+pub const CONNECTION_UNDER_WAY_BYTES: usize = 1024 * 1024;
+/// Batch bytes under way that all connections share; each gets its part of them, and at least one batch.
+pub const UNDER_WAY_BYTES: usize = 64 * 1024 * 1024;
+/// Feeds that are read from the store at once, for all peers.
+pub const FEEDS_READ_MAX: usize = 4;
+/// Local commits that wait for what the peer lacks of their entities to be read, to go ahead of a bulk transfer.
+pub const AHEAD_COMMITS_MAX: usize = 64;
 /// Most live commit bytes sent and not yet acknowledged, to one peer in one space; beyond it the peer is fed
 /// from the store when it acknowledges.
 pub const LIVE_UNACKED_BYTES_MAX: usize = 1024 * 1024;
+/// Live commit bytes without an acknowledgement from which on a peer counts as behind, in one space: commits are
+/// then gathered and sent several in a frame.
+pub const LIVE_BEHIND_BYTES: usize = 8 * 1024;
+/// Bytes at which a frame with gathered live commits is closed.
+pub const LIVE_BATCH_BYTES: usize = 32 * 1024;
+/// Journal entries that are read to know again on which vectors a peer and this node last agreed; behind more of
+/// them the vectors are told whole.
+pub const BASE_ENTRIES_MAX: usize = 4_096;
 /// Most entities in one page of heads.
 pub const HEADS_PAGE_ENTITIES: usize = 1_024;
 /// Most cells of a sketch; beyond it, heads are compared range by range.
@@ -358,6 +376,9 @@ const _: () = assert!(BATCH_BYTES + COMMIT_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(ANNOUNCED_SPACES_MAX.is_multiple_of(ANNOUNCED_SPACES_STEP));
 const _: () = assert!(ANNOUNCED_ADDRESSES_MAX < ADDRESSES_PER_PEER_MAX && FOUND_PEERS_MAX < PEERS_MAX);
 const _: () = assert!(HELLO_BYTES_MAX < FRAME_BYTES_MAX);
+const _: () =
+    assert!(BATCH_BYTES <= CONNECTION_UNDER_WAY_BYTES && CONNECTION_UNDER_WAY_BYTES <= UNDER_WAY_BYTES);
+const _: () = assert!(LIVE_BEHIND_BYTES < LIVE_UNACKED_BYTES_MAX && LIVE_BATCH_BYTES <= BATCH_BYTES);
 const _: () = assert!(INTRODUCTION_BYTES_MAX + STATEMENT_BYTES_MAX < HELLO_BYTES_MAX);
 const _: () = assert!(JOIN_BYTES_MAX < HELLO_BYTES_MAX);
 const _: () = assert!(STATEMENTS_PER_SPACE_MAX * STATEMENT_BYTES_MAX <= JOIN_REPLY_BYTES_MAX);

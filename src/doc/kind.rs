@@ -10,6 +10,40 @@ use super::{DocError, Document};
 use crate::id::{CollectionName, CollectionNameError};
 use crate::limits::ROW_BYTES_MAX;
 
+/// Which collections a peer that lacks many entities is sent first.
+///
+/// Everything of a higher priority goes before anything of a lower one; within one, what was applied here first. An
+/// edit that is made meanwhile goes ahead of all of them. A commit over several collections goes with the highest
+/// of them; what arrives before a change that it follows waits for it, as everything does that comes out of order.
+///
+/// # Example
+///
+/// ```
+/// use driftless::{Deserialize, Entity, Hydrate, Priority, Reconcile, Serialize};
+///
+/// #[derive(Clone, Debug, Reconcile, Hydrate, Serialize, Deserialize)]
+/// struct Photo {
+///     caption: String,
+/// }
+///
+/// impl Entity for Photo {
+///     const COLLECTION: &'static str = "photos";
+///     const VERSION: u32 = 1;
+///     const PRIORITY: Priority = Priority::Low;
+/// }
+/// assert!(Priority::High < Priority::Normal && Priority::Normal < Photo::PRIORITY);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Before all others.
+    High,
+    /// The default.
+    #[default]
+    Normal,
+    /// After all others.
+    Low,
+}
+
 /// A type whose values are entities: derive `Reconcile`, `Hydrate`, `Serialize` and `Deserialize`, then name the
 /// collection.
 ///
@@ -36,6 +70,12 @@ pub trait Entity:
     const COLLECTION: &'static str;
     /// The version of the type. Rows of other versions are rebuilt from their documents.
     const VERSION: u32;
+    /// When this device sends entities of the collection to a peer that lacks many. The default is
+    /// [`Priority::Normal`].
+    ///
+    /// It takes effect while the type is in use here (`Space::collection`), and orders what is sent, not what is
+    /// asked for: both sides of an app have the same types. It costs nothing and is not stored.
+    const PRIORITY: Priority = Priority::Normal;
 }
 
 /// An entity type without its type: what the database needs to know of it. [`KindOf`] makes one.
@@ -105,6 +145,22 @@ pub trait Kind: Send + Sync + fmt::Debug {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     fn row(&self, document: &Document) -> Result<Vec<u8>, DocError>;
+
+    /// Returns when entities of the kind are sent to a peer that lacks many.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::doc::{Entity, Hydrate, Kind, KindOf, Priority, Reconcile};
+    /// # #[derive(Clone, Debug, PartialEq, Reconcile, Hydrate, serde::Serialize, serde::Deserialize)]
+    /// # struct Ticket { title: String }
+    /// # impl Entity for Ticket { const COLLECTION: &'static str = "tickets"; const VERSION: u32 = 1; }
+    /// assert_eq!(KindOf::<Ticket>::new()?.priority(), Priority::Normal);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn priority(&self) -> Priority {
+        Priority::Normal
+    }
 }
 
 /// The kind of the entity type `T`.
@@ -155,6 +211,10 @@ impl<T: Entity> Kind for KindOf<T> {
 
     fn version(&self) -> u32 {
         T::VERSION
+    }
+
+    fn priority(&self) -> Priority {
+        T::PRIORITY
     }
 
     fn row(&self, document: &Document) -> Result<Vec<u8>, DocError> {

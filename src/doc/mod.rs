@@ -29,7 +29,7 @@ pub use document::Document;
 pub use edit::{Edit, Made, acknowledge, delete, insert, restore, try_update, update};
 pub use error::{DocError, GateError};
 pub use gate::{Admitted, Header};
-pub use kind::{Entity, Kind, KindOf, row_value};
+pub use kind::{Entity, Kind, KindOf, Priority, row_value};
 pub use text::Text;
 
 pub use autosurgeon;

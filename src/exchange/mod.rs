@@ -139,7 +139,8 @@ pub(crate) enum Ask {
         /// Encoded `access::Commit`s.
         commits: Vec<Vec<u8>>,
     },
-    /// Commits that a peer lacks, in journal order, blinded for that peer. Answer: `Commits`.
+    /// Commits that a peer lacks, blinded for that peer: collections by their priority, and each in journal order.
+    /// Answer: `Commits`.
     Feed {
         /// The space.
         space: SpaceId,
@@ -150,6 +151,22 @@ pub(crate) enum Ask {
         /// Which collections count.
         scope: Scope,
         /// Where to stop: the answer may exceed it by one commit.
+        bytes_max: usize,
+    },
+    /// All commits of some entities that a peer lacks, in journal order, blinded for that peer. Answer: `Commits`,
+    /// which is not complete when there are more bytes of them.
+    History {
+        /// The space.
+        space: SpaceId,
+        /// The peer they are for.
+        to: PeerId,
+        /// Which entities.
+        places: Vec<(CollectionName, EntityId)>,
+        /// What it holds or is being sent.
+        have: Vectors,
+        /// Which collections count.
+        scope: Scope,
+        /// Where to stop.
         bytes_max: usize,
     },
     /// The sketch of (collection, entity, heads) over all collections that count. Answer: `Sketch`.
@@ -308,6 +325,26 @@ pub(crate) enum Ask {
         /// What it acknowledged since the last note.
         vectors: Vectors,
     },
+    /// Note on which vectors a peer and this node agree, if they are still ours. Answer: `Done`.
+    Agreed {
+        /// The space.
+        space: SpaceId,
+        /// The peer.
+        peer: PeerId,
+        /// The digest of the vectors.
+        digest: [u8; 16],
+        /// The vectors.
+        vectors: Vectors,
+    },
+    /// The vectors on which a peer and this node last agreed. Answer: `Base`.
+    Base {
+        /// The space.
+        space: SpaceId,
+        /// The peer.
+        peer: PeerId,
+        /// Ours, of the collections that both may read.
+        vectors: Vectors,
+    },
     /// Judge a request to join. Answer: `Redeemed`.
     Redeem {
         /// The device that asks, as TLS proved it.
@@ -355,7 +392,7 @@ pub(crate) enum Answer {
         /// The journal position after all of it.
         position: Position,
     },
-    /// To `Feed`.
+    /// To `Feed` and `History`.
     Commits {
         /// The commits.
         commits: Vec<Packed>,
@@ -411,6 +448,9 @@ pub(crate) enum Answer {
     Unheld(Vectors),
     /// To `Introduce`: whether the device is a member.
     Introduced(bool),
+    /// To `Base`: what was noted as their digest, and the vectors as they follow from the journal, when both are
+    /// here.
+    Base(Option<([u8; 16], Vectors)>),
     /// To `Redeem`: the reply for the joiner, a refusal among them.
     Redeemed(Vec<Vec<u8>>),
     /// To `Joined`: the request waits to be approved. What this device reveals may leave once this is on disk.
@@ -420,7 +460,7 @@ pub(crate) enum Answer {
         /// The code that both sides show.
         code: JoinCode,
     },
-    /// To `Acked`, `Adopt` and `Joined`.
+    /// To `Acked`, `Agreed`, `Adopt` and `Joined`.
     Done,
     /// The question could not be answered; the reason is for people.
     Failed(String),

@@ -335,7 +335,7 @@ fn fitting(script: &mut Script<'_>, ask: &Ask, position: Position) -> Answer {
     let kind = match ask {
         Ask::State { .. } => 0,
         Ask::Receive { .. } => 1,
-        Ask::Feed { .. } => 2,
+        Ask::Feed { .. } | Ask::History { .. } => 2,
         Ask::Fetch { .. } => 27,
         Ask::TakeFetched { .. } => 28,
         Ask::Lacking { .. } => 15,
@@ -345,11 +345,16 @@ fn fitting(script: &mut Script<'_>, ask: &Ask, position: Position) -> Answer {
         Ask::Statements { .. } | Ask::Enrolment { .. } => 6,
         Ask::Learn { .. } => 7,
         Ask::Redeem { .. } => 8,
-        Ask::Acked { .. } | Ask::Revealed { .. } | Ask::Joined { .. } | Ask::Adopt { .. } => 9,
+        Ask::Acked { .. }
+        | Ask::Agreed { .. }
+        | Ask::Revealed { .. }
+        | Ask::Joined { .. }
+        | Ask::Adopt { .. } => 9,
         Ask::Sketch { .. } => 10,
         Ask::Compare { .. } => 11,
         Ask::Resolve { .. } => 12,
         Ask::Unheld { .. } => 16,
+        Ask::Base { .. } => 18,
         Ask::Introduce { .. } => 17,
     };
     answer(kind, script, position)
@@ -393,6 +398,7 @@ fn answer(kind: u8, script: &mut Script<'_>, position: Position) -> Answer {
             theirs: (0..few).map(|n| Symbol(n as u64)).collect(),
         }),
         13 => Answer::TooFewCells,
+        18 => Answer::Base((few > 0).then(|| ([choice; 16], crate::exchange::Vectors::new()))),
         16 => Answer::Unheld((0..few).map(|n| (collection(n as u8), vector(n as u8, choice))).collect()),
         15 => Answer::Lacking {
             commits: (0..few).map(|_| packed(script)).collect(),

@@ -24,6 +24,9 @@ impl Replica {
             Ask::State { space } => Ok(Answer::State(self.state(&space))),
             Ask::Receive { space, from, commits } => self.receive(now, space, from, commits),
             Ask::Feed { space, to, have, scope, bytes_max } => self.feed(space, to, &have, &scope, bytes_max),
+            Ask::History { space, to, places, have, scope, bytes_max } => {
+                self.history(space, to, &places, &have, &scope, bytes_max)
+            }
             Ask::Heads { space, collection, after, count_max } => {
                 self.heads(space, &collection, after, count_max)
             }
@@ -46,6 +49,8 @@ impl Replica {
             Ask::Enrolment { space } => self.enrolment(space),
             Ask::Introduce { space, from, statements } => self.introduce(space, from, &statements),
             Ask::Learn { space, from, statements } => self.learn(space, from, statements),
+            Ask::Agreed { space, peer, digest, vectors } => self.agreed(space, peer, digest, &vectors),
+            Ask::Base { space, peer, vectors } => Ok(self.base(space, peer, &vectors)),
             Ask::Unheld { space, vectors } => self.unheld(space, &vectors),
             Ask::Acked { space, peer, vectors } => self.acked(space, peer, &vectors),
             Ask::Redeem { joiner, exporter, request } => self.redeem(now, joiner, &exporter, &request),

@@ -23,6 +23,8 @@ struct Work {
     base: Content,
     /// The document with the changes of all commits that still stand.
     document: Content,
+    /// Its row, where the gate has read it.
+    row: Option<Vec<u8>>,
     /// The commits with a change of it, by index.
     commits: Vec<usize>,
 }
@@ -58,6 +60,7 @@ impl Replica {
             let conflicts = new_conflicts(&work, &incoming, &dead, &place);
             let mut touched = Touched::new(work.before, work.document);
             touched.conflicts = conflicts;
+            touched.row = work.row;
             touched.settle();
             draft.entities.insert(place, touched);
         }
@@ -142,7 +145,7 @@ impl Replica {
         let key = HeadKey { space: draft.space, collection: collection.clone(), entity: *entity };
         let before = self.store.get(&key)?;
         let base = self.content(&key, before.as_ref())?;
-        Ok(Work { before, document: base.clone(), base, commits: Vec::new() })
+        Ok(Work { before, document: base.clone(), base, row: None, commits: Vec::new() })
     }
 
     /// Admits the changes of every entity, and again without those of commits that cannot be applied, until the
@@ -181,11 +184,13 @@ impl Replica {
             batch.extend(of_entity.map(|(_, header, change)| (header.clone(), change)));
         }
         work.document = work.base.clone();
+        work.row = None;
         if batch.is_empty() {
             return BTreeMap::new();
         }
         let kind = self.kinds.get(&place.0).map(AsRef::as_ref);
-        let refused = work.document.admit(&batch, kind, &self.metrics);
+        let (refused, row) = work.document.admit(&batch, kind, &self.metrics);
+        work.row = row;
         let mut holds = BTreeMap::new();
         for (hash, error) in refused {
             let Some(index) = brings.get(&hash) else { continue };

@@ -129,12 +129,14 @@ impl Replica {
         };
         let actor = ActorId::derive(&draft.space, &entity, &origin);
         let Some(made) = edit(&mut document, &actor, now.wall)? else { return Ok(None) };
+        let mut row = None;
         if let Some(kind) = self.kinds.get(&collection)
             && !document.is_deleted()
         {
-            kind.row(&document)?;
+            row = Some(kind.row(&document)?);
         }
         let mut touched = Touched::new(before, Content::Document(document));
+        touched.row = row;
         touched.settle();
         draft.entities.insert((collection, entity), touched);
         Ok(Some(made))

@@ -44,6 +44,8 @@ pub(super) struct Touched {
     pub(super) before: Option<Head>,
     pub(super) head: Head,
     pub(super) document: Content,
+    /// The row of the document as it is, where a check has made it already.
+    pub(super) row: Option<Vec<u8>>,
     /// What becomes of the row, until the first commit that tells it.
     change: Option<RowChange>,
     pub(super) conflicts: Vec<Conflict>,
@@ -68,7 +70,7 @@ pub(super) struct Applied<'a> {
 impl Touched {
     pub(super) fn new(before: Option<Head>, document: Content) -> Self {
         let head = before.clone().unwrap_or_default();
-        Self { before, head, document, change: None, conflicts: Vec::new() }
+        Self { before, head, document, row: None, change: None, conflicts: Vec::new() }
     }
 
     /// Notes what the row turns into, once the document is final.
@@ -387,7 +389,7 @@ impl Replica {
     fn row_of(
         &self,
         collection: &CollectionName,
-        touched: &Touched,
+        touched: &mut Touched,
     ) -> Result<Option<RowRecord>, ReplicaError> {
         let Some(kind) = self.kinds.get(collection) else { return Ok(None) };
         if touched.head.is_damaged() {
@@ -397,7 +399,7 @@ impl Replica {
             return Ok(None);
         }
         let Some(document) = touched.document.document() else { return Ok(None) };
-        match kind.row(document) {
+        match touched.row.take().map_or_else(|| kind.row(document), Ok) {
             Ok(bytes) => Ok(Some(RowRecord { version: kind.version(), bytes })),
             Err(error) => {
                 // Commits made here were checked before; another node's may be of a type that differs.

@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use super::{Replica, ReplicaError, load};
 use crate::access::{Action, Membership};
+use crate::doc::Priority;
 use crate::exchange::{Answer, CommitKey, EntityClock, Packed, Scope, Vectors, beyond};
-use crate::id::{ActorId, CollectionName, Missing, Origin, Oseq, PeerId, Position, SpaceId, Vector};
+use crate::id::{
+    ActorId, CollectionName, EntityId, Missing, Origin, Oseq, PeerId, Position, SpaceId, Vector,
+};
 use crate::store::keyspaces::{Arrival, CommitEntry, CommitId, CommitRecord, HeadKey, Keyspaces};
 use crate::store::kv::KvError;
 
@@ -18,6 +21,7 @@ const READ_AHEAD_MIN: usize = 4;
 
 /// The commits of one origin in one collection that a peer lacks, in order of number.
 struct Run {
+    priority: Priority,
     next: CommitId,
     last: Oseq,
     page: usize,
@@ -25,14 +29,21 @@ struct Run {
 }
 
 impl Run {
-    fn new(space: SpaceId, collection: &CollectionName, missing: Missing, page: usize) -> Self {
+    fn new(
+        space: SpaceId,
+        collection: &CollectionName,
+        priority: Priority,
+        missing: Missing,
+        page: usize,
+    ) -> Self {
         let Missing { origin, first, last } = missing;
         let next = CommitId { space, collection: collection.clone(), origin, oseq: first };
-        Self { next, last, page, ready: VecDeque::new() }
+        Self { priority, next, last, page, ready: VecDeque::new() }
     }
 
-    /// Returns the position of the next commit; `None` at the end. Held commits have no record and are skipped.
-    fn position(&mut self, store: &Keyspaces) -> Result<Option<Position>, KvError> {
+    /// Returns the place of the next commit among those of all runs; `None` at the end. Held commits have no
+    /// record and are skipped.
+    fn place(&mut self, store: &Keyspaces) -> Result<Option<(Priority, Position)>, KvError> {
         if self.ready.is_empty() && self.next.oseq <= self.last {
             let last = CommitId { oseq: self.last, ..self.next.clone() };
             let page = store.range(&self.next, &last, self.page)?;
@@ -41,7 +52,7 @@ impl Run {
             self.next.oseq = Oseq(behind.0.saturating_add(1));
             self.ready.extend(page);
         }
-        Ok(self.ready.front().map(|(_, entry)| entry.position()))
+        Ok(self.ready.front().map(|(_, entry)| (self.priority, entry.position())))
     }
 }
 
@@ -68,11 +79,13 @@ impl Replica {
         let page = (READ_AHEAD / missing.len().max(1)).max(READ_AHEAD_MIN);
         let mut runs: Vec<Run> = missing
             .into_iter()
-            .map(|(collection, missing)| Run::new(space, collection, missing, page))
+            .map(|(collection, missing)| {
+                Run::new(space, collection, self.priority(collection), missing, page)
+            })
             .collect();
         let mut next = BinaryHeap::new();
         for (index, run) in runs.iter_mut().enumerate() {
-            next.extend(run.position(&self.store)?.map(|position| Reverse((position, index))));
+            next.extend(run.place(&self.store)?.map(|place| Reverse((place, index))));
         }
         let mut packer = Packer::new(self, space, to, &known.membership, scope);
         while packer.bytes < bytes_max {
@@ -81,7 +94,7 @@ impl Replica {
             if let Some((id, entry)) = run.ready.pop_front() {
                 packer.add(id, entry)?;
             }
-            next.extend(run.position(&self.store)?.map(|position| Reverse((position, index))));
+            next.extend(run.place(&self.store)?.map(|place| Reverse((place, index))));
         }
         self.skip_packed(&mut runs, &mut next, &packer)?;
         let commits = packer.commits.into_iter().map(|(_, packed)| packed).collect();
@@ -92,7 +105,7 @@ impl Replica {
     fn skip_packed(
         &self,
         runs: &mut [Run],
-        next: &mut BinaryHeap<Reverse<(Position, usize)>>,
+        next: &mut BinaryHeap<Reverse<((Priority, Position), usize)>>,
         packer: &Packer<'_>,
     ) -> Result<(), ReplicaError> {
         while let Some(Reverse((_, index))) = next.peek().copied() {
@@ -102,9 +115,48 @@ impl Replica {
             }
             next.pop();
             run.ready.pop_front();
-            next.extend(run.position(&self.store)?.map(|position| Reverse((position, index))));
+            next.extend(run.place(&self.store)?.map(|place| Reverse((place, index))));
         }
         Ok(())
+    }
+
+    /// The priority of a collection, where its type is in use.
+    fn priority(&self, collection: &CollectionName) -> Priority {
+        self.kinds.get(collection).map_or(Priority::Normal, |kind| kind.priority())
+    }
+
+    pub(super) fn history(
+        &self,
+        space: SpaceId,
+        to: PeerId,
+        places: &[(CollectionName, EntityId)],
+        have: &Vectors,
+        scope: &Scope,
+        bytes_max: usize,
+    ) -> Result<Answer, ReplicaError> {
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let mut packer = Packer::new(self, space, to, &known.membership, scope);
+        let readable = |(collection, _): &&(CollectionName, EntityId)| {
+            known.membership.may(&to, Action::Read, collection)
+        };
+        for (collection, entity) in places.iter().filter(readable) {
+            let key = HeadKey { space, collection: collection.clone(), entity: *entity };
+            let Some(head) = self.store.get(&key)? else { continue };
+            for change in load::changes(&self.store, &key, Arrival(0), head.next_arrival)? {
+                let (origin, oseq) = (change.origin, change.oseq);
+                if have.get(collection).is_some_and(|vector| vector.contains(&origin, oseq)) {
+                    continue;
+                }
+                if packer.bytes >= bytes_max {
+                    return Ok(Answer::Commits { commits: packer.into_journal_order(), complete: false });
+                }
+                let id = CommitId { space, collection: collection.clone(), origin, oseq };
+                if let Some(entry) = self.store.get(&id)? {
+                    packer.add(id, entry)?;
+                }
+            }
+        }
+        Ok(Answer::Commits { commits: packer.into_journal_order(), complete: true })
     }
 
     pub(super) fn unheld(&self, space: SpaceId, vectors: &Vectors) -> Result<Answer, ReplicaError> {

@@ -84,21 +84,22 @@ impl Content {
         }
     }
 
-    /// Adds the changes that fit, and returns the others.
+    /// Adds the changes that fit, and returns the others, and the row where a document was read for it.
     pub(super) fn admit(
         &mut self,
         batch: &[(Header, &[u8])],
         kind: Option<&dyn Kind>,
         metrics: &Metrics,
-    ) -> Vec<(ChangeHash, GateError)> {
+    ) -> (Vec<(ChangeHash, GateError)>, Option<Vec<u8>>) {
         match self {
             Self::Document(document) => {
                 metrics.document_applies.add(1);
-                document.admit(batch, kind).refused
+                let admitted = document.admit(batch, kind);
+                (admitted.refused, admitted.row)
             }
             Self::Ledger(ledger) => {
                 let each = batch.iter().map(|(header, _)| (header.hash, ledger.add(header)));
-                each.filter_map(|(hash, added)| Some((hash, added.err()?))).collect()
+                (each.filter_map(|(hash, added)| Some((hash, added.err()?))).collect(), None)
             }
         }
     }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::{Replica, ReplicaError};
-use crate::exchange::{Answer, EntityClock, Vectors};
+use crate::exchange::{Answer, EntityClock, Vectors, beyond};
 use crate::id::{CollectionName, EntityId, Fingerprint, PeerId, SpaceId, Vector};
-use crate::limits::HEADS_PAGE_ENTITIES;
-use crate::store::keyspaces::{AckedKey, Batch, HeadKey, Prefix, SeenRecord};
+use crate::limits::{BASE_ENTRIES_MAX, HEADS_PAGE_ENTITIES};
+use crate::store::keyspaces::{
+    AckedKey, BaseKey, BaseRecord, Batch, HeadKey, JournalKey, Prefix, SeenRecord,
+};
 
 impl Replica {
     pub(super) fn heads(
@@ -42,6 +44,58 @@ impl Replica {
             clocks.push(EntityClock { entity, clock: head.map(|head| head.clock).unwrap_or_default() });
         }
         Ok(Answer::Clocks(clocks))
+    }
+
+    /// Notes on which vectors a member and this node agree. When ours have moved on meanwhile, the next agreement
+    /// is noted.
+    pub(super) fn agreed(
+        &self,
+        space: SpaceId,
+        peer: PeerId,
+        digest: [u8; 16],
+        vectors: &Vectors,
+    ) -> Result<Answer, ReplicaError> {
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let nothing = Vector::new();
+        let ours = |collection: &CollectionName| known.collections.get(collection).map(|state| &state.vector);
+        let same = vectors.iter().all(|(name, vector)| ours(name).unwrap_or(&nothing) == vector);
+        if same && known.membership.member_of(&peer).is_some() {
+            let mut batch = Batch::new();
+            batch.put(&BaseKey { space, peer }, &BaseRecord { digest, position: self.position });
+            self.store.write(batch)?;
+        }
+        Ok(Answer::Done)
+    }
+
+    /// What the vectors were when the peer and this node last agreed: without what the journal has since. It is a
+    /// hint: what cannot be read is not known, and the vectors are told whole.
+    pub(super) fn base(&self, space: SpaceId, peer: PeerId, vectors: &Vectors) -> Answer {
+        self.base_of(space, peer, vectors).unwrap_or_else(|error| {
+            tracing::debug!(%error, "the vectors of an agreement could not be read");
+            Answer::Base(None)
+        })
+    }
+
+    fn base_of(&self, space: SpaceId, peer: PeerId, vectors: &Vectors) -> Result<Answer, ReplicaError> {
+        let Some(BaseRecord { digest, position }) = self.store.get(&BaseKey { space, peer })? else {
+            return Ok(Answer::Base(None));
+        };
+        let mut since = Vectors::new();
+        let mut after = JournalKey { position };
+        for _ in 0..BASE_ENTRIES_MAX / HEADS_PAGE_ENTITIES {
+            let page = self.store.page(&Prefix::all(), Some(&after), HEADS_PAGE_ENTITIES)?;
+            let complete = page.len() < HEADS_PAGE_ENTITIES;
+            for (key, entry) in page {
+                after = key;
+                for part in entry.parts.into_iter().filter(|_| entry.space == space) {
+                    since.entry(part.collection).or_default().insert(entry.origin, part.oseq)?;
+                }
+            }
+            if complete {
+                return Ok(Answer::Base(Some((digest, beyond(&since, vectors)))));
+            }
+        }
+        Ok(Answer::Base(None))
     }
 
     /// Notes what a member has on its disk, of origins that are known here.

@@ -133,7 +133,7 @@ impl Rogue {
 #[expect(clippy::wildcard_enum_match_arm, reason = "most messages carry nothing that could be kept back")]
 fn withhold(message: &mut Message, dice: &mut Dice) -> bool {
     match message {
-        Message::Live(_) => dice.chance(50),
+        Message::Live(_) | Message::LiveBatch(_) => dice.chance(50),
         Message::Batch(batch) => {
             let at = match dice.below(3) {
                 0 => 0,
@@ -195,6 +195,7 @@ fn lie(message: &mut Message, dice: &mut Dice) {
         | Message::Fetch(_)
         | Message::Fetched(_)
         | Message::Live(_)
+        | Message::LiveBatch(_)
         | Message::Batch(_)
         | Message::Farewell(_) => {}
     }

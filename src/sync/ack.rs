@@ -74,6 +74,7 @@ impl Engine {
         }
         session.unacked.retain(|(key, _)| !digest::holds(vectors, key));
         session.unacked_bytes = session.unacked.iter().map(|(_, bytes)| *bytes).sum();
+        self.push_gathered(conn, space);
         self.watch(conn, space);
         self.note_acked(space, peer, vectors.clone());
         self.pump(conn, space);

@@ -100,6 +100,7 @@ pub(super) fn work_of(message: &Message) -> u64 {
         Message::Hello(_)
         | Message::HelloAck(_)
         | Message::Live(_)
+        | Message::LiveBatch(_)
         | Message::Batch(_)
         | Message::BatchTaken(_)
         | Message::Ack(_)
@@ -124,6 +125,7 @@ pub(super) fn work_of(message: &Message) -> u64 {
 pub(super) fn commits_of(message: &Message) -> u64 {
     match message {
         Message::Live(_) => 1,
+        Message::LiveBatch(batch) => batch.commits.len() as u64,
         Message::Batch(batch) => batch.commits.len() as u64,
         Message::Fetched(fetched) => fetched.commits.len() as u64,
         Message::Hello(_)

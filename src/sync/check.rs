@@ -203,7 +203,12 @@ impl Engine {
             let quiet = vectors.is_empty() && !session.wants.is_everything();
             session.check_due = Some(if quiet { now.plus_ms(QUIET_CHECK_MS) } else { again });
         }
-        self.bases.insert((peer, space), digest::Base { digest: digest::of_vectors(&vectors), vectors });
+        let digest = digest::of_vectors(&vectors);
+        if self.bases.get(&(peer, space)).is_none_or(|base| base.digest != digest) {
+            let vectors = vectors.clone();
+            self.ask(Purpose::Acked, Ask::Agreed { space, peer, digest, vectors });
+        }
+        self.bases.insert((peer, space), digest::Base { digest, vectors });
         if quiet {
             self.set_in_sync(conn, space, true);
         }

@@ -181,6 +181,8 @@ impl Engine {
         for space in spaces {
             self.drop_session(conn, space);
         }
+        self.schedule.drop_conn(conn);
+        self.hand_out();
         self.dial_disconnected(gone.peer, conn, reason);
         debug_assert!(self.sessions_of(conn).is_empty(), "a closed connection holds no session");
     }
@@ -402,6 +404,7 @@ impl Engine {
             | Message::Shorts(_)
             | Message::Statements(_)
             | Message::Live(_)
+            | Message::LiveBatch(_)
             | Message::Batch(_)
             | Message::BatchTaken(_)
             | Message::Ack(_)
@@ -433,6 +436,7 @@ impl Engine {
             Message::Shorts(shorts) => shorts.slot,
             Message::Statements(statements) => statements.slot,
             Message::Live(live) => live.slot,
+            Message::LiveBatch(batch) => batch.slot,
             Message::Batch(batch) => batch.slot,
             Message::BatchTaken(taken) => taken.slot,
             Message::Ack(ack) => ack.slot,
@@ -469,6 +473,7 @@ impl Engine {
             Message::Shorts(shorts) => self.hear_shorts(conn, space, shorts.shorts),
             Message::Statements(statements) => self.hear_statements(conn, space, statements.statements),
             Message::Live(live) => self.hear_commits(conn, space, vec![live.commit], None),
+            Message::LiveBatch(batch) => self.hear_commits(conn, space, batch.commits, None),
             Message::Batch(batch) => self.hear_commits(conn, space, batch.commits, Some(batch.number)),
             Message::BatchTaken(taken) => self.hear_taken(conn, space, taken.number),
             Message::Ack(ack) => self.hear_ack(conn, space, &ack.vectors),

@@ -105,7 +105,9 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
+        let under_way = session.under_way.values().sum();
         session.part();
+        self.schedule.forget(conn, space, under_way);
         let we_belong =
             self.spaces.get(&space).is_some_and(|local| local.membership.role(&self.me).is_some());
         if we_belong && self.conns.get(&conn).is_some_and(super::Conn::is_open) {

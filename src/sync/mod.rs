@@ -14,7 +14,8 @@
 //! ```text
 //! opening     both say their digests and version vectors, as they are on their disks
 //!    |        digests equal: in sync, nothing else is said
-//! feeding     each sends what the other lacks, in batches; new commits go ahead of them, one frame each
+//! feeding     each sends what the other lacks, in batches; new commits go ahead of them, one frame each, or
+//!    |        several in one where the other is behind
 //!    |        nothing left, everything acknowledged
 //! checking    both compare digests again: equal is in sync
 //!    |        vectors differ: tell them whole, and feed
@@ -25,7 +26,7 @@
 //! The fingerprints are the truth; vectors are hints that may be lost or wrong. What is counted as sent is
 //! forgotten with the connection.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::exchange::{Answer, Ask, RequestId};
@@ -37,6 +38,7 @@ use crate::time::{Instant, Now};
 mod account;
 mod ack;
 mod action;
+mod ahead;
 mod budget;
 mod check;
 mod conn;
@@ -52,6 +54,7 @@ mod mode;
 mod neighbours;
 mod opening;
 mod repair;
+mod schedule;
 mod session;
 #[cfg(feature = "sim")]
 mod sizes;
@@ -77,6 +80,7 @@ use ack::Undurable;
 use conn::Conn;
 use dial::Peer;
 use digest::Base;
+use schedule::Schedule;
 use session::Session;
 use ticket::Ticket;
 
@@ -119,6 +123,10 @@ pub(crate) struct Engine {
     conns: BTreeMap<ConnId, Conn>,
     /// One for each space that a connection opens. Every key's connection is in `conns`.
     sessions: BTreeMap<(ConnId, SpaceId), Session>,
+    /// The connections that have a session of a space.
+    opened: BTreeMap<SpaceId, BTreeSet<ConnId>>,
+    /// Which session is fed next.
+    schedule: Schedule,
     peers: BTreeMap<PeerId, Peer>,
     /// What those have cost who share a space. Bounded by `ACCOUNTS_MAX`.
     accounts: BTreeMap<PeerId, Account>,
@@ -160,6 +168,10 @@ enum Purpose {
     Vectors(ConnId, SpaceId, check::Say),
     Receive(ConnId, SpaceId),
     Feed(ConnId, SpaceId),
+    /// What a peer lacks of the entities of a commit made here.
+    History(ConnId, SpaceId),
+    /// The vectors on which this node and a peer last agreed, for an opening.
+    Base(ConnId, SpaceId),
     Shorts(ConnId, SpaceId),
     Statements(ConnId, SpaceId, log::After),
     Learn(ConnId, SpaceId),
@@ -190,6 +202,8 @@ impl Purpose {
             | Self::Vectors(conn, space, _)
             | Self::Receive(conn, space)
             | Self::Feed(conn, space)
+            | Self::History(conn, space)
+            | Self::Base(conn, space)
             | Self::Shorts(conn, space)
             | Self::Statements(conn, space, log::After::GoOn)
             | Self::Learn(conn, space)
@@ -224,6 +238,8 @@ impl Engine {
             spaces: BTreeMap::new(),
             conns: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            opened: BTreeMap::new(),
+            schedule: Schedule::default(),
             peers: BTreeMap::new(),
             accounts: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -321,6 +337,14 @@ impl Engine {
         let Some(purpose) = self.requests.remove(&request) else {
             return;
         };
+        if let Purpose::Feed(conn, space) = purpose {
+            self.schedule.read(conn, space);
+        }
+        self.answered_for(purpose, answer);
+        self.hand_out();
+    }
+
+    fn answered_for(&mut self, purpose: Purpose, answer: Answer) {
         if let Answer::Failed(reason) = answer {
             return self.question_failed(purpose, &reason);
         }
@@ -347,12 +371,16 @@ impl Engine {
             (Purpose::Feed(conn, space), Answer::Commits { commits, complete }) => {
                 self.fed(conn, space, commits, complete);
             }
+            (Purpose::History(conn, space), Answer::Commits { commits, complete }) => {
+                self.push_history(conn, space, commits, complete);
+            }
             (Purpose::Shorts(conn, space), Answer::StatementShorts(shorts)) => {
                 self.tell_shorts(conn, space, shorts);
             }
             (Purpose::Statements(conn, space, after), Answer::Statements(statements)) => {
                 self.send_statements(conn, space, statements, after);
             }
+            (Purpose::Base(conn, space), Answer::Base(base)) => self.base_ready(conn, space, base),
             (Purpose::Offered(conn, space), Answer::Unheld(unheld)) => self.want(conn, space, unheld),
             (Purpose::Introduce(conn, space), Answer::Statements(statements)) => {
                 self.tell_introduction(conn, space, statements);

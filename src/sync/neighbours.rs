@@ -14,7 +14,6 @@
 
 use std::collections::BTreeSet;
 
-use super::session::Session;
 use super::{ConnId, Engine, Lane, Purpose, digest};
 use crate::exchange::{Ask, CommitKey, Vectors, beyond};
 use crate::id::{PeerId, SpaceId};
@@ -167,10 +166,10 @@ impl Engine {
 
     /// To whom a peer sends what it sent to this node.
     pub(super) fn neighbours_of(&self, space: SpaceId, peer: PeerId) -> BTreeSet<Neighbour> {
-        let of_peer =
-            |(_, other): &(ConnId, SpaceId), session: &Session| *other == space && session.peer == peer;
-        let sessions = self.sessions.iter().filter(|(key, session)| of_peer(key, session));
-        sessions.flat_map(|(_, session)| &session.neighbourhood.theirs).copied().collect()
+        let conns = self.opened.get(&space).into_iter().flatten();
+        let sessions = conns.filter_map(|conn| self.sessions.get(&(*conn, space)));
+        let of_peer = sessions.filter(|session| session.peer == peer);
+        of_peer.flat_map(|session| &session.neighbourhood.theirs).copied().collect()
     }
 
     /// Asks the peer whether what was left to others has come.
@@ -204,7 +203,8 @@ impl Engine {
         let now = self.now.instant;
         let mut coming = Vectors::new();
         for ((of, _), session) in self.sessions.iter().filter(|((_, other), _)| *other == space) {
-            let arrived = session.inbox.iter().chain(session.taking.iter().flatten());
+            let waiting = session.inbox_live.iter().chain(&session.inbox_bulk);
+            let arrived = waiting.chain(session.taking.iter().flatten());
             arrived.flat_map(|arrived| &arrived.keys).for_each(|key| digest::note(&mut coming, key));
             if let Some((wanted, until)) = &session.neighbourhood.wanted
                 && *until > now

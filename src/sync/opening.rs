@@ -8,7 +8,7 @@ use crate::codec::Encode;
 use crate::exchange::{Ask, SpaceState, Vectors};
 use crate::id::{PeerId, SpaceId};
 use crate::limits::OPENINGS_MAX;
-use crate::wire::{Message, Opening, Told, VectorsTold};
+use crate::wire::{Digest, Message, Opening, Told, VectorsTold};
 
 /// Vectors up to this size are told in the opening, in bytes: it saves half a round trip when they differ, and
 /// costs as much when they do not.
@@ -71,6 +71,31 @@ impl Engine {
             (Some(state), Some(session)) => session.ours = Some(state),
             (None, Some(_)) => self.drop_session(conn, space),
             (_, None) => {}
+        }
+        match self.unknown_base(conn, space) {
+            Some(ask) => self.ask(Purpose::Base(conn, space), ask),
+            None => self.opening_prepared(conn, space),
+        }
+    }
+
+    /// The question for the vectors on which the two last agreed, when that was before this node was started, and
+    /// ours are too large to be told whole.
+    fn unknown_base(&self, conn: ConnId, space: SpaceId) -> Option<Ask> {
+        let session = self.sessions.get(&(conn, space))?;
+        let (peer, state) = (session.peer, session.ours.as_ref()?);
+        if self.bases.contains_key(&(peer, space)) {
+            return None;
+        }
+        let vectors = self.vectors_of(conn, state);
+        (size(&vectors) > TOLD_BYTES_MAX).then_some(Ask::Base { space, peer, vectors })
+    }
+
+    pub(super) fn base_ready(&mut self, conn: ConnId, space: SpaceId, base: Option<(Digest, Vectors)>) {
+        if let Some((digest, vectors)) = base
+            && digest::of_vectors(&vectors) == digest
+            && let Some(peer) = self.peer_of(conn)
+        {
+            self.bases.entry((peer, space)).or_insert(Base { digest, vectors });
         }
         self.opening_prepared(conn, space);
     }
@@ -152,8 +177,7 @@ impl Engine {
         {
             return Told::Since { base: base.digest, added };
         }
-        let bytes: usize = vectors.values().map(|vector| vector.to_bytes().len()).sum();
-        if bytes <= TOLD_BYTES_MAX.min(self.opening_bytes_max(conn)) {
+        if size(&vectors) <= TOLD_BYTES_MAX.min(self.opening_bytes_max(conn)) {
             Told::Whole(vectors)
         } else {
             Told::Later
@@ -259,6 +283,8 @@ impl Engine {
 
     /// The peer said what it holds on its disk; beyond that it may have been sent more.
     fn note_held(&mut self, conn: ConnId, space: SpaceId, sent_to: &Vectors, held: &Vectors) {
+        // What was gathered fares as what was sent: nothing that is still to come would make it leave.
+        self.push_gathered(conn, space);
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
@@ -371,6 +397,11 @@ impl Engine {
         let vectors = state.collections.iter().filter(|(collection, _)| common(collection));
         vectors.map(|(collection, state)| (collection.clone(), state.vector.clone())).collect()
     }
+}
+
+/// Bytes that vectors take in a frame, but for the names of their collections.
+fn size(vectors: &Vectors) -> usize {
+    vectors.values().map(|vector| vector.to_bytes().len()).sum()
 }
 
 /// The store holds entities of a collection and not one number of a commit.

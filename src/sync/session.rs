@@ -1,13 +1,13 @@
 //! One space over one connection: what is kept, when it is idle, when something is due.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::check::Digests;
 use super::interest::Wants;
 use super::neighbours::Neighbourhood;
 use super::repair::Repair;
 use super::{Action, Conn, ConnId, Engine, Notice};
-use crate::exchange::{CommitKey, SpaceState, Vectors};
+use crate::exchange::{CommitKey, Packed, SpaceState, Vectors};
 use crate::id::{PeerId, SpaceId};
 use crate::time::Instant;
 use crate::wire::{Opening, Slot};
@@ -34,15 +34,24 @@ pub(super) struct Session {
     pub(super) dirty: bool,
     /// Commits to send are being read.
     pub(super) feeding: bool,
-    /// Batches that the peer has not taken yet.
-    pub(super) under_way: BTreeSet<u64>,
+    /// Batches that the peer has not taken yet, with their bytes.
+    pub(super) under_way: BTreeMap<u64, usize>,
     pub(super) next_batch: u64,
+    /// Commits made here that go ahead of a bulk transfer, with what the peer lacks of their entities.
+    pub(super) ahead: VecDeque<Packed>,
+    /// What the peer lacks of the entities of one is being read.
+    pub(super) reaching: bool,
     /// Pushed commits without an acknowledgement, in the order they were sent, with their bytes.
     pub(super) unacked: VecDeque<(CommitKey, usize)>,
     pub(super) unacked_bytes: usize,
+    /// Commits to push when the peer, which is behind, acknowledges some, or when they fill a frame. While there
+    /// are any, something is unacknowledged.
+    pub(super) gathered: Vec<Packed>,
+    pub(super) gathered_bytes: usize,
 
-    /// Arrived commits that wait while others are being taken.
-    pub(super) inbox: Vec<Arrived>,
+    /// Arrived commits that wait while others are being taken: live ones, which go first, and batches.
+    pub(super) inbox_live: Vec<Arrived>,
+    pub(super) inbox_bulk: VecDeque<Arrived>,
     pub(super) inbox_bytes: usize,
     /// Arrived commits that are being taken.
     pub(super) taking: Option<Vec<Arrived>>,
@@ -102,11 +111,16 @@ impl Session {
             sent: None,
             dirty: false,
             feeding: false,
-            under_way: BTreeSet::new(),
+            under_way: BTreeMap::new(),
+            ahead: VecDeque::new(),
+            reaching: false,
             next_batch: 0,
             unacked: VecDeque::new(),
             unacked_bytes: 0,
-            inbox: Vec::new(),
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            inbox_live: Vec::new(),
+            inbox_bulk: VecDeque::new(),
             inbox_bytes: 0,
             taking: None,
             ack: Vectors::new(),
@@ -130,6 +144,11 @@ impl Session {
         }
     }
 
+    /// More than live commits is on its way to the peer.
+    pub(super) fn is_bulk(&self) -> bool {
+        self.dirty || self.feeding || !self.under_way.is_empty()
+    }
+
     /// Nothing is on its way in either direction, as far as this side knows.
     pub(super) fn is_idle(&self) -> bool {
         self.sent.is_some()
@@ -137,7 +156,11 @@ impl Session {
             && !self.feeding
             && self.under_way.is_empty()
             && self.unacked.is_empty()
-            && self.inbox.is_empty()
+            && self.gathered.is_empty()
+            && self.ahead.is_empty()
+            && !self.reaching
+            && self.inbox_live.is_empty()
+            && self.inbox_bulk.is_empty()
             && self.taking.is_none()
             && self.repair.is_none()
             && !self.wants.owed
@@ -180,7 +203,7 @@ impl Engine {
     }
 
     pub(super) fn conns_of(&self, space: SpaceId) -> Vec<ConnId> {
-        self.sessions.keys().filter(|(_, other)| *other == space).map(|(conn, _)| *conn).collect()
+        self.opened.get(&space).map(|conns| conns.iter().copied().collect()).unwrap_or_default()
     }
 
     /// Whether the peer knows, or is about to know, by which slot we name the space.
@@ -196,6 +219,7 @@ impl Engine {
         let (slot, peer) = (entry.take_slot(), entry.peer);
         let wants = self.first_wants(space, &peer);
         self.sessions.insert((conn, space), Session { wants, ..Session::new(peer, slot) });
+        self.opened.entry(space).or_default().insert(conn);
     }
 
     pub(super) fn drop_session(&mut self, conn: ConnId, space: SpaceId) {
@@ -204,9 +228,17 @@ impl Engine {
         if let Some(entry) = self.conns.get_mut(&conn) {
             entry.theirs.retain(|_, named| *named != space);
         }
-        if let Some(session) = self.sessions.remove(&(conn, space))
-            && session.in_sync
-        {
+        if let Some(conns) = self.opened.get_mut(&space) {
+            conns.remove(&conn);
+            if conns.is_empty() {
+                self.opened.remove(&space);
+            }
+        }
+        let Some(session) = self.sessions.remove(&(conn, space)) else {
+            return;
+        };
+        self.schedule.forget(conn, space, session.under_way.values().sum());
+        if session.in_sync {
             self.actions.push_back(Action::Notify(Notice::InSync {
                 space,
                 peer: session.peer,

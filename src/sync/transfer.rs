@@ -10,10 +10,10 @@ use crate::access::Commit;
 use crate::exchange::{Ask, CommitKey, Packed, Stored};
 use crate::id::{PeerId, Position, SpaceId};
 use crate::limits::{
-    BATCH_BYTES, BATCH_COMMITS_MAX, BATCHES_UNDER_WAY_MAX, INBOX_BYTES_MAX, LIVE_UNACKED_BYTES_MAX,
-    WITHHELD_MS,
+    BATCH_BYTES, BATCH_COMMITS_MAX, BATCHES_UNDER_WAY_MAX, INBOX_BYTES_MAX, LIVE_BATCH_BYTES,
+    LIVE_BEHIND_BYTES, LIVE_UNACKED_BYTES_MAX, WITHHELD_MS,
 };
-use crate::wire::{Batch, BatchTaken, Live, Message, Neighbour};
+use crate::wire::{Batch, BatchTaken, Live, LiveBatch, Message, Neighbour};
 
 impl Engine {
     /// A commit was applied here: push it to every peer that lacks it and keeps up.
@@ -59,7 +59,7 @@ impl Engine {
         let Some(session) = self.sessions.get(&(conn, space)) else {
             return;
         };
-        let (slot, peer) = (session.slot, session.peer);
+        let peer = session.peer;
         let withheld = self.now.instant.plus_ms(WITHHELD_MS);
         // What does not concern the peer changes nothing that is compared with it.
         let Some(visible) = self.visible(conn, space, commit) else {
@@ -80,15 +80,53 @@ impl Engine {
         if others.contains(&Neighbour::of(&peer)) && session.neighbourhood.withhold(&visible.key, withheld) {
             return self.metrics.commits_withheld.add(1);
         }
-        if session.unacked_bytes + visible.bytes.len() > LIVE_UNACKED_BYTES_MAX {
+        if from.is_none() && session.is_bulk() {
+            return self.push_ahead(conn, space, visible);
+        }
+        self.gather(conn, space, visible);
+    }
+
+    /// Pushes a commit that the peer lacks nothing before.
+    pub(super) fn gather(&mut self, conn: ConnId, space: SpaceId, visible: Packed) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        let Some(sent) = session.sent.as_mut() else {
+            return;
+        };
+        let bytes = visible.bytes.len();
+        if session.unacked_bytes + session.gathered_bytes + bytes > LIVE_UNACKED_BYTES_MAX {
             session.dirty = true;
             return;
         }
         digest::note(sent, &visible.key);
-        session.unacked_bytes += visible.bytes.len();
-        session.unacked.push_back((visible.key, visible.bytes.len()));
-        self.metrics.commits_sent_live.add(1);
-        self.send(conn, Lane::Live, &Message::Live(Live { slot, commit: visible.bytes.to_vec() }));
+        // The peer is behind: what waits here it would only have to keep there.
+        let gather = session.unacked_bytes >= LIVE_BEHIND_BYTES;
+        session.gathered_bytes += bytes;
+        session.gathered.push(visible);
+        let full = session.gathered_bytes >= LIVE_BATCH_BYTES || session.gathered.len() >= BATCH_COMMITS_MAX;
+        if full || !gather {
+            self.push_gathered(conn, space);
+        }
+    }
+
+    /// Sends what was gathered for the live lane.
+    pub(super) fn push_gathered(&mut self, conn: ConnId, space: SpaceId) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        let slot = session.slot;
+        let gathered = std::mem::take(&mut session.gathered);
+        session.unacked_bytes += std::mem::take(&mut session.gathered_bytes);
+        session.unacked.extend(gathered.iter().map(|commit| (commit.key.clone(), commit.bytes.len())));
+        self.metrics.commits_sent_live.add(gathered.len() as u64);
+        let mut commits: Vec<Vec<u8>> = gathered.iter().map(|commit| commit.bytes.to_vec()).collect();
+        let message = match commits.len() {
+            0 => return,
+            1 => Message::Live(Live { slot, commit: commits.pop().unwrap_or_default() }),
+            _ => Message::LiveBatch(LiveBatch { slot, commits }),
+        };
+        self.send(conn, Lane::Live, &message);
         self.watch_begin(conn, space);
     }
 
@@ -116,9 +154,9 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
-        let Some(sent) = &session.sent else {
+        if session.sent.is_none() {
             return;
-        };
+        }
         if session.wants.owed || session.feeding || session.under_way.len() >= BATCHES_UNDER_WAY_MAX {
             return;
         }
@@ -128,6 +166,27 @@ impl Engine {
             }
             return;
         }
+        self.schedule.want(conn, space);
+        self.hand_out();
+    }
+
+    /// Begins to read for those whose turn it is.
+    pub(super) fn hand_out(&mut self) {
+        while let Some((conn, space)) = self.schedule.next() {
+            if !self.feed(conn, space) {
+                self.schedule.read(conn, space);
+            }
+        }
+    }
+
+    /// Begins to read what the peer lacks; false when it wants nothing any more.
+    fn feed(&mut self, conn: ConnId, space: SpaceId) -> bool {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return false;
+        };
+        let Some(sent) = session.sent.as_ref().filter(|_| session.dirty && !session.feeding) else {
+            return false;
+        };
         session.feeding = true;
         session.dirty = false;
         session.urgent = true;
@@ -136,6 +195,7 @@ impl Engine {
         let scope = self.scope(conn, space);
         let ask = Ask::Feed { space, to, have, scope, bytes_max: BATCH_BYTES };
         self.ask(Purpose::Feed(conn, space), ask);
+        true
     }
 
     /// What the peer lacks was read; what was pushed to it meanwhile is left out.
@@ -182,7 +242,9 @@ impl Engine {
         };
         session.next_batch += 1;
         let (slot, number) = (session.slot, session.next_batch);
-        session.under_way.insert(number);
+        let bytes = commits.iter().map(Vec::len).sum();
+        session.under_way.insert(number, bytes);
+        self.schedule.sent(conn, bytes);
         self.send(conn, Lane::Bulk, &Message::Batch(Batch { slot, number, commits }));
         self.watch_begin(conn, space);
     }
@@ -191,16 +253,18 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
-        if !session.under_way.remove(&number) {
+        let Some(bytes) = session.under_way.remove(&number) else {
             return self.close(conn, CODE_PROTOCOL, "a batch was taken that was not sent");
-        }
+        };
+        self.schedule.taken(conn, bytes);
         self.watch(conn, space);
         self.resume_repair(conn, space);
         self.pump(conn, space);
+        self.hand_out();
     }
 
-    /// Commits arrived. Those that arrive while others are being taken are taken together, so that many small
-    /// edits of one entity cost one merge.
+    /// Commits arrived. Live ones that arrive while others are being taken are taken together, so that many small
+    /// edits of one entity cost one merge, and before batches, of which each is taken by itself.
     pub(super) fn hear_commits(
         &mut self,
         conn: ConnId,
@@ -227,7 +291,11 @@ impl Engine {
         if let Some(sent) = session.sent.as_mut() {
             keys.iter().for_each(|key| digest::note(sent, key));
         }
-        session.inbox.push(Arrived { batch, commits, keys });
+        let arrived = Arrived { batch, commits, keys };
+        match batch {
+            Some(_) => session.inbox_bulk.push_back(arrived),
+            None => session.inbox_live.push(arrived),
+        }
         self.take(conn, space);
     }
 
@@ -235,11 +303,17 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
-        if session.taking.is_some() || session.inbox.is_empty() {
+        if session.taking.is_some() {
             return;
         }
-        let mut arrived = std::mem::take(&mut session.inbox);
-        session.inbox_bytes = 0;
+        let mut arrived = std::mem::take(&mut session.inbox_live);
+        if arrived.is_empty() {
+            arrived.extend(session.inbox_bulk.pop_front());
+        }
+        if arrived.is_empty() {
+            return;
+        }
+        session.inbox_bytes -= arrived.iter().flat_map(|frame| &frame.commits).map(Vec::len).sum::<usize>();
         let commits = arrived.iter_mut().flat_map(|frame| std::mem::take(&mut frame.commits)).collect();
         session.taking = Some(arrived);
         let from = session.peer;

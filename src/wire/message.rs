@@ -2,7 +2,7 @@
 
 use super::{
     Ack, Apart, Batch, BatchTaken, Cells, CellsWanted, Clocks, Fetch, Fetched, Heads, Hello, InterestTold,
-    Introduce, Live, Neighbours, Offer,
+    Introduce, Live, LiveBatch, Neighbours, Offer,
 };
 use super::{Opening, Roots, Shorts, Statements, VectorsTold, Wanted};
 use super::{WireError, frame, skip_tail, unframe};
@@ -57,6 +57,8 @@ pub(crate) enum Message {
     Apart(Apart),
     /// 34: what the sender wants.
     Interest(InterestTold),
+    /// 36: commits soon after they were made.
+    LiveBatch(LiveBatch),
     /// 38: documents are asked for.
     Fetch(Fetch),
     /// 40: what was asked for.
@@ -89,6 +91,10 @@ impl Message {
             Self::Batch(batch) => {
                 batch.encode(&mut body);
                 14
+            }
+            Self::LiveBatch(batch) => {
+                batch.encode(&mut body);
+                36
             }
             Self::BatchTaken(taken) => put(16, taken, &mut body),
             Self::Ack(ack) => put(18, ack, &mut body),
@@ -138,6 +144,7 @@ impl Message {
             30 => get(input).map(Self::CellsWanted),
             32 => get(input).map(Self::Apart),
             34 => get(input).map(Self::Interest),
+            36 => LiveBatch::decode(input).map(Self::LiveBatch),
             38 => get(input).map(Self::Fetch),
             40 => get(input).map(Self::Fetched),
             51 => get(input).map(Self::Neighbours),

@@ -36,7 +36,7 @@ pub(crate) use log::{Shorts, Statements};
 pub(crate) use message::{Farewell, Message};
 pub(crate) use neighbours::{Neighbour, Neighbours, Offer, Wanted};
 pub(crate) use repair::{Apart, Cells, CellsWanted, Clocks, Heads, HeadsRange};
-pub(crate) use transfer::{Ack, Batch, BatchTaken, Live, Roots, VectorsTold};
+pub(crate) use transfer::{Ack, Batch, BatchTaken, Live, LiveBatch, Roots, VectorsTold};
 
 /// The number by which one side of a connection names a space, given in its opening.
 pub(crate) type Slot = u64;

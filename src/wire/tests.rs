@@ -127,6 +127,7 @@ fn later_samples(low: EntityId, high: EntityId) -> Vec<Message> {
         }),
         Message::Fetched(Fetched { slot: 1, number: 2, commits: Vec::new(), end: None }),
         Message::Farewell(Farewell { code: 4, text: "bye".to_owned() }),
+        Message::LiveBatch(LiveBatch { slot: 1, commits: vec![vec![1, 2, 3], vec![4]] }),
     ]
 }
 
@@ -145,6 +146,7 @@ fn the_bytes_of_a_message_never_change() {
     let neighbours = [[51, 18, 1, 2].as_slice(), &[1; 8], &[2; 8]].concat();
     assert_eq!(samples()[19].to_frame(), neighbours);
     assert_eq!(samples()[26].to_frame(), [26, 5, 4, 3, b'b', b'y', b'e']);
+    assert_eq!(samples()[27].to_frame(), [36, 10, 1, 0, 7, 2, 3, 1, 2, 3, 1, 4]);
 }
 
 #[test]
@@ -178,7 +180,7 @@ fn an_odd_extension_is_skipped_and_an_even_one_refused() {
 
 #[test]
 fn attack_41_counts_beyond_the_input_are_refused_before_memory_is_reserved() {
-    for kind in [0, 2, 6, 8, 10, 14, 18, 22, 24, 28, 32, 34, 38, 40, 51, 52, 53, 54] {
+    for kind in [0, 2, 6, 8, 10, 14, 18, 22, 24, 28, 32, 34, 36, 38, 40, 51, 52, 53, 54] {
         let mut body = Writer::new();
         (0..4).for_each(|_| body.varint(u64::from(u32::MAX)));
         let mut out = Writer::new();

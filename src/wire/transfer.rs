@@ -44,6 +44,15 @@ pub(crate) struct Live {
     pub(crate) commit: Vec<u8>,
 }
 
+/// Commits sent soon after they were made, several at once because the receiver is behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LiveBatch {
+    /// The space.
+    pub(crate) slot: Slot,
+    /// Their encodings, in the order in which they were applied.
+    pub(crate) commits: Vec<Vec<u8>>,
+}
+
 /// Commits that the receiver lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Batch {
@@ -125,6 +134,18 @@ impl Decode for Live {
     }
 }
 
+impl LiveBatch {
+    /// `varint slot`, then the commits as in a [`Batch`].
+    pub(super) fn encode(&self, out: &mut Writer) {
+        out.varint(self.slot);
+        encode_commits(&self.commits, out);
+    }
+
+    pub(super) fn decode(input: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self { slot: input.varint("slot")?, commits: decode_commits(input)? })
+    }
+}
+
 impl Batch {
     /// ```text
     /// varint slot, varint number, form: 0 plain, 1 zstd with varint of the expanded length, then the commits:
@@ -133,46 +154,54 @@ impl Batch {
     pub(super) fn encode(&self, out: &mut Writer) {
         out.varint(self.slot);
         out.varint(self.number);
-        let mut plain = Writer::new();
-        plain.count(self.commits.len());
-        self.commits.iter().for_each(|commit| plain.bytes(commit));
-        let plain = plain.into_bytes();
-        let packed = if plain.len() < COMPRESS_BYTES_MIN {
-            None
-        } else {
-            zstd::bulk::compress(&plain, COMPRESS_LEVEL).ok().filter(|packed| pays(packed, &plain))
-        };
-        match packed {
-            Some(packed) => {
-                out.u8(1);
-                out.count(plain.len());
-                out.bytes(&packed);
-            }
-            None => {
-                out.u8(0);
-                out.bytes(&plain);
-            }
-        }
+        encode_commits(&self.commits, out);
     }
 
     pub(super) fn decode(input: &mut Reader<'_>) -> Result<Self, WireError> {
         let (slot, number) = (input.varint("slot")?, input.varint("batch number")?);
-        let plain = match input.u8("batch form")? {
-            0 => input.bytes("commits", FRAME_BYTES_MAX)?.to_vec(),
-            1 => {
-                let expanded = input.varint("expanded length")?;
-                let packed = input.bytes("commits", FRAME_BYTES_MAX)?;
-                expand(packed, expanded)?
-            }
-            _ => return Err(CodecError::Invalid { what: "batch form" }.into()),
-        };
-        let mut inner = Reader::new(&plain);
-        let count = inner.count("commits", BATCH_COMMITS_MAX)?;
-        let commit = |_| inner.bytes("commit", COMMIT_BYTES_MAX).map(<[u8]>::to_vec);
-        let commits = (0..count).map(commit).collect::<Result<_, _>>()?;
-        inner.finish()?;
-        Ok(Self { slot, number, commits })
+        Ok(Self { slot, number, commits: decode_commits(input)? })
     }
+}
+
+fn encode_commits(commits: &[Vec<u8>], out: &mut Writer) {
+    let mut plain = Writer::new();
+    plain.count(commits.len());
+    commits.iter().for_each(|commit| plain.bytes(commit));
+    let plain = plain.into_bytes();
+    let packed = if plain.len() < COMPRESS_BYTES_MIN {
+        None
+    } else {
+        zstd::bulk::compress(&plain, COMPRESS_LEVEL).ok().filter(|packed| pays(packed, &plain))
+    };
+    match packed {
+        Some(packed) => {
+            out.u8(1);
+            out.count(plain.len());
+            out.bytes(&packed);
+        }
+        None => {
+            out.u8(0);
+            out.bytes(&plain);
+        }
+    }
+}
+
+fn decode_commits(input: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, WireError> {
+    let plain = match input.u8("batch form")? {
+        0 => input.bytes("commits", FRAME_BYTES_MAX)?.to_vec(),
+        1 => {
+            let expanded = input.varint("expanded length")?;
+            let packed = input.bytes("commits", FRAME_BYTES_MAX)?;
+            expand(packed, expanded)?
+        }
+        _ => return Err(CodecError::Invalid { what: "batch form" }.into()),
+    };
+    let mut inner = Reader::new(&plain);
+    let count = inner.count("commits", BATCH_COMMITS_MAX)?;
+    let commit = |_| inner.bytes("commit", COMMIT_BYTES_MAX).map(<[u8]>::to_vec);
+    let commits = (0..count).map(commit).collect::<Result<_, _>>()?;
+    inner.finish()?;
+    Ok(commits)
 }
 
 /// Whether the compressed form is smaller, and not so much smaller that the receiver would refuse it.

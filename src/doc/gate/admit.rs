@@ -9,7 +9,7 @@ use super::super::document::{Document, guarded};
 use super::super::error::{DocError, GateError};
 use super::super::kind::Kind;
 use super::Header;
-use super::structure::Past;
+use super::structure::{Past, is_plain};
 use crate::id::ChangeHash;
 use crate::limits::{CONFLICTS_PER_FIELD_MAX, HEADS_MAX, PROOF_OPS};
 
@@ -44,6 +44,9 @@ pub struct Admitted {
     pub refused: Vec<(ChangeHash, GateError)>,
     /// Fields to which the batch brought concurrent values, with all their values.
     pub conflicts: Vec<Conflict>,
+    /// The row of the document with what landed, where a kind was given and something landed; absent when it
+    /// could not be read before either.
+    pub row: Option<Vec<u8>>,
 }
 
 /// A change of the batch.
@@ -61,8 +64,8 @@ impl Document {
     /// dependencies are neither held nor in the batch is refused with [`GateError::Missing`] and can be given
     /// again later. Never panics.
     ///
-    /// The cost is that of applying the batch once, and of saving and loading the document when it is small or
-    /// has grown by a quarter.
+    /// The cost is that of applying the batch once, and of saving and loading the document when it has grown by a
+    /// quarter, or is small and the batch does more than to put values and count at keys of maps.
     ///
     /// # Example
     ///
@@ -89,8 +92,8 @@ impl Document {
         let fit = self.fit(changes, &mut verdicts);
         let mut fields = Fields::default();
         let before = guarded(|| fields.collect(self, &fit)).is_ok();
-        self.land(&fit, kind, &mut verdicts);
         let mut admitted = Admitted::default();
+        self.land(&fit, kind, &mut verdicts, &mut admitted.row);
         if before {
             admitted.conflicts = guarded(|| fields.fresh(self)).unwrap_or_default();
         }
@@ -125,7 +128,13 @@ impl Document {
 
     /// Applies changes at once on a draft and takes it over. When that fails, halves are tried by themselves, so
     /// that only those stay out that Automerge cannot take.
-    fn land(&mut self, changes: &[Item<'_>], kind: Option<&dyn Kind>, verdicts: &mut Verdicts) {
+    fn land(
+        &mut self,
+        changes: &[Item<'_>],
+        kind: Option<&dyn Kind>,
+        verdicts: &mut Verdicts,
+        row: &mut Option<Vec<u8>>,
+    ) {
         let mut ready: Vec<Item<'_>> = Vec::with_capacity(changes.len());
         for (header, bytes) in changes {
             let refused = |dep: &&ChangeHash| matches!(verdicts.get(*dep), Some(Err(_)));
@@ -140,8 +149,9 @@ impl Document {
             return;
         }
         match self.trial(&ready, kind) {
-            Ok(draft) => {
+            Ok((draft, read)) => {
                 *self = draft;
+                *row = read;
                 verdicts.extend(ready.iter().map(|(header, _)| (header.hash, Ok(()))));
             }
             Err(error) => match ready.as_slice() {
@@ -150,28 +160,37 @@ impl Document {
                 }
                 several => {
                     let (first, second) = several.split_at(several.len() / 2);
-                    self.land(first, kind, verdicts);
-                    self.land(second, kind, verdicts);
+                    self.land(first, kind, verdicts, row);
+                    self.land(second, kind, verdicts, row);
                 }
             },
         }
     }
 
-    /// Applies changes to a clone and tries it out.
-    fn trial(&self, changes: &[Item<'_>], kind: Option<&dyn Kind>) -> Result<Self, GateError> {
+    /// Applies changes to a clone and tries it out. Returns the clone and its row.
+    ///
+    /// The operations were checked one by one before, and nothing is known that passes that check and breaks a
+    /// document. To save and load it is a second line, whose price is in proportion to the document: every time
+    /// would be a third of what a small edit costs its receiver. So it is kept for what builds or reorders, in
+    /// small documents, and else for when a document has grown by a quarter.
+    fn trial(
+        &self,
+        changes: &[Item<'_>],
+        kind: Option<&dyn Kind>,
+    ) -> Result<(Self, Option<Vec<u8>>), GateError> {
         let mut draft = self.clone();
         let unusable = |reason| GateError::Unusable { reason };
         guarded(|| draft.take(changes)).map_err(unusable)??;
         guarded(|| draft.check_heads(self, changes)).map_err(unusable)??;
-        if let Some(kind) = kind {
-            self.check_row(&draft, kind)?;
-        }
+        let row = kind.map(|kind| self.check_row(&draft, kind)).transpose()?.flatten();
         let ops = draft.inner.stats().num_ops;
-        if ops <= PROOF_OPS || ops >= self.proven_ops.saturating_add(self.proven_ops / 4) {
+        let grown = ops >= self.proven_ops.saturating_add(self.proven_ops / 4);
+        let plain = || changes.iter().all(|(header, bytes)| is_plain(header, bytes));
+        if grown || (ops <= PROOF_OPS && !plain()) {
             guarded(|| prove(&draft.inner)).map_err(unusable)??;
             draft.proven_ops = ops;
         }
-        Ok(draft)
+        Ok((draft, row))
     }
 
     fn take(&mut self, changes: &[Item<'_>]) -> Result<(), GateError> {
@@ -226,17 +245,17 @@ impl Document {
         Ok(())
     }
 
-    /// Checks that a document that could be read as a kind still can.
-    fn check_row(&self, draft: &Self, kind: &dyn Kind) -> Result<(), GateError> {
+    /// Checks that a document that could be read as a kind still can, and returns its row.
+    fn check_row(&self, draft: &Self, kind: &dyn Kind) -> Result<Option<Vec<u8>>, GateError> {
         let row = |document: &Self| guarded(|| kind.row(document));
         match row(draft) {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(read)) => Ok(Some(read)),
             Ok(Err(DocError::TooLarge { what, count, max })) => Err(GateError::TooLarge { what, count, max }),
             Err(reason) => Err(GateError::Unusable { reason }),
             Ok(Err(error)) if self.is_empty() || matches!(row(self), Ok(Ok(_))) => {
                 Err(GateError::Unusable { reason: error.to_string() })
             }
-            Ok(Err(_)) => Ok(()),
+            Ok(Err(_)) => Ok(None),
         }
     }
 }

@@ -46,6 +46,24 @@ pub(in super::super) fn fields(header: &Header, bytes: &[u8]) -> BTreeSet<(ObjId
     fields
 }
 
+/// Tells whether a change does nothing but put values and count at keys of maps.
+pub(super) fn is_plain(header: &Header, bytes: &[u8]) -> bool {
+    let Ok(chunk) = Chunk::parse(bytes) else { return false };
+    let mut ops = chunk.ops(header.ops);
+    loop {
+        match ops.next(|_| Ok(())) {
+            Ok(Some(op)) => {
+                let at_key = matches!(op.key, Key::Map(_)) && !op.insert;
+                if !at_key || !matches!(op.action, Action::Put(_) | Action::Increment(_)) {
+                    return false;
+                }
+            }
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
 /// A document and the changes that are about to follow it, as far as the check needs them.
 #[derive(Debug)]
 pub(super) struct Past<'a> {

@@ -160,6 +160,23 @@ fn a_large_document_is_proven_when_it_has_grown_by_a_quarter_and_not_at_every_ch
 }
 
 #[test]
+fn a_small_document_is_proven_again_when_something_is_built_in_it_and_not_for_a_value() {
+    let (mut source, changes) = typed(60);
+    let mut document = Document::new();
+    admit(&mut document, &changes);
+    let proven = document.proven_ops;
+
+    let put = update(&mut source, 1, |t| t.price = 4).bytes;
+    assert_eq!(admit(&mut document, &[put]).refused, vec![]);
+    assert_eq!(document.proven_ops, proven);
+    let built = update(&mut source, 1, |t| t.tags.push("two".to_owned())).bytes;
+    assert_eq!(admit(&mut document, &[built]).refused, vec![]);
+
+    assert!(document.proven_ops > proven, "{proven}");
+    usable(&document);
+}
+
+#[test]
 fn a_new_conflict_is_told_with_all_its_values() {
     let (mut document, _) = with_ticket();
     let mut other = document.clone();

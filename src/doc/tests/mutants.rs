@@ -152,13 +152,16 @@ fn attack_34_mutants_neither_panic_nor_leave_a_document_that_cannot_be_used() {
     // So large, and proven so lately, that only the check of the operations stands before it.
     let mut large = base(crate::limits::PROOF_OPS as usize);
     large.document.proven_ops = u64::MAX / 2;
+    // Proven so lately that values and increments at keys of maps are not proven again.
+    let mut lately = base(3);
+    lately.document.proven_ops = u64::MAX / 2;
     let mut random = Random(34);
     let (mut let_in, mut kept_out) = (0, 0);
 
     for number in 0..count {
-        let base = if number % 4 == 0 { &large } else { &small };
+        let base = [&large, &lately, &small, &lately][number % 4];
         let honest = &base.honest[random.below(base.honest.len())];
-        let mutant = if number % 2 == 0 {
+        let mutant = if number % 8 < 4 {
             damage_meaning(&mut random, honest, &base.honest)
         } else {
             damage_bytes(&mut random, honest)

@@ -420,7 +420,7 @@ impl Wire {
 
     async fn send(&self, message: &Message) {
         let lane = match message {
-            Message::Live(_) => Lane::Live,
+            Message::Live(_) | Message::LiveBatch(_) => Lane::Live,
             Message::Batch(_) => Lane::Bulk,
             _ => Lane::Control,
         };

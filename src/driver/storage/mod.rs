@@ -498,6 +498,7 @@ fn writes(ask: &Ask) -> bool {
         | Ask::Joined { .. } => true,
         Ask::State { .. }
         | Ask::Feed { .. }
+        | Ask::History { .. }
         | Ask::Fetch { .. }
         | Ask::Heads { .. }
         | Ask::Sketch { .. }
@@ -508,6 +509,8 @@ fn writes(ask: &Ask) -> bool {
         | Ask::StatementShorts { .. }
         | Ask::Statements { .. }
         | Ask::Unheld { .. }
+        | Ask::Agreed { .. }
+        | Ask::Base { .. }
         | Ask::Enrolment { .. }
         | Ask::Acked { .. } => false,
     }

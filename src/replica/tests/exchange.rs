@@ -399,6 +399,27 @@ fn entities_are_repaired_by_heads_and_clocks_without_vectors() {
 }
 
 #[test]
+fn collections_are_fed_in_the_order_of_their_priority() {
+    let (mut a, b, space) = pair(Role::Writer);
+    a.replica.register(Arc::new(KindOf::<UrgentTask>::new().expect("a name"))).expect("registers");
+    for number in 0..3 {
+        a.commit(space, vec![insert(id(number), "note")]);
+        a.commit(space, vec![task(id(10 + number), true)]);
+    }
+    let both = a.commit(space, vec![insert(id(3), "note"), task(id(13), true)]);
+
+    let (to, have) = (b.replica.peer(), Vectors::new());
+    let ask = Ask::Feed { space, to, have, scope: Scope::default(), bytes_max: FEED_BYTES };
+    let Answer::Commits { commits, complete } = a.replica.answer(now(), ask) else { panic!("commits") };
+
+    let parts = commits.iter().map(|commit| commit.key.parts.as_slice());
+    let tasks_of =
+        |parts: &[(CollectionName, Oseq)]| parts.iter().any(|(collection, _)| *collection == tasks());
+    assert_eq!(parts.map(tasks_of).collect::<Vec<_>>(), [true, true, true, true, false, false, false]);
+    assert_eq!((complete, &commits[3].key), (true, &both), "with the highest of its priorities, and once");
+}
+
+#[test]
 fn what_a_peer_lacks_is_read_in_pages_that_split_even_one_entity() {
     let (mut a, mut b, space) = pair(Role::Writer);
     a.commit(space, vec![insert(id(1), "0"), insert(id(2), "0")]);

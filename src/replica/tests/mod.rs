@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{Committed, Intent, Replica, ReplicaError, RowChange, Told, Write};
 use crate::access::{Commit, Invite, Leaf, Role};
-use crate::doc::{self, Counter, Document, Entity, KindOf, row_value};
+use crate::doc::{self, Counter, Document, Entity, KindOf, Priority, row_value};
 use crate::doc::{Hydrate, Reconcile};
 use crate::exchange::{Answer, Ask, CommitKey, Packed, Scope, Vectors};
 use crate::id::{ActorId, CollectionName, EntityId, Origin, Oseq, Position, SpaceId};
@@ -65,6 +65,18 @@ struct Task {
 impl Entity for Task {
     const COLLECTION: &'static str = "tasks";
     const VERSION: u32 = 1;
+}
+
+/// Tasks as a version of the program sees them that wants them first.
+#[derive(Clone, Debug, PartialEq, Reconcile, Hydrate, serde::Serialize, serde::Deserialize)]
+struct UrgentTask {
+    done: bool,
+}
+
+impl Entity for UrgentTask {
+    const COLLECTION: &'static str = "tasks";
+    const VERSION: u32 = 2;
+    const PRIORITY: Priority = Priority::High;
 }
 
 /// One device: its disk, its key, and the replica that is open.

@@ -361,6 +361,7 @@ impl Node {
 fn commits_in(frame: &[u8]) -> u64 {
     match Message::from_frame(frame) {
         Ok(Some(Message::Live(_))) => 1,
+        Ok(Some(Message::LiveBatch(batch))) => batch.commits.len() as u64,
         Ok(Some(Message::Batch(batch))) => batch.commits.len() as u64,
         _ => 0,
     }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::doc::{Counter, Entity, Hydrate, KindOf, Reconcile, insert, update};
+use crate::doc::{Counter, Entity, Hydrate, KindOf, Reconcile, insert, row_value, update};
 use crate::exchange::{Answer, Ask, Scope, SpaceState, Vectors};
 use crate::id::{CollectionName, EntityId, PeerId, SpaceId};
 use crate::identity::Identity;
@@ -12,10 +12,11 @@ use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::replica::{Intent, Replica, Told, Write};
 use crate::store::Values;
 use crate::store::kv::memory::{Image, Memory};
-use crate::sync::{Action, ConnId, Engine, Event, Notice, Options, Side};
+use crate::sync::{Action, ConnId, Engine, Event, Lane, Notice, Options, Side};
 use crate::time::{Instant, Now, Timestamp};
 use crate::wire::Message;
 
+mod flow;
 mod interest;
 mod scale;
 mod secrets;
@@ -93,6 +94,7 @@ struct Party {
 /// A frame on its way.
 struct Frame {
     conn: ConnId,
+    lane: Lane,
     bytes: Vec<u8>,
     depth: usize,
 }
@@ -132,6 +134,8 @@ struct Pair {
     frames: Vec<Vec<u8>>,
     /// Frames after which the connection breaks, losing what is on its way.
     cut_after: Option<usize>,
+    /// Who reads nothing of what it is sent.
+    deaf: Option<usize>,
     /// All that the second device was sent, and when; absent where nobody asks.
     said: Option<Vec<(u64, Vec<u8>)>>,
 }
@@ -149,6 +153,7 @@ impl Pair {
             talk: Talk::default(),
             frames: Vec::new(),
             cut_after: None,
+            deaf: None,
             said: None,
         };
         pair.forward();
@@ -195,8 +200,25 @@ impl Pair {
     }
 
     fn edit(&mut self, party: usize, number: u64) {
-        let edit = update(move |ticket: &mut Ticket| ticket.status = format!("edited by {party}"));
+        self.restatus(party, number, format!("edited by {party}"));
+    }
+
+    fn restatus(&mut self, party: usize, number: u64, status: String) {
+        let edit = update(move |ticket: &mut Ticket| ticket.status = status);
         self.commit(party, vec![write(number, Intent::Change, edit)]);
+    }
+
+    /// As `edit`; nothing is carried yet.
+    fn edit_unheard(&mut self, party: usize, number: u64) {
+        let edit = update(move |ticket: &mut Ticket| ticket.status = format!("edited by {party}"));
+        let (space, now, writes) = (self.space, at(self.now_ms), vec![write(number, Intent::Change, edit)]);
+        self.parties[party].replica.commit(now, space, writes).expect("a writer may write");
+        self.forward();
+    }
+
+    fn status(&self, party: usize, number: u64) -> Option<String> {
+        let row = self.parties[party].replica.reader().row(&self.space, &tickets(), &entity(number));
+        row.expect("reads").map(|row| row_value::<Ticket>(&row).expect("a row of a ticket").status)
     }
 
     fn commit(&mut self, party: usize, writes: Vec<Write>) {
@@ -257,21 +279,30 @@ impl Pair {
 
     /// Carries frames until there are none.
     fn settle(&mut self) {
-        while let Some(from) = (0..2).find(|party| !self.parties[*party].outbox.is_empty()) {
-            let Some(Frame { conn, bytes, depth }) = self.parties[from].outbox.pop_front() else { break };
-            if self.conn != Some(conn) {
-                continue;
-            }
-            if self.cut_after == Some(0) {
-                self.part();
-                continue;
-            }
-            self.cut_after = self.cut_after.map(|left| left - 1);
-            let to = 1 - from;
-            self.count(&bytes, depth);
-            self.parties[to].depth = self.parties[to].depth.max(depth);
-            self.event(to, Event::Frame { conn, bytes });
+        while self.carry() {}
+    }
+
+    /// Carries one frame: the oldest of the first lane that has any. False when there is none.
+    fn carry(&mut self) -> bool {
+        let speaks = |party: &usize| !self.parties[*party].outbox.is_empty() && self.deaf != Some(1 - *party);
+        let Some(from) = (0..2).find(speaks) else { return false };
+        let outbox = &mut self.parties[from].outbox;
+        let first = outbox.iter().enumerate().min_by_key(|(place, frame)| (frame.lane, *place));
+        let place = first.map_or(0, |(place, _)| place);
+        let Some(Frame { conn, bytes, depth, .. }) = outbox.remove(place) else { return false };
+        if self.conn != Some(conn) {
+            return true;
         }
+        if self.cut_after == Some(0) {
+            self.part();
+            return true;
+        }
+        self.cut_after = self.cut_after.map(|left| left - 1);
+        let to = 1 - from;
+        self.count(&bytes, depth);
+        self.parties[to].depth = self.parties[to].depth.max(depth);
+        self.event(to, Event::Frame { conn, bytes });
+        true
     }
 
     fn count(&mut self, bytes: &[u8], depth: usize) {
@@ -280,6 +311,7 @@ impl Pair {
         self.talk.bytes += bytes.len();
         let commits = match Message::from_frame(bytes) {
             Ok(Some(Message::Live(live))) => vec![live.commit],
+            Ok(Some(Message::LiveBatch(batch))) => batch.commits,
             Ok(Some(Message::Batch(batch))) => batch.commits,
             _ => return,
         };
@@ -298,11 +330,11 @@ impl Pair {
         while let Some(action) = self.parties[party].engine.poll_action() {
             let this = &mut self.parties[party];
             match action {
-                Action::Send { conn, frame, .. } => {
+                Action::Send { conn, lane, frame } => {
                     if let Some(said) = self.said.as_mut().filter(|_| party == 0) {
                         said.push((self.now_ms, frame.clone()));
                     }
-                    this.outbox.push_back(Frame { conn, bytes: frame, depth: this.depth + 1 });
+                    this.outbox.push_back(Frame { conn, lane, bytes: frame, depth: this.depth + 1 });
                     let waiting = this.outbox.iter().map(|frame| frame.bytes.len()).sum();
                     this.waited_max = this.waited_max.max(waiting);
                 }
@@ -463,6 +495,13 @@ fn open(number: u8, entropy: u8, memory: &Memory, metrics: &Arc<Metrics>) -> (Re
 
 fn write(number: u64, intent: Intent, edit: crate::doc::Edit) -> Write {
     Write { collection: tickets(), entity: entity(number), intent, edit }
+}
+
+/// Text that does not compress.
+fn noise(seed: u64, bytes: usize) -> String {
+    let mut noise = vec![0; bytes / 2];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut noise);
+    noise.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn at(ms: u64) -> Now {

@@ -90,6 +90,38 @@ fn coming_back_to_1_000_entities_costs_the_changes_and_little_more() {
     assert_eq!(coming_back_is_cheap(1_000, 0), coming_back_is_cheap(100, 0), "the size is not to be seen");
 }
 
+/// A space that a thousand devices have written in: the vectors on which the two agreed outlive both processes.
+#[test]
+fn a_restart_of_both_sides_costs_no_whole_vectors() {
+    let mut pair = Pair::agreed(5);
+    let space = pair.space;
+    let mut vector = crate::id::Vector::new();
+    for number in 0..1_000_u64 {
+        let peer = PeerId::new(*blake3::hash(&number.to_le_bytes()).as_bytes());
+        let origin = crate::id::Origin { peer, incarnation: crate::id::Incarnation(number) };
+        vector.insert_range(origin, crate::id::Oseq(1), crate::id::Oseq(1 + number)).expect("few");
+    }
+    for party in &mut pair.parties {
+        let vectors = Vectors::from([(tickets(), vector.clone())]);
+        let answer = party.replica.answer(at(0), Ask::Adopt { space, vectors });
+        assert!(matches!(answer, Answer::Done), "{answer:?}");
+    }
+    pair.meet();
+    assert!(pair.is_agreed());
+    pair.part();
+
+    pair.parties.iter_mut().for_each(|party| party.restart(None));
+    pair.forward();
+    pair.edit(0, 1);
+    pair.edit(1, 2);
+    let talk = pair.meet();
+
+    assert!(pair.is_agreed());
+    assert_eq!((talk.commits, pair.metrics().map(|metrics| metrics.commits_duplicate)), (2, [0, 0]));
+    assert!(talk.commit_depth <= 3, "the commits are there after {} frames in a row", talk.commit_depth);
+    assert!(overhead(&talk) <= 1_024, "{} bytes beyond the commits", overhead(&talk));
+}
+
 #[test]
 fn coming_back_to_10_000_entities_costs_as_little() {
     coming_back_is_cheap(10_000, 0);
@@ -111,16 +143,29 @@ fn coming_back_costs_as_little_at_the_size_asked_for() {
     coming_back_is_cheap(count, 0);
 }
 
+/// In the midst of it a person edits the entity that would come last: it goes ahead, with its history.
 #[test]
-fn a_first_sync_of_10_000_entities_takes_at_most_200_bytes_each() {
+fn a_first_sync_of_10_000_entities_takes_at_most_200_bytes_each_and_lets_an_edit_go_ahead() {
     let count = 10_000;
     let mut pair = Pair::new();
     pair.insert(0, 0..count);
+    pair.connect();
+    (0..20).for_each(|_| assert!(pair.carry(), "the transfer has hardly begun"));
+    let (before, last) = (pair.talk, count - 1);
+    assert_eq!((pair.status(1, 0).is_some(), pair.status(1, last)), (true, None));
 
-    let talk = pair.meet();
+    pair.edit_unheard(0, last);
+    while pair.status(1, last).as_deref() != Some("edited by 0") {
+        assert!(pair.carry(), "the edit comes");
+    }
+    let (frames, bytes) = (pair.talk.frames - before.frames, pair.talk.bytes - before.bytes);
+    assert!(frames <= 2 && bytes <= 2_048, "{bytes} bytes in {frames} frames before the edit is there");
+    assert!(pair.talk.commits < count as usize / 2, "{} commits came before", pair.talk.commits);
+    pair.talk_out(1_000);
 
+    let talk = pair.talk;
     assert!(pair.is_agreed());
-    assert_eq!(talk.commits, count as usize);
+    assert_eq!((talk.commits, pair.metrics()[1].commits_quarantined), (count as usize + 1, 0));
     println!("{} bytes an entity", talk.bytes / count as usize);
     assert!(talk.bytes <= 200 * count as usize, "{} bytes an entity", talk.bytes / count as usize);
 }

@@ -181,6 +181,8 @@ fn nothing_that_a_device_is_sent_names_what_it_may_not_read() {
         }
         let commits = if let Message::Batch(batch) = message {
             batch.commits
+        } else if let Message::LiveBatch(batch) = message {
+            batch.commits
         } else if let Message::Live(live) = message {
             vec![live.commit]
         } else {

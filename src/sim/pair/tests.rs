@@ -59,13 +59,6 @@ fn more_holes_than_a_vector_names_cost_duplicates_and_nothing_else() {
     assert_eq!((metrics[0].commits_quarantined, metrics[0].commits_duplicate), (0, 50));
 }
 
-/// Text that does not compress.
-fn noise(seed: u64, bytes: usize) -> String {
-    let mut noise = vec![0; bytes / 2];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut noise);
-    noise.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Breaks the connection before every frame in turn, and lets the two meet again.
 fn cut_before_every_frame(prepare: impl Fn() -> Pair) {
     let mut whole = prepare();

@@ -182,6 +182,9 @@ impl World<'_> {
         }
         match message {
             Message::Live(live) => self.check_told(device, conn, live.slot, &[], vec![live.commit]),
+            Message::LiveBatch(batch) => {
+                self.check_told(device, conn, batch.slot, &[], batch.commits);
+            }
             Message::Batch(batch) => self.check_told(device, conn, batch.slot, &[], batch.commits),
             _ => {}
         }
@@ -353,7 +356,7 @@ impl World<'_> {
             Some(Canary::LoseAcks) => matches!(message(frame), Some(Message::Ack(_))),
             Some(Canary::LoseInterests) => matches!(message(frame), Some(Message::Interest(_))),
             Some(Canary::LoseFrames) if lane != Lane::Control => {
-                matches!(message(frame), Some(Message::Live(_) | Message::Batch(_)))
+                matches!(message(frame), Some(Message::Live(_) | Message::LiveBatch(_) | Message::Batch(_)))
                     && self.strikes_now(Canary::LoseFrames, 7)
             }
             Some(_) | None => false,

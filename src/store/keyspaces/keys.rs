@@ -10,7 +10,7 @@ use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
 use crate::id::StatementHash;
 use crate::id::{CollectionName, EntityId, Fingerprint, Origin, Oseq, PeerId, Position, Seen, SpaceId};
 use crate::limits::COLLECTION_NAME_BYTES_MAX;
-use crate::store::keyspaces::vector::SeenRecord;
+use crate::store::keyspaces::vector::{BaseRecord, SeenRecord};
 
 /// The number of a change among those of one entity, in the order in which this store took them; from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -267,6 +267,15 @@ key!(
     }
 );
 
+key!(
+    /// The key of the vectors on which this node and a peer last agreed.
+    BaseKey, 16, "base", BaseRecord, {
+        /// The space.
+        space: SpaceId,
+        /// The peer.
+        peer: PeerId,
+    }
+);
 key!(
     /// The key of an entity that is damaged.
     DamagedKey, 14, "damaged", DamagedRecord, {

@@ -17,6 +17,7 @@
 //!    13  clash        space, collection, origin                       two commits that cannot both be
 //!    14  damaged      space, collection, entity                       what is lost of it until a peer sends it again
 //!    15  copy         space, hash                                     signed statement, once more
+//!    16  base         space, peer                                     on which vectors the two agreed
 //! ```
 //!
 //! Numbers in keys are eight bytes, big endian, so that the order of keys is the order of numbers. A collection
@@ -39,14 +40,14 @@ pub(crate) use damaged::DamagedRecord;
 pub(crate) use entity::{Change, Head, RowRecord, Snapshot, SnapshotMark};
 pub(crate) use journal::{JournalEntry, JournalPart};
 pub(crate) use keys::{
-    AckedKey, Arrival, ChangeKey, ClashKey, CommitId, CopyKey, DamagedKey, HeadKey, HeldKey, JournalKey,
-    MetaKey, Prefix, RootKey,
+    AckedKey, Arrival, BaseKey, ChangeKey, ClashKey, CommitId, CopyKey, DamagedKey, HeadKey, HeldKey,
+    JournalKey, MetaKey, Prefix, RootKey,
 };
 pub(crate) use keys::{RowKey, SnapshotKey, StatementKey, VectorKey};
 pub(crate) use meta::{
     META_ASKED, META_ERASING, META_HUB, META_INCARNATION, META_JOINING, Raw, meta_interests,
 };
-pub(crate) use vector::SeenRecord;
+pub(crate) use vector::{BaseRecord, SeenRecord};
 
 /// A typed key of one keyspace.
 pub(crate) trait Key: Sized {

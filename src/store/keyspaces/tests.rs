@@ -135,6 +135,9 @@ fn vector_keyspaces_have_their_layout() {
     check(&vector, &key(&[&[9], &place]), &seen, &[2, 1, 3, 2]);
     let acked = AckedKey { space, collection: collection.clone(), origin, peer: PEER };
     check(&acked, &key(&[&[11], &place, &[0xbb; 32]]), &seen, &[2, 1, 3, 2]);
+    let base = BaseRecord { digest: [7; 16], position: Position(3) };
+    let stored = key(&[&[7; 16], &[3]]);
+    check(&BaseKey { space, peer: PEER }, &key(&[&[16], &[0xaa; 32], &[0xbb; 32]]), &base, &stored);
     let root = crate::id::Fingerprint::from_bytes([8; 32]);
     check(&RootKey { space, collection }, &key(&[&[10], &[0xaa; 32], b"notes\0"]), &root, &[8; 32]);
     let statement = StatementKey { space, hash: StatementHash::new([1; 32]) };

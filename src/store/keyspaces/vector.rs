@@ -1,7 +1,7 @@
-//! One origin's part of a version vector, as it is stored.
+//! Version vectors as they are stored: one origin's part of ours, and those on which a peer and this node agreed.
 
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
-use crate::id::Seen;
+use crate::id::{Position, Seen};
 use crate::limits::VECTOR_HOLES_MAX;
 
 /// Which commits of one origin are held.
@@ -41,5 +41,30 @@ impl Decode for SeenRecord {
         }
         let seen = Seen::from_parts(upto, ranges).map_err(|_| CodecError::NotCanonical { what: WHAT })?;
         Ok(Self(seen))
+    }
+}
+
+/// The vectors on which this node and a peer last agreed: their digest, and where the journal ended then. What the
+/// vectors were follows from what they are and from the journal behind that place.
+///
+/// ```text
+/// digest 16 B, position varint
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BaseRecord {
+    pub(crate) digest: [u8; 16],
+    pub(crate) position: Position,
+}
+
+impl Encode for BaseRecord {
+    fn encode(&self, out: &mut Writer) {
+        out.raw(&self.digest);
+        self.position.encode(out);
+    }
+}
+
+impl Decode for BaseRecord {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
+        Ok(Self { digest: input.array("digest of vectors")?, position: Position::decode(input)? })
     }
 }

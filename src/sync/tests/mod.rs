@@ -54,7 +54,7 @@ struct Party {
     state: SpaceState,
     sent: Vec<(ConnId, Vec<u8>)>,
     closed: Vec<(ConnId, u32)>,
-    held_back: std::collections::BTreeSet<ConnId>,
+    held_back: BTreeSet<ConnId>,
     reasons: Vec<String>,
     dialed: Vec<(DialId, PeerId)>,
     notices: Vec<Notice>,
@@ -122,7 +122,9 @@ impl Party {
                 Action::Ask { request, ask } => {
                     let answer = match &ask {
                         Ask::State { .. } => Answer::State(Some(self.state.clone())),
-                        Ask::Feed { .. } => Answer::Commits { commits: Vec::new(), complete: true },
+                        Ask::Feed { .. } | Ask::History { .. } => {
+                            Answer::Commits { commits: Vec::new(), complete: true }
+                        }
                         Ask::Lacking { .. } => Answer::Lacking { commits: Vec::new(), rest: Vec::new() },
                         Ask::Fetch { entities, .. } => {
                             let unknown = entities.clone();
@@ -137,8 +139,10 @@ impl Party {
                         Ask::Sketch { cells, .. } => Answer::Sketch(vec![crate::id::Cell::default(); *cells]),
                         Ask::Compare { .. } => Answer::TooFewCells,
                         Ask::Resolve { .. } => Answer::Apart(crate::exchange::Apart::default()),
+                        Ask::Base { .. } => Answer::Base(None),
                         Ask::Unheld { vectors, .. } => Answer::Unheld(vectors.clone()),
                         Ask::Acked { .. }
+                        | Ask::Agreed { .. }
                         | Ask::Adopt { .. }
                         | Ask::Revealed { .. }
                         | Ask::Joined { .. }
@@ -373,7 +377,7 @@ fn of_two_connections_both_sides_keep_the_same() {
         duplicates.map(|(conn, _)| *conn).collect::<Vec<_>>()
     };
     let smaller_dials = if identity(1).peer() < identity(2).peer() { ConnId(2) } else { ConnId(1) };
-    let all: std::collections::BTreeSet<ConnId> = dropped(&left).into_iter().chain(dropped(&right)).collect();
+    let all: BTreeSet<ConnId> = dropped(&left).into_iter().chain(dropped(&right)).collect();
     assert_eq!(all, [smaller_dials].into(), "{:?} {:?}", left.closed, right.closed);
     assert_eq!(left.engine.conns.len(), 1);
     assert_eq!(right.engine.conns.len(), 1);
@@ -454,7 +458,7 @@ proptest! {
     /// Whatever a member sends, the engine answers or closes; it does not panic, and it keeps nothing of a
     /// connection that it closed.
     #[test]
-    fn hostile_frames_are_answered_or_refused(frames in prop::collection::vec((0_u64..34, any::<Vec<u8>>()), 0..12)) {
+    fn hostile_frames_are_answered_or_refused(frames in prop::collection::vec((0_u64..36, any::<Vec<u8>>()), 0..12)) {
         let (mut left, mut right) = two();
         left.connect(1, 1, 2, Side::Dialer);
         right.connect(1, 1, 1, Side::Acceptor);
@@ -502,6 +506,59 @@ fn a_space_that_the_peer_opened_too_early_opens_when_it_is_known() {
         let in_sync = Notice::InSync { space: second.space, peer: identity(peer).peer(), in_sync: true };
         assert!(side.notices.contains(&in_sync), "{:?}", side.notices);
     }
+}
+
+/// Commits made here while a peer is fed wait for what it lacks of their entities; what finds no room comes with
+/// the feed.
+#[test]
+fn commits_that_wait_to_go_ahead_are_bounded() {
+    let (mut left, mut right) = two();
+    right.state.collections.clear();
+    left.connect(1, 1, 2, Side::Dialer);
+    right.connect(1, 1, 1, Side::Acceptor);
+    let hello = std::mem::take(&mut left.sent).remove(0).1;
+    right.handle(1, Event::Frame { conn: ConnId(1), bytes: hello });
+    let answer = std::mem::take(&mut right.sent).remove(0).1;
+    left.engine.handle(now(1), Event::Frame { conn: ConnId(1), bytes: answer });
+    let asked = |party: &mut Party| -> Vec<Ask> {
+        let actions = std::iter::from_fn(|| party.engine.poll_action());
+        actions
+            .filter_map(|action| if let Action::Ask { ask, .. } = action { Some(ask) } else { None })
+            .collect()
+    };
+    assert!(asked(&mut left).iter().any(|ask| matches!(ask, Ask::Feed { .. })), "the peer is fed");
+
+    let space = left.state.space;
+    let most = crate::limits::AHEAD_COMMITS_MAX as u64;
+    for number in 5..most + 10 {
+        let commit = commit_of(space, number);
+        let stored = crate::exchange::Stored { position: Position(number), commit };
+        left.engine.handle(now(2), Event::Stored { space, from: None, stored });
+    }
+
+    let asked = asked(&mut left);
+    assert!(matches!(asked.as_slice(), [Ask::History { places, .. }] if places.len() == 1), "{asked:?}");
+    let session = &left.engine.sessions[&(ConnId(1), space)];
+    assert_eq!((session.ahead.len() as u64, session.dirty), (most, true));
+}
+
+/// A commit of the first device with one leaf.
+fn commit_of(space: SpaceId, number: u64) -> crate::exchange::Packed {
+    use crate::access::{Commit, Leaf, change_hash};
+    let origin = Origin { peer: identity(1).peer(), incarnation: Incarnation(3) };
+    let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
+    let leaf = Leaf {
+        collection: CollectionName::new("tickets").expect("a name"),
+        entity: crate::id::EntityId::new([1; 16]),
+        oseq: Oseq(number),
+        of: 1,
+        seq: number,
+        prev: None,
+        head: change_hash(&change).expect("long enough"),
+    };
+    let commit = Commit::sign(&identity(1), space, origin, vec![], vec![(leaf, change)]).expect("one leaf");
+    let key = crate::exchange::CommitKey { origin, parts: commit.parts() };
+    crate::exchange::Packed { key, bytes: commit.encode().into() }
 }
 
 #[test]
