@@ -1,6 +1,7 @@
 //! Engines against each other over a wire that loses nothing, with stores that say what the test wants.
 
 mod accounts;
+mod ahead;
 
 use proptest::prelude::*;
 
@@ -436,16 +437,21 @@ fn contradicting_roots_are_compared_a_bounded_number_of_times() {
     assert_eq!(left.engine.conns.len(), 1, "an honest peer is not thrown out: {:?}", left.closed);
 }
 
+/// The state of the space when the founder has removed the second device.
+fn without_the_second(state: &SpaceState) -> SpaceState {
+    let mut log = log_of_two();
+    let removed = log.remove_device(&identity(1), identity(2).peer()).expect("the founder removes");
+    log.insert(removed).expect("made here");
+    SpaceState { membership: log.membership(), log: log.digest(), ..state.clone() }
+}
+
 #[test]
 fn a_removed_device_is_told_why_and_closed() {
     let (mut left, mut right) = two();
     left.connect(1, 1, 2, Side::Dialer);
     right.connect(1, 1, 1, Side::Acceptor);
     converse(&mut left, &mut right, 1);
-    let mut log = log_of_two();
-    let removed = log.remove_device(&identity(1), identity(2).peer()).expect("the founder removes");
-    log.insert(removed).expect("made here");
-    let state = SpaceState { membership: log.membership(), log: log.digest(), ..left.state.clone() };
+    let state = without_the_second(&left.state);
 
     left.handle(2, Event::SpaceChanged(state));
 
@@ -508,59 +514,6 @@ fn a_space_that_the_peer_opened_too_early_opens_when_it_is_known() {
     }
 }
 
-/// Commits made here while a peer is fed wait for what it lacks of their entities; what finds no room comes with
-/// the feed.
-#[test]
-fn commits_that_wait_to_go_ahead_are_bounded() {
-    let (mut left, mut right) = two();
-    right.state.collections.clear();
-    left.connect(1, 1, 2, Side::Dialer);
-    right.connect(1, 1, 1, Side::Acceptor);
-    let hello = std::mem::take(&mut left.sent).remove(0).1;
-    right.handle(1, Event::Frame { conn: ConnId(1), bytes: hello });
-    let answer = std::mem::take(&mut right.sent).remove(0).1;
-    left.engine.handle(now(1), Event::Frame { conn: ConnId(1), bytes: answer });
-    let asked = |party: &mut Party| -> Vec<Ask> {
-        let actions = std::iter::from_fn(|| party.engine.poll_action());
-        actions
-            .filter_map(|action| if let Action::Ask { ask, .. } = action { Some(ask) } else { None })
-            .collect()
-    };
-    assert!(asked(&mut left).iter().any(|ask| matches!(ask, Ask::Feed { .. })), "the peer is fed");
-
-    let space = left.state.space;
-    let most = crate::limits::AHEAD_COMMITS_MAX as u64;
-    for number in 5..most + 10 {
-        let commit = commit_of(space, number);
-        let stored = crate::exchange::Stored { position: Position(number), commit };
-        left.engine.handle(now(2), Event::Stored { space, from: None, stored });
-    }
-
-    let asked = asked(&mut left);
-    assert!(matches!(asked.as_slice(), [Ask::History { places, .. }] if places.len() == 1), "{asked:?}");
-    let session = &left.engine.sessions[&(ConnId(1), space)];
-    assert_eq!((session.ahead.len() as u64, session.dirty), (most, true));
-}
-
-/// A commit of the first device with one leaf.
-fn commit_of(space: SpaceId, number: u64) -> crate::exchange::Packed {
-    use crate::access::{Commit, Leaf, change_hash};
-    let origin = Origin { peer: identity(1).peer(), incarnation: Incarnation(3) };
-    let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
-    let leaf = Leaf {
-        collection: CollectionName::new("tickets").expect("a name"),
-        entity: crate::id::EntityId::new([1; 16]),
-        oseq: Oseq(number),
-        of: 1,
-        seq: number,
-        prev: None,
-        head: change_hash(&change).expect("long enough"),
-    };
-    let commit = Commit::sign(&identity(1), space, origin, vec![], vec![(leaf, change)]).expect("one leaf");
-    let key = crate::exchange::CommitKey { origin, parts: commit.parts() };
-    crate::exchange::Packed { key, bytes: commit.encode().into() }
-}
-
 #[test]
 fn openings_of_unknown_spaces_are_bounded() {
     let (mut left, mut right) = two();
@@ -587,10 +540,7 @@ fn a_device_that_is_being_removed_gets_nothing_more_and_is_not_blamed() {
     left.connect(1, 1, 2, Side::Dialer);
     right.connect(1, 1, 1, Side::Acceptor);
     converse(&mut left, &mut right, 1);
-    let mut log = log_of_two();
-    let removed = log.remove_device(&identity(1), identity(2).peer()).expect("the founder removes");
-    log.insert(removed).expect("made here");
-    let state = SpaceState { membership: log.membership(), log: log.digest(), ..left.state.clone() };
+    let state = without_the_second(&left.state);
     let space = state.space;
     let told = crate::wire::VectorsTold {
         slot: 1,
