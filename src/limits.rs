@@ -32,6 +32,9 @@ pub const CHANGE_ACTORS_MAX: usize = 64;
 pub const CHANGE_SEQ_MAX: u64 = 1 << 40;
 /// Largest operation counter in a document.
 pub const CHANGE_OP_COUNTER_MAX: u64 = (1 << 31) - 1;
+/// Time farthest from 1970 that a change may bear, in milliseconds: 8,900 years. Automerge stores times as
+/// differences, and the difference of two extremes does not fit.
+pub const CHANGE_TIME_MS_MAX: u64 = 1 << 48;
 /// Longest map key inside a document, in bytes.
 pub const KEY_BYTES_MAX: usize = 1_024;
 /// Largest single value inside a document, in bytes.

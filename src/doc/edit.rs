@@ -9,6 +9,7 @@ use super::document::{GONE, automerge_actor};
 use super::sparing::Sparing;
 use super::{DocError, Document, Entity, gate};
 use crate::id::{ActorId, ChangeHash};
+use crate::limits::CHANGE_TIME_MS_MAX;
 use crate::time::Timestamp;
 
 /// A change made here.
@@ -299,7 +300,9 @@ impl Document {
         let reserved = reserved_values(&draft);
         let mut tx = draft.transaction();
         edit(&mut tx)?;
-        let (hash, _) = tx.commit_with(CommitOptions::default().with_time(time.unix_ms()));
+        let farthest = CHANGE_TIME_MS_MAX.cast_signed();
+        let time = time.unix_ms().clamp(-farthest, farthest);
+        let (hash, _) = tx.commit_with(CommitOptions::default().with_time(time));
         let Some(hash) = hash else { return Ok(None) };
         let lost = DocError::Damaged { reason: "the change that was just made is not there".to_owned() };
         let change = draft.get_change_by_hash(&hash).ok_or(lost)?;

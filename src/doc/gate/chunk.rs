@@ -15,7 +15,7 @@ use super::ops::{Columns, Ops};
 use super::runs::Cursor;
 use crate::id::{ActorId, ChangeHash};
 use crate::limits::{CHANGE_ACTORS_MAX, CHANGE_BYTES_MAX, CHANGE_DEPS_MAX, CHANGE_OP_COUNTER_MAX};
-use crate::limits::{CHANGE_OPS_MAX, CHANGE_PREDS_MAX, CHANGE_SEQ_MAX};
+use crate::limits::{CHANGE_OPS_MAX, CHANGE_PREDS_MAX, CHANGE_SEQ_MAX, CHANGE_TIME_MS_MAX};
 use crate::time::Timestamp;
 
 const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
@@ -128,6 +128,7 @@ pub fn prescan(bytes: &[u8]) -> Result<Header, GateError> {
     }
     at_most("predecessors", chunk.columns.predecessors()?, CHANGE_PREDS_MAX)?;
     at_most("operation counter", chunk.start_op.saturating_add(ops - 1), CHANGE_OP_COUNTER_MAX)?;
+    at_most("time", chunk.time.unsigned_abs(), CHANGE_TIME_MS_MAX)?;
     let mut all = chunk.ops(ops);
     while all.next(|_| Ok(()))?.is_some() {}
     Ok(Header {

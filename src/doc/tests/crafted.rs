@@ -80,6 +80,28 @@ fn attack_22_an_actor_begins_with_1() {
     assert_eq!(refusal(&mut document, &with(CHANGE_SEQ_MAX + 1)), large(CHANGE_SEQ_MAX + 1));
 }
 
+/// Times of two changes that lie farther apart than a number of 64 bits made Automerge panic when the document
+/// was saved, in a debug build. Seen failing, by that panic, without the bound in `prescan`.
+#[test]
+fn attack_50_a_change_of_the_end_of_time_is_refused_and_one_near_it_does_no_harm() {
+    let farthest = crate::limits::CHANGE_TIME_MS_MAX.cast_signed();
+    for time in [i64::MIN, i64::MAX, farthest + 1, -farthest - 1] {
+        let (mut document, _) = with_ticket();
+        let mut draft = Draft::next(&document, actor(9)).op(put("new", "x", &[]));
+        draft.0.time = time;
+        let max = crate::limits::CHANGE_TIME_MS_MAX;
+        let error = GateError::TooLarge { what: "time", count: time.unsigned_abs(), max };
+        assert_eq!(refusal(&mut document, &draft.bytes()), error);
+    }
+    for time in [-farthest, farthest] {
+        let (mut document, _) = with_ticket();
+        let mut draft = Draft::next(&document, actor(9)).op(put("new", "x", &[]));
+        draft.0.time = time;
+        admit(&mut document, &[draft.bytes()]);
+        usable(&document);
+    }
+}
+
 #[test]
 fn attack_23_a_change_names_its_actors_previous_one() {
     let (mut document, _) = with_ticket();

@@ -6,7 +6,15 @@ use super::*;
 /// clocks, concurrent edits among it.
 #[test]
 fn attack_50_the_clock_of_a_device_decides_nothing_but_what_is_shown() {
-    let years = [0, 4_102_444_800_000, -62_135_596_800_000, 253_402_300_799_000, 1_700_000_000_000];
+    let years = [
+        i64::MIN,
+        i64::MAX,
+        0,
+        4_102_444_800_000,
+        -62_135_596_800_000,
+        253_402_300_799_000,
+        1_700_000_000_000,
+    ];
     let rows: Vec<_> = years.into_iter().map(|wall| outcome(Timestamp::from_unix_ms(wall))).collect();
 
     assert!(rows.iter().all(|row| *row == rows[0]), "{rows:?}");
