@@ -64,6 +64,13 @@ impl Chains {
 }
 
 impl Reach {
+    /// Whether the cut reaches a commit. One of which a part is applied here, other than beyond the cut, was found to
+    /// be reached by that part.
+    fn reaches(&self, commit: &Incoming) -> bool {
+        let applied = commit.existing.is_some() && !self.beyond.contains_key(&commit.hash);
+        applied || self.open.contains(&commit.hash)
+    }
+
     /// Notes that the cut reaches these commits, and all that they follow as far as it is here. Those in quarantine
     /// are put into `released`.
     fn extend(&mut self, from: Vec<CommitHash>, held: &Quarantine, released: &mut BTreeSet<HeldId>) {
@@ -121,7 +128,7 @@ impl Replica {
             for commit in commits.iter_mut().filter(|commit| !commit.owes.is_empty()) {
                 let Some(chains) = known.chains.get_mut(&commit.commit.origin.peer) else { continue };
                 for (removal, reach) in &mut chains.by_removal {
-                    if commit.owes.contains(removal) && reach.open.contains(&commit.hash) {
+                    if commit.owes.contains(removal) && reach.reaches(commit) {
                         commit.owes.remove(removal);
                         reach.extend(commit.commit.follows(), &known.held, &mut released);
                         goes_on = true;

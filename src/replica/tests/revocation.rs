@@ -118,6 +118,26 @@ fn what_the_remover_had_stays_and_what_it_had_not_goes() {
     assert_consistent(&mut reopened, space);
 }
 
+/// The second part was held for good, and the stores never agreed again: the first had used up what the cut reaches.
+#[test]
+fn a_commit_that_a_cut_reaches_may_come_in_parts() {
+    let mut shop = shop();
+    let space = shop.space;
+    shop.goes.commit(space, vec![insert(id(1), "one"), task(id(2), true)]);
+    shop.goes.send(space, &mut shop.owner);
+    shop.remove();
+    shop.owner.teach(space, &mut shop.stays);
+    let whole = shop.owner.feed(space, &mut shop.stays, FEED_BYTES).0.remove(0).bytes.to_vec();
+    let commit = Commit::decode(space, &whole).expect("a commit");
+    let part = commit.blinded(&|collection| *collection == notes()).expect("of two collections").encode();
+
+    assert_eq!(shop.stays.receive(space, &shop.owner, vec![part]), applied(1));
+    assert_eq!(shop.stays.receive(space, &shop.owner, vec![whole]), applied(1));
+
+    assert_eq!(shop.stays.roots(space), shop.owner.roots(space));
+    assert_consistent(&mut shop.stays, space);
+}
+
 /// Without the cut, this was believed: the commit names a position at which its author was a member, and somebody
 /// who may still write passes it on.
 #[test]
