@@ -23,9 +23,9 @@ use crate::doc::Document;
 use crate::id::{CollectionName, EntityId, Fingerprint, Origin, PeerId, Position, Seen, SpaceId, Vector};
 use crate::limits::{MENDS_MAX, VERIFY_PAGE_VALUES};
 use crate::store::keyspaces::{
-    AckedKey, Batch, ChangeKey, ClashKey, CommitId, CopyKey, DamagedKey, DamagedRecord, Head, HeadKey,
-    HeldKey, JournalEntry, JournalKey, Key, META_ERASING, META_INCARNATION, MetaKey, Prefix, Raw, RootKey,
-    RowKey, RowRecord, SeenRecord, SnapshotKey, StatementKey, VectorKey, meta_interests,
+    AckedKey, BaseKey, Batch, ChangeKey, ClashKey, CommitId, CopyKey, DamagedKey, DamagedRecord, Head,
+    HeadKey, HeldKey, JournalEntry, JournalKey, Key, META_ERASING, META_INCARNATION, MetaKey, Prefix, Raw,
+    RootKey, RowKey, RowRecord, SeenRecord, SnapshotKey, StatementKey, VectorKey, meta_interests,
 };
 use crate::store::kv::RawKey;
 use crate::time::Now;
@@ -232,7 +232,8 @@ impl Replica {
         Ok(())
     }
 
-    /// Facts about the store, and acknowledgements. What is no key of ours is removed.
+    /// Facts about the store, and hints: what peers acknowledged, and on what they last agreed with us. Those are
+    /// removed, as is what is no key of ours.
     fn mend_other(&self, key: &RawKey) -> Result<(), ReplicaError> {
         let mut batch = Batch::new();
         match MetaKey::from_key(&key.0) {
@@ -245,7 +246,8 @@ impl Replica {
                 None => batch.remove(&note),
             },
             None => {
-                debug_assert!(AckedKey::from_key(&key.0).is_some(), "every other class is mended by its own");
+                let hint = AckedKey::from_key(&key.0).is_some() || BaseKey::from_key(&key.0).is_some();
+                debug_assert!(hint, "every other class is mended by its own");
                 batch.remove_raw(key);
             }
         }
