@@ -40,8 +40,10 @@ pub(super) struct Incoming {
 pub(super) struct Source {
     pub(super) from: PeerId,
     pub(super) arrived: Timestamp,
-    /// Its place, when it comes out of quarantine.
+    /// Its place in quarantine, when it comes out of there or takes the place of what is there.
     pub(super) held: Option<HeldId>,
+    /// A peer just sent it.
+    pub(super) sent: bool,
 }
 
 /// Why a commit is not applied now.
@@ -129,7 +131,7 @@ impl Replica {
         if !self.spaces.contains_key(&space) {
             return Err(ReplicaError::NotFound { what: "space" });
         }
-        let source = Source { from, arrived: now.wall, held: None };
+        let source = Source { from, arrived: now.wall, held: None, sent: true };
         let arrived = commits.into_iter().map(|bytes| (bytes, source)).collect();
         let mut tally = Tally::default();
         self.take(space, arrived, &mut tally)?;
@@ -189,7 +191,10 @@ impl Replica {
         for (author, number) in held {
             if let Some(record) = self.store.get(&HeldKey { space, author: *author, number: *number })? {
                 let held = Some((*author, *number));
-                read.push((record.commit, Source { from: record.from, arrived: record.arrived, held }));
+                read.push((
+                    record.commit,
+                    Source { from: record.from, arrived: record.arrived, held, sent: false },
+                ));
             }
         }
         Ok(read)
@@ -436,7 +441,7 @@ impl Replica {
         let Some(known) = self.spaces.get(&space) else { return Ok(()) };
         let Commit { origin, .. } = incoming.commit;
         let parts = incoming.commit.parts();
-        let again = incoming.source.held.is_some();
+        let again = !incoming.source.sent;
         self.drop_held(draft, incoming.source);
         if !self.has_room(draft, origin, &parts) {
             tracing::debug!(author = %origin.peer.short(), "no room in the version vector");

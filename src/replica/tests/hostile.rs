@@ -57,7 +57,7 @@ fn commit_is_released_by_opening_when_the_process_died_before() {
     a.commit(space, vec![retitle(id(1), "third")]);
     let commits = encoded(&mut a, space, &mut b);
     let late = b.receive(space, &a, commits[1..].to_vec());
-    let source = Source { from: a.replica.peer(), arrived: now().wall, held: None };
+    let source = Source { from: a.replica.peer(), arrived: now().wall, held: None, sent: true };
     let first = vec![(commits[0].clone(), source)];
     b.replica.take_once(space, first, &mut Tally::default()).expect("the store takes it");
     assert_eq!(reasons(&b, space), [HeldReason::MissingDependency; 2]);
