@@ -11,7 +11,7 @@ use super::malice::Wile;
 ///
 /// ```
 /// # use driftless::sim::{self, Fault, Notes, Options};
-/// # let options = Options { commits: 4, faults: 1, duration_ms: 5_000, ..Options::default() };
+/// # let options = Options { commits: 4, faults: 8, duration_ms: 20_000, ..Options::default() };
 /// let outcome = sim::run(7, &options, Box::new(Notes::new()));
 /// for fault in Fault::ALL {
 ///     println!("{fault:?} happened {} times", outcome.faults.of(fault));
@@ -157,7 +157,7 @@ impl Fault {
 ///
 /// ```
 /// # use driftless::sim::{self, Fault, Notes, Options};
-/// # let options = Options { commits: 4, faults: 1, duration_ms: 5_000, ..Options::default() };
+/// # let options = Options { commits: 4, faults: 8, duration_ms: 20_000, ..Options::default() };
 /// let outcome = sim::run(7, &options, Box::new(Notes::new()));
 /// println!("{}", outcome.faults);
 /// assert!(outcome.faults.missing().len() < Fault::ALL.len());
@@ -174,7 +174,7 @@ impl FaultCounts {
     ///
     /// ```
     /// # use driftless::sim::{self, Fault, Notes, Options};
-    /// # let options = Options { commits: 4, faults: 1, duration_ms: 5_000, ..Options::default() };
+    /// # let options = Options { commits: 4, faults: 8, duration_ms: 20_000, ..Options::default() };
     /// let faults = sim::run(7, &options, Box::new(Notes::new())).faults;
     /// let kinds = Fault::ALL.into_iter().filter(|fault| faults.of(*fault) > 0).count();
     /// assert!(kinds > 0);
