@@ -148,7 +148,7 @@ impl World<'_> {
         node.up = None;
         node.life += 1;
         if node.asleep_until.take().is_some() {
-            self.network.asleep.remove(&device);
+            self.end_sleep(device);
         }
         for conn in self.network.conns_of(device) {
             if let Some(entry) = self.network.conns.get_mut(&conn)
@@ -270,7 +270,7 @@ impl World<'_> {
         self.trace.line(at_ms, format_args!("d{device} wakes"));
         self.shared.iter_mut().for_each(|space| space.oracle.slept(device, at_ms - since));
         let idle = self.network.idle_of(at_ms, device);
-        self.network.asleep.remove(&device);
+        self.end_sleep(device);
         for conn in idle {
             if let Some(end) = self.network.conns.get(&conn).and_then(|entry| entry.end_of(device)) {
                 self.far_end_ended(conn, end, "idle while asleep");

@@ -172,6 +172,11 @@ impl World<'_> {
     /// Somebody is removed: one device, or a member with all of its devices. The founder stays, and so does who
     /// removed others, and those without whom the rest could not reach each other.
     pub(super) fn remove(&mut self, device: usize, number: usize, only: Option<usize>, dice: &mut Dice) {
+        // A removal that its signer forgets could be known to the removed alone, who is heard by nobody: so the
+        // signer's backup must know it too, and a damaged store is no backup.
+        if self.node(device).is_none_or(|node| node.flipped) {
+            return;
+        }
         let Some((space, mut targets)) = self.may_manage(device, number) else { return };
         targets.retain(|other| only.is_none_or(|only| *other == only));
         let Some(target) = dice.pick(&targets).copied() else { return };
@@ -206,7 +211,6 @@ impl World<'_> {
                 shared.out.extend(left);
                 shared.removers.insert(remover);
             }
-            // A removal that its signer forgets could be known to the removed alone.
             self.back_up(device);
         }
     }

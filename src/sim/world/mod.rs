@@ -26,6 +26,9 @@ mod members;
 mod storage;
 mod trouble;
 
+#[cfg(test)]
+mod tests;
+
 /// Time after the trouble in which everybody must have synced, in milliseconds. The longest wait between two
 /// attempts is 32 s; a chain of five needs a few.
 const SETTLE_MS: u64 = 300_000;
@@ -114,6 +117,8 @@ pub(super) struct World<'a> {
     pub(super) now: u64,
     queue: BTreeMap<(u64, u64), Happening>,
     next: u64,
+    /// What happens to a device that sleeps when it wakes, in order.
+    waiting: BTreeMap<usize, Vec<Happening>>,
     pub(super) plan: Plan,
     pub(super) nodes: Vec<Node>,
     pub(super) network: Network,
@@ -193,6 +198,7 @@ impl<'a> World<'a> {
             now: 0,
             queue: BTreeMap::new(),
             next: 0,
+            waiting: BTreeMap::new(),
             network: Network::new(seed, plan.delay_ms),
             plan,
             nodes,
@@ -273,9 +279,18 @@ impl<'a> World<'a> {
         self.at(self.now.saturating_add(ms), happening);
     }
 
+    /// A device sleeps no more, maybe earlier than it meant to: what came meanwhile happens before anything else.
+    fn end_sleep(&mut self, device: usize) {
+        self.network.asleep.remove(&device);
+        for happening in self.waiting.remove(&device).unwrap_or_default() {
+            self.after(0, happening);
+        }
+    }
+
     fn happen(&mut self, happening: Happening) {
-        if let Some(wakes) = self.sleeper_of(&happening).and_then(|device| self.node(device)?.asleep_until) {
-            return self.at(wakes, happening);
+        let sleeps = |device: &usize| self.node(*device).is_some_and(|node| node.asleep_until.is_some());
+        if let Some(device) = self.sleeper_of(&happening).filter(sleeps) {
+            return self.waiting.entry(device).or_default().push(happening);
         }
         match happening {
             Happening::Step(index) => self.begin_step(index),

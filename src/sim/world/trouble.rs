@@ -280,7 +280,7 @@ impl World<'_> {
         }
     }
 
-    fn sleep(&mut self, device: usize, lasts_ms: u64) {
+    pub(super) fn sleep(&mut self, device: usize, lasts_ms: u64) {
         let (at_ms, until) = (self.now, self.now + lasts_ms);
         let Some(node) = self.node_mut(device).filter(|node| node.is_awake()) else { return };
         node.asleep_until = Some(until);
