@@ -121,6 +121,28 @@ pub const FETCH_COMMITS_MAX: usize = 65_536;
 pub const FETCH_BYTES: usize = 1024 * 1024;
 /// Calls that fetch documents and are not answered yet.
 pub const FETCHES_MAX: usize = 256;
+/// Most entities that one message tells of an index.
+pub const INDEX_PAGE_ENTITIES: usize = 2_048;
+/// Bytes at which a message that tells of an index is closed.
+pub const INDEX_PAGE_BYTES: usize = 256 * 1024;
+/// Entities up to which a span of an index is told as it is, and not compared in parts.
+pub const INDEX_LEAF_ENTITIES: usize = 48;
+/// Into how many parts a span of an index is divided to compare it; up to twice as many come of it.
+pub const INDEX_PARTS: usize = 16;
+/// Most spans in one question for an index.
+pub const INDEX_SPANS_MAX: usize = 16;
+/// Most spans in one answer.
+pub const INDEX_SPANS_TOLD_MAX: usize = 2 * INDEX_PARTS * INDEX_SPANS_MAX;
+/// Most entities in the index of one collection; of more, the others are left out.
+pub const INDEX_ENTITIES_MAX: usize = 1 << 20;
+/// Most collections of which a node follows the index, in all spaces.
+pub const INDEX_FOLLOWED_MAX: usize = 1_024;
+/// Changed entities that are remembered for a peer that follows an index; behind more of them it asks anew.
+pub const INDEX_CHANGED_MAX: usize = 4_096;
+/// Changed entities that one message tells.
+pub const INDEX_TOLD_MAX: usize = 256;
+/// How often a followed index is compared whole, in milliseconds.
+pub const INDEX_CHECK_MS: u64 = 60_000;
 /// Most incarnations of one device in one version vector: it takes a new one after a crash that lost a tail, a
 /// restore and a copy. An eighth of the vector, so that one device cannot keep others out.
 pub const INCARNATIONS_PER_DEVICE_MAX: usize = 1_024;

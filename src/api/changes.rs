@@ -176,6 +176,7 @@ impl<T: Entity> Changes<T> {
                     | Happening::Conflict { .. }
                     | Happening::Damaged { .. }
                     | Happening::Repaired { .. }
+                    | Happening::Indexed { .. }
                     | Happening::Members { .. }
                     | Happening::JoinRequested { .. }
                     | Happening::Removed { .. }

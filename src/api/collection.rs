@@ -583,7 +583,10 @@ impl<T: Entity> Collection<T> {
     }
 
     /// Reads, and again when damage was met and mended.
-    async fn read<R>(&self, read: impl Fn(&Reader) -> Result<R, ReplicaError>) -> Result<R, Error> {
+    pub(super) async fn read<R>(
+        &self,
+        read: impl Fn(&Reader) -> Result<R, ReplicaError>,
+    ) -> Result<R, Error> {
         self.reader().await?;
         Ok(self.space.node.driver.read(read).await?)
     }

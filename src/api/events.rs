@@ -165,6 +165,12 @@ pub enum SpaceEvent {
         /// Why.
         reason: HeldReason,
     },
+    /// A peer told of entities in a collection of which this device wants the index: read it again with
+    /// [`Collection::index`](super::Collection::index).
+    Indexed {
+        /// The collection.
+        collection: String,
+    },
     /// Members, roles or rules changed.
     Members,
     /// A device asks to be let in by an invite of this one, and waits for [`Space::approve`] or
@@ -278,6 +284,10 @@ impl Events {
                     let collection = collection.as_str().to_owned();
                     return Some(SpaceEvent::Repaired { collection, id: entity, from });
                 }
+                Happening::Indexed { space, collection } if space == self.id() => {
+                    let collection = collection.as_str().to_owned();
+                    return Some(SpaceEvent::Indexed { collection });
+                }
                 Happening::JoinRequested { space, applicant } if space == self.id() => {
                     let request = Arc::unwrap_or_clone(applicant).into();
                     return Some(SpaceEvent::JoinRequested { request });
@@ -294,6 +304,7 @@ impl Events {
                 | Happening::Conflict { .. }
                 | Happening::Damaged { .. }
                 | Happening::Repaired { .. }
+                | Happening::Indexed { .. }
                 | Happening::Members { .. }
                 | Happening::JoinRequested { .. }
                 | Happening::Removed { .. }

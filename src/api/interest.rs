@@ -13,6 +13,9 @@ impl Space {
     /// and can be read and changed, and changes made on this device still go to the peers that want them. What others
     /// made is not passed on, so two devices that meet only by way of this one do not hear of each other there.
     ///
+    /// With [`Interest::Index`] a peer that has the collection live tells which entities there are, to be read with
+    /// [`Collection::index`](super::Collection::index) and fetched one by one; otherwise it is as off.
+    ///
     /// Fingerprints are compared over the collections that both sides want live, so *in sync* says nothing of the
     /// others. The interest is this device's own: nobody else is bound by it, and it is kept until it is set again.
     /// The collection need not exist yet. At most

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::limits::{
-    COLLECTION_NAME_BYTES_MAX, INTERESTS_PER_SPACE_MAX, OSEQ_MAX, VECTOR_HOLES_MAX, VECTOR_ORIGINS_MAX,
+    COLLECTION_NAME_BYTES_MAX, HEADS_MAX, INTERESTS_PER_SPACE_MAX, OSEQ_MAX, VECTOR_HOLES_MAX,
+    VECTOR_ORIGINS_MAX,
 };
 
 macro_rules! fixed_bytes {
@@ -102,6 +103,7 @@ impl Encode for Interest {
     fn encode(&self, out: &mut Writer) {
         out.u8(match self {
             Self::Live => 0,
+            Self::Index => 1,
             Self::Off => 2,
         });
     }
@@ -111,6 +113,7 @@ impl Decode for Interest {
     fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
         match input.u8("interest")? {
             0 => Ok(Self::Live),
+            1 => Ok(Self::Index),
             2 => Ok(Self::Off),
             _ => Err(CodecError::Invalid { what: "interest" }),
         }
@@ -216,6 +219,36 @@ impl Decode for Vector {
             origins.insert(origin, seen);
         }
         Self::from_origins(origins).map_err(|_| CodecError::NotCanonical { what: WHAT })
+    }
+}
+
+/// ```text
+/// deleted u8, count of heads, each 32 B ascending, last activity signed
+/// ```
+impl Encode for Version {
+    fn encode(&self, out: &mut Writer) {
+        debug_assert!(self.heads.is_sorted(), "heads are sorted");
+        out.u8(u8::from(self.deleted));
+        out.count(self.heads.len());
+        self.heads.iter().for_each(|head| head.encode(out));
+        out.signed(self.activity_ms);
+    }
+}
+
+impl Decode for Version {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
+        const WHAT: &str = "version of an entity";
+        let deleted = match input.u8(WHAT)? {
+            0 => false,
+            1 => true,
+            _ => return Err(CodecError::NotCanonical { what: WHAT }),
+        };
+        let count = input.count("heads", HEADS_MAX)?;
+        let heads = (0..count).map(|_| ChangeHash::decode(input)).collect::<Result<Vec<_>, _>>()?;
+        if !heads.is_sorted_by(|a, b| a < b) {
+            return Err(CodecError::NotCanonical { what: WHAT });
+        }
+        Ok(Self { heads, deleted, activity_ms: input.signed(WHAT)? })
     }
 }
 

@@ -45,6 +45,8 @@ pub(crate) enum Happening {
     Repaired { space: SpaceId, collection: CollectionName, entity: EntityId, from: Option<PeerId> },
     /// Commits do not count any more.
     TakenBack { space: SpaceId, author: PeerId, commits: usize, reason: HeldReason },
+    /// The index of a collection changed.
+    Indexed { space: SpaceId, collection: CollectionName },
     /// Members, roles or rules changed.
     Members { space: SpaceId },
     /// A device waits to be let in.

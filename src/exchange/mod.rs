@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::access::{JoinCode, Membership};
 pub(crate) use crate::id::EntityClock;
 use crate::id::{
-    Cell, CollectionName, EntityId, Fingerprint, Interests, Origin, Oseq, PeerId, Position, SpaceId, Symbol,
-    Vector,
+    Cell, CollectionName, EntityId, Fingerprint, Interests, Listed, Origin, Oseq, PeerId, Position, SpaceId,
+    Span, SpanPrint, SpanTold, Symbol, Vector,
 };
 
 /// The number of a question, minted by the engine. Exactly one answer bears it.
@@ -273,6 +273,44 @@ pub(crate) enum Ask {
         /// Encoded `access::Commit`s.
         commits: Vec<Vec<u8>>,
     },
+    /// How this store's entities in some spans differ from a peer's index. Answer: `Index`.
+    IndexTold {
+        /// The space.
+        space: SpaceId,
+        /// The collection, which this device has live.
+        collection: CollectionName,
+        /// What the peer lists.
+        spans: Vec<SpanPrint>,
+    },
+    /// How far entities have come here. Answer: `Versions`.
+    Versions {
+        /// The space.
+        space: SpaceId,
+        /// The collection.
+        collection: CollectionName,
+        /// Which entities.
+        entities: Vec<EntityId>,
+    },
+    /// What this device lists in some spans of an index. Answer: `IndexPrints`.
+    IndexPrints {
+        /// The space.
+        space: SpaceId,
+        /// The collection.
+        collection: CollectionName,
+        /// Which spans.
+        spans: Vec<Span>,
+    },
+    /// Take what a peer told of an index. Answer: `IndexTaken`.
+    TakeIndex {
+        /// The space.
+        space: SpaceId,
+        /// The collection.
+        collection: CollectionName,
+        /// What it told of spans.
+        spans: Vec<SpanTold>,
+        /// Entities that changed.
+        changed: Vec<Listed>,
+    },
     /// Short hashes of all statements of a space. Answer: `StatementShorts`.
     StatementShorts {
         /// The space.
@@ -429,6 +467,17 @@ pub(crate) enum Answer {
         full: bool,
         /// Why some were refused for good.
         refused: Option<String>,
+    },
+    /// To `IndexTold`; `None` on a hub, which cannot tell.
+    Index(Option<Vec<SpanTold>>),
+    /// To `Versions`, in the order of the question.
+    Versions(Vec<Listed>),
+    /// To `IndexPrints`.
+    IndexPrints(Vec<SpanPrint>),
+    /// To `TakeIndex`.
+    IndexTaken {
+        /// Spans in which more differs than was told.
+        apart: Vec<SpanPrint>,
     },
     /// To `Sketch`.
     Sketch(Vec<Cell>),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::exchange::{Answer, Apart, Ask, CollectionState, CommitKey, EntityClock, Packed, RequestId};
 use crate::exchange::{SpaceState, Stored};
 use crate::id::{
-    ActorId, Cell, CollectionName, EntityId, Incarnation, Origin, Oseq, PeerId, Position, Symbol, Vector,
+    ActorId, Cell, CollectionName, Contents, EntityId, Fingerprint, Incarnation, Listed, Origin, Oseq,
+    PeerId, Position, Span, SpanPrint, SpanTold, Symbol, Vector, Version,
 };
 use crate::limits::FRAME_BYTES_MAX;
 use crate::metrics::Metrics;
@@ -338,6 +339,10 @@ fn fitting(script: &mut Script<'_>, ask: &Ask, position: Position) -> Answer {
         Ask::Feed { .. } | Ask::History { .. } => 2,
         Ask::Fetch { .. } => 27,
         Ask::TakeFetched { .. } => 28,
+        Ask::IndexTold { .. } => 29,
+        Ask::Versions { .. } => 30,
+        Ask::IndexPrints { .. } => 31,
+        Ask::TakeIndex { .. } => 32,
         Ask::Lacking { .. } => 15,
         Ask::Heads { .. } => 3,
         Ask::Clocks { .. } => 4,
@@ -411,8 +416,31 @@ fn answer(kind: u8, script: &mut Script<'_>, position: Position) -> Answer {
             complete: choice & 4 == 0,
         },
         28 => Answer::Taken { full: choice & 4 != 0, refused: (choice > 250).then(String::new) },
+        29 => Answer::Index((choice < 200).then(|| (0..few).map(|_| span_told(choice)).collect())),
+        30 => Answer::Versions((0..few).map(|n| listed(n as u8, choice)).collect()),
+        31 => Answer::IndexPrints((0..few).map(|_| span_print(choice)).collect()),
+        32 => Answer::IndexTaken { apart: (0..few).map(|_| span_print(choice)).collect() },
         _ => Answer::Failed("told to".to_owned()),
     }
+}
+
+fn listed(number: u8, choice: u8) -> Listed {
+    let heads = vec![crate::id::ChangeHash::new([choice; 32])];
+    Listed { entity: entity(number), version: Version { heads, deleted: false, activity_ms: 0 } }
+}
+
+fn span_print(choice: u8) -> SpanPrint {
+    SpanPrint { span: Span::ALL, print: Fingerprint::from_bytes([choice; 32]) }
+}
+
+fn span_told(choice: u8) -> SpanTold {
+    let contents = match choice % 4 {
+        0 => Contents::Same,
+        1 => Contents::Entries(vec![listed(1, choice)]),
+        2 => Contents::Print(Fingerprint::from_bytes([choice; 32])),
+        _ => Contents::Rest,
+    };
+    SpanTold { span: Span::ALL, contents }
 }
 
 /// The shared space; what it holds depends on the choice, and 0 is nothing.
@@ -422,7 +450,7 @@ fn state(choice: u8) -> SpaceState {
     for number in 0..choice % 4 {
         let mut held = CollectionState::default();
         let heads = [crate::id::ChangeHash::new([choice; 32])];
-        held.root.add(crate::id::Fingerprint::of_entity(&log.space(), &entity(number), &heads));
+        held.root.add(Fingerprint::of_entity(&log.space(), &entity(number), &heads));
         held.vector = vector(number, choice);
         collections.insert(collection(number), held);
     }

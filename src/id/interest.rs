@@ -19,6 +19,9 @@ pub enum Interest {
     /// Everything, as it happens.
     #[default]
     Live,
+    /// Which entities there are, when each changed last, and whether the document here is the newest; the documents
+    /// themselves come one by one, with [`fetch`](crate::Collection::fetch). Otherwise as `Off`.
+    Index,
     /// Nothing. What is here stays, and what this device writes still goes to the peers that want it.
     Off,
 }
@@ -39,6 +42,11 @@ impl Interests {
 
     pub(crate) fn is_live(&self, collection: &CollectionName) -> bool {
         self.of(collection) == Interest::Live
+    }
+
+    /// Whether the index of any collection is wanted, known or not.
+    pub(crate) fn wants_index(&self) -> bool {
+        self.others == Interest::Index || self.named.values().any(|interest| *interest == Interest::Index)
     }
 
     /// Whether every collection is wanted, known or not.

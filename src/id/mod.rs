@@ -5,6 +5,7 @@ mod clock;
 mod collection;
 mod fingerprint;
 mod interest;
+mod listing;
 mod sketch;
 mod vector;
 
@@ -16,6 +17,7 @@ pub use collection::{CollectionName, CollectionNameError};
 pub use fingerprint::Fingerprint;
 pub use interest::Interest;
 pub(crate) use interest::Interests;
+pub(crate) use listing::{Contents, Listed, Span, SpanPrint, SpanTold, Version};
 pub use sketch::{Cell, Difference, Sketch, Symbol};
 pub use vector::{Missing, Seen, Vector, VectorError};
 

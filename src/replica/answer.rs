@@ -43,6 +43,12 @@ impl Replica {
                 self.fetch(space, &collection, to, &entities, &have)
             }
             Ask::TakeFetched { space, from, commits } => self.take_fetched(now, space, from, commits),
+            Ask::IndexTold { space, collection, spans } => self.index_told(space, &collection, &spans),
+            Ask::Versions { space, collection, entities } => self.versions(space, &collection, entities),
+            Ask::IndexPrints { space, collection, spans } => self.index_prints(space, &collection, &spans),
+            Ask::TakeIndex { space, collection, spans, changed } => {
+                self.take_index(space, &collection, spans, changed)
+            }
             Ask::Adopt { space, vectors } => self.adopt_vectors(space, &vectors),
             Ask::StatementShorts { space } => self.statement_shorts(space),
             Ask::Statements { space, known } => self.statements(space, &known),

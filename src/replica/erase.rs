@@ -10,8 +10,9 @@ use super::{Replica, ReplicaError, Told};
 use crate::id::SpaceId;
 use crate::limits::ERASE_PIECE_KEYS;
 use crate::store::keyspaces::{
-    AckedKey, Batch, ChangeKey, ClashKey, CommitId, CopyKey, DamagedKey, HeadKey, HeldKey, Key, META_ERASING,
-    MetaKey, Prefix, Raw, RootKey, RowKey, SnapshotKey, StatementKey, VectorKey, meta_interests,
+    AckedKey, BaseKey, Batch, ChangeKey, ClashKey, CommitId, CopyKey, DamagedKey, HeadKey, HeldKey, IndexKey,
+    Key, META_ERASING, MetaKey, Prefix, Raw, RootKey, RowKey, SnapshotKey, StatementKey, VectorKey,
+    meta_interests,
 };
 use crate::store::kv::KvError;
 
@@ -81,6 +82,8 @@ impl Replica {
             || self.clear::<AckedKey>(&space)?
             || self.clear::<HeldKey>(&space)?
             || self.clear::<DamagedKey>(&space)?
+            || self.clear::<BaseKey>(&space)?
+            || self.clear::<IndexKey>(&space)?
             || self.clear::<CopyKey>(&space)?
             || self.clear::<ClashKey>(&space)?
             || self.clear::<StatementKey>(&space)?;

@@ -7,6 +7,7 @@
 //! | vector, root, acknowledgement | memory, or the commits and heads; an acknowledgement comes again |
 //! | statement | its second copy, or memory |
 //! | journal entry, incarnation | nothing: a place holder, and a new incarnation |
+//! | entity of an index | peers, when the index is compared next |
 //! | held commit | peers: it counts as not received |
 //! | change, commit record | a loaded document or the snapshot, and else peers; see [`super::loss`] |
 //!
@@ -24,8 +25,9 @@ use crate::id::{CollectionName, EntityId, Fingerprint, Origin, PeerId, Position,
 use crate::limits::{MENDS_MAX, VERIFY_PAGE_VALUES};
 use crate::store::keyspaces::{
     AckedKey, BaseKey, Batch, ChangeKey, ClashKey, CommitId, CopyKey, DamagedKey, DamagedRecord, Head,
-    HeadKey, HeldKey, JournalEntry, JournalKey, Key, META_ERASING, META_INCARNATION, MetaKey, Prefix, Raw,
-    RootKey, RowKey, RowRecord, SeenRecord, SnapshotKey, StatementKey, VectorKey, meta_interests,
+    HeadKey, HeldKey, IndexKey, JournalEntry, JournalKey, Key, META_ERASING, META_INCARNATION, MetaKey,
+    Prefix, Raw, RootKey, RowKey, RowRecord, SeenRecord, SnapshotKey, StatementKey, VectorKey,
+    meta_interests,
 };
 use crate::store::kv::RawKey;
 use crate::time::Now;
@@ -214,6 +216,8 @@ impl Replica {
             self.mend_statement(space, CopyKey { space, hash })
         } else if let Some(key) = CopyKey::from_key(raw) {
             self.mend_statement(key.space, key)
+        } else if let Some(key) = IndexKey::from_key(raw) {
+            self.mend_index(&key)
         } else if let Some(key) = ClashKey::from_key(raw) {
             self.mend_clash(&key)
         } else {

@@ -35,6 +35,7 @@ mod fetch;
 mod heal;
 mod held;
 mod hub;
+mod index;
 mod interest;
 mod introduce;
 mod joins;
@@ -66,7 +67,7 @@ pub(crate) use planted::Check;
 #[cfg(test)]
 pub(crate) use reader::Held;
 pub use reader::HeldReason;
-pub(crate) use reader::Reader;
+pub(crate) use reader::{IndexedEntity, Reader};
 
 use cache::Cache;
 use hub::Ledgers;
@@ -210,6 +211,13 @@ pub(crate) enum Told {
         entity: EntityId,
         /// The peer that sent what was lost last.
         from: Option<PeerId>,
+    },
+    /// The index of a collection changed. For subscribers.
+    Indexed {
+        /// The space.
+        space: SpaceId,
+        /// The collection.
+        collection: CollectionName,
     },
     /// Commits do not count any more: they were taken out of the documents. For subscribers.
     TakenBack {

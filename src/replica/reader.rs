@@ -1,13 +1,15 @@
 //! Reads rows, documents and receipts beside the thread that writes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use super::{ReplicaError, load};
 use crate::doc::Conflict;
 use crate::exchange::CommitKey;
-use crate::id::{CollectionName, EntityId, Origin, Oseq, PeerId, SpaceId, Vector};
+use crate::id::{ChangeHash, CollectionName, EntityId, Listed, Origin, Oseq, PeerId, SpaceId, Span, Vector};
 use crate::store::keyspaces::{
-    AckedKey, ChangeKey, CommitId, DamagedKey, HeadKey, HeldCause, HeldKey, Keyspaces, Prefix, RowKey,
+    AckedKey, ChangeKey, CommitId, DamagedKey, HeadKey, HeldCause, HeldKey, IndexKey, Keyspaces, Prefix,
+    RowKey,
 };
 use crate::store::keyspaces::{SlotRecord, VectorKey};
 use crate::time::Timestamp;
@@ -31,6 +33,15 @@ pub(crate) struct Pending {
     pub(crate) key: CommitKey,
     /// What it changed.
     pub(crate) entities: Vec<(CollectionName, EntityId)>,
+}
+
+/// An entity of an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IndexedEntity {
+    /// What the index says.
+    pub(crate) listed: Listed,
+    /// The heads of its document here, if there is one.
+    pub(crate) own: Option<Vec<ChangeHash>>,
 }
 
 /// A commit in quarantine.
@@ -128,6 +139,48 @@ impl Reader {
                 return Ok(rows);
             }
         }
+    }
+
+    /// Lists at most `limit` entities of a collection in order of id, beginning behind `after`, each with the heads of
+    /// its document here: those of the index that peers told, or else those that are here.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::row`].
+    pub(crate) fn index(
+        &self,
+        space: &SpaceId,
+        collection: &CollectionName,
+        told: bool,
+        after: Option<EntityId>,
+        limit: usize,
+    ) -> Result<Vec<IndexedEntity>, ReplicaError> {
+        let (space, collection) = (*space, collection.clone());
+        let key = |entity| HeadKey { space, collection: collection.clone(), entity };
+        let span = Span { after, upto: None };
+        let mut listed = Vec::new();
+        if told {
+            super::index::each_in(&self.store, &space, &collection, span, |key: IndexKey, version| {
+                listed.push(Listed { entity: key.entity, version });
+                if listed.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+        } else {
+            super::index::each_in(&self.store, &space, &collection, span, |key: HeadKey, head| {
+                let version = super::index::version_of(head);
+                if !version.heads.is_empty() {
+                    listed.push(Listed { entity: key.entity, version });
+                }
+                if listed.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+        }
+        let with_own = |listed: Listed| {
+            let own = match told {
+                true => self.store.get(&key(listed.entity))?.map(|head| head.heads),
+                false => Some(listed.version.heads.clone()),
+            };
+            Ok(IndexedEntity { listed, own: own.filter(|heads| !heads.is_empty()) })
+        };
+        listed.into_iter().map(with_own).collect()
     }
 
     /// Returns the fields of an entity that have concurrent values. Loads the document.

@@ -33,6 +33,8 @@ pub(super) struct Space {
     pub(super) dropped: BTreeSet<CommitHash>,
     /// The last commit of this device in a collection. Found in the store when it is not here.
     pub(super) own_last: BTreeMap<CollectionName, CommitHash>,
+    /// How many entities the index of a collection lists. Counted when it is needed.
+    pub(super) listed: BTreeMap<CollectionName, usize>,
 }
 
 impl Space {
@@ -51,6 +53,7 @@ impl Space {
             clashes: BTreeMap::new(),
             dropped,
             own_last: BTreeMap::new(),
+            listed: BTreeMap::new(),
             interests: Arc::default(),
         }
     }

@@ -14,7 +14,7 @@ use crate::id::{
 };
 use crate::identity::Identity;
 use crate::time::Timestamp;
-use crate::wire::{Message, Told};
+use crate::wire::{IndexSays, Message, Told};
 
 /// Something that a rogue does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -187,7 +187,14 @@ fn lie(message: &mut Message, dice: &mut Dice) {
         Message::Neighbours(neighbours) => neighbours.peers.clear(),
         Message::Offer(offer) => stretch(&mut offer.vectors, dice),
         Message::Wanted(wanted) => std::mem::swap(&mut wanted.wanted, &mut wanted.later),
+        Message::IndexTold(told) => {
+            if let IndexSays::Changed { entries, .. } = &mut told.says {
+                entries.clear();
+            }
+        }
         Message::BatchTaken(_)
+        | Message::IndexAsk(_)
+        | Message::IndexTaken(_)
         | Message::CellsWanted(_)
         | Message::Statements(_)
         | Message::Introduce(_)

@@ -4,7 +4,7 @@
 //! follows.
 
 use super::{ConnId, Engine, Purpose, digest};
-use crate::access::{Commit, Slot};
+use crate::access::Commit;
 use crate::exchange::{Ask, Packed};
 use crate::id::SpaceId;
 use crate::limits::{AHEAD_COMMITS_MAX, LIVE_BATCH_BYTES};
@@ -40,11 +40,7 @@ impl Engine {
             return;
         };
         session.reaching = true;
-        let place = |slot: Slot| match slot {
-            Slot::Open { leaf, .. } => Some((leaf.collection, leaf.entity)),
-            Slot::Blind(_) => None,
-        };
-        let places = commit.slots.into_iter().filter_map(place).collect();
+        let places = commit.places();
         let to = session.peer;
         let scope = self.scope(conn, space);
         let ask = Ask::History { space, to, places, have, scope, bytes_max: LIVE_BATCH_BYTES };

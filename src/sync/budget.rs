@@ -106,6 +106,7 @@ pub(super) fn work_of(message: &Message) -> u64 {
         | Message::Ack(_)
         | Message::Neighbours(_)
         | Message::Fetched(_)
+        | Message::IndexTaken(_)
         | Message::Farewell(_) => 0,
         Message::Open(_)
         | Message::Interest(_)
@@ -115,9 +116,14 @@ pub(super) fn work_of(message: &Message) -> u64 {
         | Message::Vectors(_)
         | Message::Shorts(_)
         | Message::Statements(_)
+        | Message::IndexTold(_)
         | Message::Roots(_) => 1,
         Message::Heads(_) | Message::Clocks(_) => 4,
-        Message::Cells(_) | Message::CellsWanted(_) | Message::Apart(_) | Message::Fetch(_) => 8,
+        Message::Cells(_)
+        | Message::CellsWanted(_)
+        | Message::Apart(_)
+        | Message::Fetch(_)
+        | Message::IndexAsk(_) => 8,
     }
 }
 
@@ -142,6 +148,9 @@ pub(super) fn commits_of(message: &Message) -> u64 {
         | Message::Cells(_)
         | Message::CellsWanted(_)
         | Message::Apart(_)
+        | Message::IndexAsk(_)
+        | Message::IndexTold(_)
+        | Message::IndexTaken(_)
         | Message::Neighbours(_)
         | Message::Interest(_)
         | Message::Fetch(_)

@@ -418,6 +418,9 @@ impl Engine {
             | Message::Fetch(_)
             | Message::Fetched(_)
             | Message::Neighbours(_)
+            | Message::IndexAsk(_)
+            | Message::IndexTold(_)
+            | Message::IndexTaken(_)
             | Message::Offer(_)
             | Message::Wanted(_) => self.close(conn, CODE_PROTOCOL, "a message before the hello"),
         }
@@ -426,32 +429,12 @@ impl Engine {
     /// A message of an open connection. One that names a space no longer shared is dropped: it may have been
     /// under way when this side learned of it.
     fn message(&mut self, conn: ConnId, message: Message, bytes: &[u8]) {
-        let slot = match &message {
-            Message::Hello(_) | Message::HelloAck(_) | Message::Farewell(_) | Message::Introduce(_) => return,
-            Message::Open(opening) => {
-                self.charge_message(conn, &message);
-                return self.hear_late_opening(conn, opening.clone());
-            }
-            Message::Vectors(told) => told.slot,
-            Message::Shorts(shorts) => shorts.slot,
-            Message::Statements(statements) => statements.slot,
-            Message::Live(live) => live.slot,
-            Message::LiveBatch(batch) => batch.slot,
-            Message::Batch(batch) => batch.slot,
-            Message::BatchTaken(taken) => taken.slot,
-            Message::Ack(ack) => ack.slot,
-            Message::Roots(roots) => roots.slot,
-            Message::Heads(heads) => heads.slot,
-            Message::Clocks(clocks) => clocks.slot,
-            Message::Cells(cells) => cells.slot,
-            Message::CellsWanted(wanted) => wanted.slot,
-            Message::Apart(apart) => apart.slot,
-            Message::Interest(told) => told.slot,
-            Message::Fetch(fetch) => fetch.slot,
-            Message::Fetched(fetched) => fetched.slot,
-            Message::Neighbours(neighbours) => neighbours.slot,
-            Message::Offer(offer) => offer.slot,
-            Message::Wanted(wanted) => wanted.slot,
+        if let Message::Open(opening) = message {
+            self.charge_message(conn, &Message::Open(opening.clone()));
+            return self.hear_late_opening(conn, opening);
+        }
+        let Some(slot) = message.slot() else {
+            return;
         };
         let Some(entry) = self.conns.get(&conn) else {
             return;
@@ -486,6 +469,9 @@ impl Engine {
             Message::Interest(told) => self.hear_interests(conn, space, told),
             Message::Fetch(fetch) => self.hear_fetch(conn, space, fetch),
             Message::Fetched(fetched) => self.hear_fetched(conn, space, fetched),
+            Message::IndexAsk(asked) => self.hear_index_ask(conn, space, asked),
+            Message::IndexTold(told) => self.hear_index_told(conn, space, told.says),
+            Message::IndexTaken(taken) => self.hear_index_taken(conn, space, taken.number),
             Message::Neighbours(neighbours) => self.hear_neighbours(conn, space, neighbours.peers),
             Message::Offer(offer) => self.hear_offer(conn, space, offer.vectors),
             Message::Wanted(wanted) => self.hear_wanted(conn, space, wanted),

@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::repair::{Repair, Step};
 use super::{ConnId, Engine, Lane, Purpose};
 use crate::exchange::{self, Answer, Ask};
-use crate::id::{EntityId, SpaceId};
+use crate::id::{EntityId, SpaceId, Span};
 use crate::limits::{BATCH_BYTES, HEADS_PAGE_ENTITIES};
-use crate::wire::{Clocks, Heads, HeadsRange, Message};
+use crate::wire::{Clocks, Heads, Message};
 
 impl Engine {
     /// The leader goes on, or is done.
@@ -101,7 +101,7 @@ impl Engine {
                     return;
                 };
                 let upto = entries.last().filter(|_| !complete).map(|(entity, _)| *entity);
-                let range = HeadsRange { after: repair.after, upto };
+                let range = Span { after: repair.after, upto };
                 self.send(conn, Lane::Bulk, &Message::Heads(Heads { slot, collection, range, entries }));
             }
             (Step::CompareHeads(theirs), Answer::Heads { entries, complete }) => {

@@ -278,6 +278,7 @@ impl Engine {
             // The opening was made by other interests; `meet` finds that out.
             self.meet(conn, space);
         }
+        self.offer_indexes(conn, space);
     }
 }
 

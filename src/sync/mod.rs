@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::exchange::{Answer, Ask, RequestId};
-use crate::id::{Interests, PeerId, Position, SpaceId};
+use crate::id::{CollectionName, Interests, PeerId, Position, SpaceId};
 use crate::limits::REQUEST_DEADLINE_MS;
 use crate::metrics::Metrics;
 use crate::time::{Instant, Now};
@@ -47,6 +47,7 @@ mod digest;
 mod event;
 mod fetch;
 mod heads;
+mod index;
 mod interest;
 mod introduce;
 mod log;
@@ -144,6 +145,8 @@ pub(crate) struct Engine {
     fetches: Vec<fetch::Fetch>,
     /// Those that only wait for the disk.
     synced_fetches: Vec<fetch::Fetch>,
+    /// The indexes that this node keeps. Bounded by `INDEX_FOLLOWED_MAX`.
+    follows: BTreeMap<(SpaceId, CollectionName), index::Follow>,
     /// The ends of answers whose commits are being taken, by ticket.
     fetch_ends: BTreeMap<u64, crate::wire::FetchEnd>,
     actions: VecDeque<Action>,
@@ -185,6 +188,18 @@ enum Purpose {
     /// What was fetched is on disk.
     FetchSynced(u64),
     Offered(ConnId, SpaceId),
+    /// Which collections there are, of which the peer may want the index.
+    IndexHere(ConnId, SpaceId),
+    /// How an index of the peer differs.
+    IndexTold(ConnId, SpaceId),
+    /// How far entities have come, for who follows an index.
+    Versions(ConnId, SpaceId),
+    /// What is listed in an index of ours.
+    IndexPrints(ConnId, SpaceId, u64),
+    /// What differed in one was taken.
+    IndexTaken(ConnId, SpaceId, u64),
+    /// Changes of one were taken.
+    IndexChanged(ConnId, SpaceId, u64),
     /// The statements that enrolled this device.
     Introduce(ConnId, SpaceId),
     /// Those that a stranger showed.
@@ -211,6 +226,12 @@ impl Purpose {
             | Self::FetchHave(conn, space, _)
             | Self::Fetch(conn, space)
             | Self::Fetched(conn, space, _)
+            | Self::IndexHere(conn, space)
+            | Self::IndexTold(conn, space)
+            | Self::Versions(conn, space)
+            | Self::IndexPrints(conn, space, _)
+            | Self::IndexTaken(conn, space, _)
+            | Self::IndexChanged(conn, space, _)
             | Self::Offered(conn, space) => Some((conn, space)),
             Self::Statements(_, _, log::After::Part)
             | Self::Introduce(..)
@@ -250,6 +271,7 @@ impl Engine {
             tickets: Vec::new(),
             fetches: Vec::new(),
             synced_fetches: Vec::new(),
+            follows: BTreeMap::new(),
             fetch_ends: BTreeMap::new(),
             actions: VecDeque::new(),
         }
@@ -279,6 +301,7 @@ impl Engine {
         }
         self.settle_tickets();
         self.drive_fetches();
+        self.drive_follows();
         self.rest();
     }
 
@@ -292,6 +315,7 @@ impl Engine {
         self.sessions_due();
         self.settle_tickets();
         self.drive_fetches();
+        self.drive_follows();
         self.rest();
     }
 
@@ -309,6 +333,7 @@ impl Engine {
             .chain(accounts)
             .chain(self.mode_due())
             .chain(self.fetch_due())
+            .chain(self.follow_due())
             .min()
     }
 
@@ -395,6 +420,15 @@ impl Engine {
                 self.answer_fetch(conn, space, commits, unknown, complete);
             }
             (Purpose::Fetched(conn, space, ticket), answer) => self.fetched(conn, space, ticket, answer),
+            (
+                Purpose::IndexHere(conn, space)
+                | Purpose::IndexTold(conn, space)
+                | Purpose::Versions(conn, space)
+                | Purpose::IndexPrints(conn, space, _)
+                | Purpose::IndexTaken(conn, space, _)
+                | Purpose::IndexChanged(conn, space, _),
+                answer,
+            ) => self.index_answered(conn, space, purpose, answer),
             (Purpose::FetchSynced(ticket), _) => self.fetch_synced(ticket),
             (Purpose::Repair(conn, space), answer) => self.repair_answered(conn, space, answer),
             (Purpose::Learn(..), Answer::Learned(statements)) => tracing::trace!(statements, "log learned"),

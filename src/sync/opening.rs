@@ -30,7 +30,10 @@ impl Engine {
             match (self.sessions.contains_key(&(conn, space)), shared) {
                 (true, false) => self.part(conn, space),
                 (false, true) => self.open_shared(conn, space),
-                (true, true) => self.tell_interests(conn, space),
+                (true, true) => {
+                    self.tell_interests(conn, space);
+                    self.offer_indexes(conn, space);
+                }
                 (false, false) => {}
             }
         }
@@ -215,6 +218,7 @@ impl Engine {
         };
         let peer = session.peer;
         self.neighbour_met(conn, space);
+        self.tell_indexes(conn, space, &ours);
         let digests = self.digests_of(conn, &ours);
         let vectors = self.vectors_of(conn, &ours);
         let trusted = self.is_trusted(conn, space, &theirs.reach);

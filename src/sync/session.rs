@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::check::Digests;
+use super::index::Followed;
 use super::interest::Wants;
 use super::neighbours::Neighbourhood;
 use super::repair::Repair;
@@ -82,6 +83,8 @@ pub(super) struct Session {
     pub(super) repair: Option<Repair>,
     /// The peer's request for documents that is being answered.
     pub(super) serving: Option<u64>,
+    /// Indexes that one side keeps of what the other has.
+    pub(super) followed: Followed,
     /// A repair came to its end.
     pub(super) repaired: bool,
     pub(super) neighbourhood: Neighbourhood,
@@ -138,6 +141,7 @@ impl Session {
             anew: false,
             repair: None,
             serving: None,
+            followed: Followed::default(),
             repaired: false,
             neighbourhood: Neighbourhood::default(),
             deadline: None,
@@ -224,6 +228,7 @@ impl Engine {
 
     pub(super) fn drop_session(&mut self, conn: ConnId, space: SpaceId) {
         self.fetch_lost(conn, space);
+        self.index_lost(conn, space);
         self.neighbour_gone(conn, space);
         if let Some(entry) = self.conns.get_mut(&conn) {
             entry.theirs.retain(|_, named| *named != space);

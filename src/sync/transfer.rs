@@ -23,6 +23,7 @@ impl Engine {
         for conn in self.conns_of(space) {
             self.push(conn, space, from, &others, &commit);
         }
+        self.note_indexed(space, &commit);
         if let Some(from) = from {
             let to = Some(commit.key.origin.peer).filter(|origin| *origin != from);
             self.undurable.push_back(Undurable { position, space, key: commit.key, to });

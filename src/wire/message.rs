@@ -1,11 +1,11 @@
 //! One message of the protocol, to and from its frame.
 
 use super::{
-    Ack, Apart, Batch, BatchTaken, Cells, CellsWanted, Clocks, Fetch, Fetched, Heads, Hello, InterestTold,
-    Introduce, Live, LiveBatch, Neighbours, Offer,
+    Ack, Apart, Batch, BatchTaken, Cells, CellsWanted, Clocks, Fetch, Fetched, Heads, Hello, IndexAsk,
+    IndexTaken, IndexTold, InterestTold, Introduce, Live, LiveBatch, Neighbours, Offer,
 };
 use super::{Opening, Roots, Shorts, Statements, VectorsTold, Wanted};
-use super::{WireError, frame, skip_tail, unframe};
+use super::{Slot, WireError, frame, skip_tail, unframe};
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
 
 /// Longest text of a farewell, in bytes.
@@ -63,6 +63,12 @@ pub(crate) enum Message {
     Fetch(Fetch),
     /// 40: what was asked for.
     Fetched(Fetched),
+    /// 42: an index is asked for.
+    IndexAsk(IndexAsk),
+    /// 44: what is told of one.
+    IndexTold(IndexTold),
+    /// 46: changes of one were taken.
+    IndexTaken(IndexTaken),
     /// 51: with whom else the sender has the space open.
     Neighbours(Neighbours),
     /// 53: statements that make the sender a member.
@@ -107,6 +113,9 @@ impl Message {
             Self::Interest(told) => put(34, told, &mut body),
             Self::Fetch(fetch) => put(38, fetch, &mut body),
             Self::Fetched(fetched) => put(40, fetched, &mut body),
+            Self::IndexAsk(ask) => put(42, ask, &mut body),
+            Self::IndexTold(told) => put(44, told, &mut body),
+            Self::IndexTaken(taken) => put(46, taken, &mut body),
             Self::Neighbours(neighbours) => put(51, neighbours, &mut body),
             Self::Offer(offer) => put(52, offer, &mut body),
             Self::Introduce(introduce) => put(53, introduce, &mut body),
@@ -114,6 +123,39 @@ impl Message {
             Self::Farewell(farewell) => put(26, farewell, &mut body),
         };
         frame(kind, &body)
+    }
+
+    /// By which number of the sender it names a space that was opened before; `None` when it names none, or opens it.
+    #[must_use]
+    pub(crate) fn slot(&self) -> Option<Slot> {
+        Some(match self {
+            Self::Hello(_) | Self::HelloAck(_) | Self::Open(_) | Self::Introduce(_) | Self::Farewell(_) => {
+                return None;
+            }
+            Self::Vectors(told) => told.slot,
+            Self::Shorts(shorts) => shorts.slot,
+            Self::Statements(statements) => statements.slot,
+            Self::Live(live) => live.slot,
+            Self::LiveBatch(batch) => batch.slot,
+            Self::Batch(batch) => batch.slot,
+            Self::BatchTaken(taken) => taken.slot,
+            Self::Ack(ack) => ack.slot,
+            Self::Roots(roots) => roots.slot,
+            Self::Heads(heads) => heads.slot,
+            Self::Clocks(clocks) => clocks.slot,
+            Self::Cells(cells) => cells.slot,
+            Self::CellsWanted(wanted) => wanted.slot,
+            Self::Apart(apart) => apart.slot,
+            Self::Interest(told) => told.slot,
+            Self::Fetch(fetch) => fetch.slot,
+            Self::Fetched(fetched) => fetched.slot,
+            Self::IndexAsk(asked) => asked.slot,
+            Self::IndexTold(told) => told.slot,
+            Self::IndexTaken(taken) => taken.slot,
+            Self::Neighbours(neighbours) => neighbours.slot,
+            Self::Offer(offer) => offer.slot,
+            Self::Wanted(wanted) => wanted.slot,
+        })
     }
 
     /// Reads a frame. A message that may be skipped and is not known is `None`.
@@ -147,6 +189,9 @@ impl Message {
             36 => LiveBatch::decode(input).map(Self::LiveBatch),
             38 => get(input).map(Self::Fetch),
             40 => get(input).map(Self::Fetched),
+            42 => get(input).map(Self::IndexAsk),
+            44 => get(input).map(Self::IndexTold),
+            46 => get(input).map(Self::IndexTaken),
             51 => get(input).map(Self::Neighbours),
             52 => get(input).map(Self::Offer),
             53 => get(input).map(Self::Introduce),

@@ -13,11 +13,12 @@
 use std::collections::BTreeMap;
 
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
-use crate::id::{CollectionName, Vector};
+use crate::id::{CollectionName, EntityId, Vector};
 use crate::limits::{COLLECTIONS_PER_SPACE_MAX, FRAME_BYTES_MAX};
 
 mod fetch;
 mod hello;
+mod index;
 mod interest;
 mod introduce;
 mod join;
@@ -29,13 +30,14 @@ mod transfer;
 
 pub(crate) use fetch::{Fetch, FetchEnd, Fetched};
 pub(crate) use hello::{Digest, FEATURE_HUB, Hello, Opening, Tag, Told, VERSION_MAX, VERSION_MIN};
+pub(crate) use index::{IndexAsk, IndexSays, IndexTaken, IndexTold};
 pub(crate) use interest::{InterestTold, Reach, Revisions};
 pub(crate) use introduce::Introduce;
 pub(crate) use join::Join;
 pub(crate) use log::{Shorts, Statements};
 pub(crate) use message::{Farewell, Message};
 pub(crate) use neighbours::{Neighbour, Neighbours, Offer, Wanted};
-pub(crate) use repair::{Apart, Cells, CellsWanted, Clocks, Heads, HeadsRange};
+pub(crate) use repair::{Apart, Cells, CellsWanted, Clocks, Heads};
 pub(crate) use transfer::{Ack, Batch, BatchTaken, Live, LiveBatch, Roots, VectorsTold};
 
 /// The number by which one side of a connection names a space, given in its opening.
@@ -108,6 +110,18 @@ fn decode_bool(input: &mut Reader<'_>, what: &'static str) -> Result<bool, Codec
         1 => Ok(true),
         _ => Err(CodecError::NotCanonical { what }),
     }
+}
+
+/// An end of a range of entities, or none.
+fn encode_bound(bound: Option<&EntityId>, out: &mut Writer) {
+    out.u8(u8::from(bound.is_some()));
+    if let Some(entity) = bound {
+        entity.encode(out);
+    }
+}
+
+fn decode_bound(input: &mut Reader<'_>) -> Result<Option<EntityId>, CodecError> {
+    Ok(if decode_bool(input, "bound")? { Some(EntityId::decode(input)?) } else { None })
 }
 
 /// Some bools as one byte, the first in the lowest bit.

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Slot, decode_bool};
+use super::{Slot, decode_bool, decode_bound, encode_bound};
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
-use crate::id::{ActorId, Cell, CollectionName, EntityClock, EntityId, Symbol};
+use crate::id::{ActorId, Cell, CollectionName, EntityClock, EntityId, Span, Symbol};
 use crate::limits::{CLOCK_ACTORS_MAX, COLLECTIONS_PER_SPACE_MAX, HEADS_PAGE_ENTITIES, SKETCH_CELLS_MAX};
 
 /// Cells of the sketch of all that the sender holds, behind those sent before.
@@ -41,15 +41,6 @@ pub(crate) struct Apart {
     pub(crate) answer: bool,
 }
 
-/// The entities behind `after`, up to and with `upto`; without an end when `upto` is absent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HeadsRange {
-    /// Begin behind this one.
-    pub(crate) after: Option<EntityId>,
-    /// End with this one.
-    pub(crate) upto: Option<EntityId>,
-}
-
 /// What the sender holds in a range: each entity with the first bytes of a hash over its heads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Heads {
@@ -58,7 +49,7 @@ pub(crate) struct Heads {
     /// The collection.
     pub(crate) collection: CollectionName,
     /// The range.
-    pub(crate) range: HeadsRange,
+    pub(crate) range: Span,
     /// Sorted by entity, all within the range.
     pub(crate) entries: Vec<(EntityId, [u8; 8])>,
 }
@@ -95,13 +86,11 @@ impl Encode for Heads {
 impl Decode for Heads {
     fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
         let (slot, collection) = (input.varint("slot")?, CollectionName::decode(input)?);
-        let range = HeadsRange { after: decode_bound(input)?, upto: decode_bound(input)? };
+        let range = Span { after: decode_bound(input)?, upto: decode_bound(input)? };
         let count = input.count("heads", HEADS_PAGE_ENTITIES)?;
         let entry = |_| Ok((EntityId::decode(input)?, input.array("short heads")?));
         let entries = (0..count).map(entry).collect::<Result<Vec<(EntityId, [u8; 8])>, CodecError>>()?;
-        let within = |(entity, _): &(EntityId, _)| {
-            range.after.is_none_or(|after| after < *entity) && range.upto.is_none_or(|upto| *entity <= upto)
-        };
+        let within = |(entity, _): &(EntityId, _)| range.contains(entity);
         if !entries.is_sorted_by(|a, b| a.0 < b.0) || !entries.iter().all(within) {
             return Err(CodecError::NotCanonical { what: "heads" });
         }
@@ -245,15 +234,4 @@ fn decode_cell_count(input: &mut Reader<'_>) -> Result<usize, CodecError> {
     let len = input.varint(WHAT)?;
     let max = SKETCH_CELLS_MAX as u64;
     if len <= max { Ok(len as usize) } else { Err(CodecError::TooLarge { what: WHAT, len, max }) }
-}
-
-fn encode_bound(bound: Option<&EntityId>, out: &mut Writer) {
-    out.u8(u8::from(bound.is_some()));
-    if let Some(entity) = bound {
-        entity.encode(out);
-    }
-}
-
-fn decode_bound(input: &mut Reader<'_>) -> Result<Option<EntityId>, CodecError> {
-    Ok(if decode_bool(input, "bound")? { Some(EntityId::decode(input)?) } else { None })
 }

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::{
-    ActorId, Cell, EntityClock, EntityId, Incarnation, Interest, Interests, Origin, Oseq, PeerId, Symbol,
+    ActorId, Cell, ChangeHash, Contents, EntityClock, EntityId, Fingerprint, Incarnation, Interest,
+    Interests, Listed, Origin, Oseq, PeerId, Span, SpanPrint, SpanTold, Symbol, Version,
 };
 use crate::limits::NEIGHBOURS_MAX;
 
@@ -20,7 +21,7 @@ fn interests() -> Interests {
     let name = |name| CollectionName::new(name).expect("a name");
     Interests {
         others: Interest::Off,
-        named: [(name("a"), Interest::Live), (name("b"), Interest::Off)].into(),
+        named: [(name("a"), Interest::Live), (name("b"), Interest::Index)].into(),
     }
 }
 
@@ -40,7 +41,7 @@ fn neighbours() -> Vec<Neighbour> {
 fn samples() -> Vec<Message> {
     let collection = CollectionName::new("tickets").expect("a name");
     let (low, high) = (EntityId::new([1; 16]), EntityId::new([2; 16]));
-    let range = HeadsRange { after: Some(low), upto: None };
+    let range = Span { after: Some(low), upto: None };
     let told =
         [Told::Later, Told::Lost, Told::Whole(vectors()), Told::Since { base: [4; 16], added: vectors() }];
     let openings: Vec<Opening> = told.into_iter().map(opening).collect();
@@ -104,6 +105,39 @@ fn samples() -> Vec<Message> {
     all
 }
 
+fn listed(entity: EntityId) -> Listed {
+    let heads = vec![ChangeHash::new([3; 32]), ChangeHash::new([4; 32])];
+    Listed { entity, version: Version { heads, deleted: true, activity_ms: -7 } }
+}
+
+fn gone(entity: EntityId) -> Listed {
+    Listed { entity, version: Version { heads: Vec::new(), deleted: false, activity_ms: 0 } }
+}
+
+fn index_ask(low: EntityId, high: EntityId) -> Message {
+    let spans = [Span { after: None, upto: Some(low) }, Span { after: Some(high), upto: None }];
+    let spans = spans.map(|span| SpanPrint { span, print: Fingerprint::from_bytes([7; 32]) }).to_vec();
+    let collection = CollectionName::new("tickets").expect("a name");
+    Message::IndexAsk(IndexAsk { slot: 1, collection, number: 2, spans })
+}
+
+fn index_told(says: IndexSays) -> Message {
+    Message::IndexTold(IndexTold { slot: 1, says })
+}
+
+fn spans_told(low: EntityId, high: EntityId) -> Vec<SpanTold> {
+    let end = EntityId::new([9; 16]);
+    let bounds = [None, Some(low), Some(high), Some(end), None];
+    let contents = [
+        Contents::Same,
+        Contents::Entries(vec![listed(high)]),
+        Contents::Print(Fingerprint::from_bytes([8; 32])),
+        Contents::Rest,
+    ];
+    let spans = bounds.windows(2).map(|pair| Span { after: pair[0], upto: pair[1] });
+    spans.zip(contents).map(|(span, contents)| SpanTold { span, contents }).collect()
+}
+
 /// The rest of them.
 fn later_samples(low: EntityId, high: EntityId) -> Vec<Message> {
     vec![
@@ -126,6 +160,16 @@ fn later_samples(low: EntityId, high: EntityId) -> Vec<Message> {
             end: Some(FetchEnd { unknown: vec![high], more: true }),
         }),
         Message::Fetched(Fetched { slot: 1, number: 2, commits: Vec::new(), end: None }),
+        index_ask(low, high),
+        index_told(IndexSays::Here { collection: CollectionName::new("tickets").expect("a name") }),
+        index_told(IndexSays::NotHere { number: 5 }),
+        Message::IndexTaken(IndexTaken { slot: 1, number: 6 }),
+        index_told(IndexSays::Spans { number: 3, spans: spans_told(low, high) }),
+        index_told(IndexSays::Changed {
+            number: 4,
+            collection: CollectionName::new("tickets").expect("a name"),
+            entries: vec![gone(low), listed(high)],
+        }),
         Message::Farewell(Farewell { code: 4, text: "bye".to_owned() }),
         Message::LiveBatch(LiveBatch { slot: 1, commits: vec![vec![1, 2, 3], vec![4]] }),
     ]
@@ -145,8 +189,8 @@ fn the_bytes_of_a_message_never_change() {
     assert_eq!(samples()[12].to_frame(), roots);
     let neighbours = [[51, 18, 1, 2].as_slice(), &[1; 8], &[2; 8]].concat();
     assert_eq!(samples()[19].to_frame(), neighbours);
-    assert_eq!(samples()[26].to_frame(), [26, 5, 4, 3, b'b', b'y', b'e']);
-    assert_eq!(samples()[27].to_frame(), [36, 10, 1, 0, 7, 2, 3, 1, 2, 3, 1, 4]);
+    assert_eq!(samples()[32].to_frame(), [26, 5, 4, 3, b'b', b'y', b'e']);
+    assert_eq!(samples()[33].to_frame(), [36, 10, 1, 0, 7, 2, 3, 1, 2, 3, 1, 4]);
 }
 
 #[test]

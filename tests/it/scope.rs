@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use driftless::{ConnectionState, Interest, Mode};
+use driftless::{Collection, ConnectionState, Here, IndexEntry, Interest, Mode, SpaceEvent};
 
 use crate::common::{Order, Pair, Ticket, bounded, builder, ticket};
 
@@ -92,6 +92,70 @@ async fn a_document_is_fetched_alone_and_the_rest_comes_once_when_it_is_wanted()
     gone(&pair.b, pair.a.peer()).await;
     let alone = bounded(pair.tickets_b.fetch(ids[0])).await.expect_err("nobody is there");
     assert_eq!(alone.kind(), driftless::ErrorKind::Unavailable);
+    pair.close().await;
+}
+
+/// Reads the index until it is as expected.
+async fn index_until(
+    tickets: &Collection<Ticket>,
+    events: &mut driftless::Events,
+    expected: impl Fn(&[IndexEntry]) -> bool,
+) -> Vec<IndexEntry> {
+    bounded(async {
+        loop {
+            let index = tickets.index(None, 1_000).await.expect("read");
+            if expected(&index) {
+                return index;
+            }
+            while !matches!(events.next().await, Some(SpaceEvent::Indexed { collection }) if collection == "tickets") {}
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_index_tells_what_there_is_and_documents_come_when_they_are_asked_for() {
+    let pair = Pair::open().await;
+    let mut ids = Vec::new();
+    for number in 0..20 {
+        ids.push(pair.tickets_a.insert(&ticket(&format!("ticket {number}"))).await.expect("written"));
+    }
+    pair.space_b.set_interest("tickets", Interest::Index).await.expect("kept");
+    let mut events = pair.space_b.events();
+    let before = pair.tickets_b.all().await.expect("read").len();
+
+    let late = pair.tickets_a.insert(&ticket("late")).await.expect("written");
+    pair.tickets_a.delete(ids[0]).await.expect("written");
+    let all = |index: &[IndexEntry]| {
+        let deleted = index.iter().any(|entry| entry.id == ids[0] && entry.deleted);
+        index.len() == 21 && deleted && index.iter().any(|entry| entry.id == late)
+    };
+    index_until(&pair.tickets_b, &mut events, all).await;
+    assert!(pair.tickets_b.all().await.expect("read").len() <= before + 20);
+    assert_eq!(pair.tickets_b.get(late).await.expect("read"), None, "listed, and not here");
+
+    let fetched = bounded(pair.tickets_b.fetch(late)).await.expect("a has it").expect("not deleted");
+    assert_eq!(fetched.title, "late");
+    let here = |index: &[IndexEntry]| index.iter().find(|entry| entry.id == late).map(|entry| entry.here);
+    let index = pair.tickets_b.index(None, 1_000).await.expect("read");
+    assert_eq!(here(&index), Some(Here::Same));
+    pair.tickets_a
+        .update(late, |ticket: &mut Ticket| ticket.status = "ready".to_owned())
+        .await
+        .expect("written");
+    index_until(&pair.tickets_b, &mut events, |index| here(index) == Some(Here::Differs)).await;
+
+    // What was listed is kept; what came meanwhile is listed by the next meeting.
+    pair.b.pause().await.expect("open");
+    gone(&pair.b, pair.a.peer()).await;
+    pair.tickets_a.insert(&ticket("while apart")).await.expect("written");
+    assert_eq!(pair.tickets_b.index(None, 1_000).await.expect("read").len(), 21);
+    pair.b.resume().await.expect("open");
+    index_until(&pair.tickets_b, &mut events, |index| index.len() == 22).await;
+    pair.space_b.set_interest("tickets", Interest::Live).await.expect("kept");
+    pair.agree().await;
+    assert_eq!(pair.tickets_b.all().await.expect("read"), pair.tickets_a.all().await.expect("read"));
+    assert_eq!(pair.b.metrics().commits_duplicate, 0, "nothing came twice");
     pair.close().await;
 }
 

@@ -424,6 +424,11 @@ impl Commit {
         parts
     }
 
+    /// The entities that it changed, as far as its leaves are open.
+    pub(crate) fn places(&self) -> Vec<(CollectionName, EntityId)> {
+        self.open().map(|(leaf, _)| (leaf.collection.clone(), leaf.entity)).collect()
+    }
+
     /// Returns the commits of the same device that it follows in its open collections, ascending, one of each.
     ///
     /// # Example

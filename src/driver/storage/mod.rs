@@ -395,6 +395,9 @@ impl Thread {
                 Told::Repaired { space, collection, entity, from } => {
                     self.setup.feed.tell(Happening::Repaired { space, collection, entity, from });
                 }
+                Told::Indexed { space, collection } => {
+                    self.setup.feed.tell(Happening::Indexed { space, collection });
+                }
                 Told::Clash { space, commits, to } => {
                     self.tell_engine(Event::Clash { space, commits, to });
                 }
@@ -491,6 +494,7 @@ fn writes(ask: &Ask) -> bool {
         Ask::Receive { .. }
         | Ask::TakeFetched { .. }
         | Ask::Adopt { .. }
+        | Ask::TakeIndex { .. }
         | Ask::Learn { .. }
         | Ask::Introduce { .. }
         | Ask::Redeem { .. }
@@ -501,6 +505,9 @@ fn writes(ask: &Ask) -> bool {
         | Ask::History { .. }
         | Ask::Fetch { .. }
         | Ask::Heads { .. }
+        | Ask::IndexTold { .. }
+        | Ask::IndexPrints { .. }
+        | Ask::Versions { .. }
         | Ask::Sketch { .. }
         | Ask::Compare { .. }
         | Ask::Resolve { .. }

@@ -58,6 +58,7 @@ impl Node {
                 Told::Clash { space, commits, to } => events.push(Event::Clash { space, commits, to }),
                 Told::Changed { .. }
                 | Told::Conflict { .. }
+                | Told::Indexed { .. }
                 | Told::Repaired { .. }
                 | Told::JoinRequested { .. }
                 | Told::TakenBack { .. } => {}

@@ -83,6 +83,7 @@ fn proofs(device: &mut Device) -> Vec<Vec<u8>> {
         | Told::TakenBack { .. }
         | Told::Conflict { .. }
         | Told::Damaged { .. }
+        | Told::Indexed { .. }
         | Told::Repaired { .. } => None,
     })
     .flatten()

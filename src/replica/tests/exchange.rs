@@ -337,6 +337,7 @@ fn concurrent_values_are_told_and_readable_on_both_sides() {
             | Told::SpaceGone { .. }
             | Told::JoinRequested { .. }
             | Told::Damaged { .. }
+            | Told::Indexed { .. }
             | Told::Repaired { .. }
             | Told::Changed { .. } => None,
         })

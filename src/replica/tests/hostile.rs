@@ -37,6 +37,7 @@ fn commit_waits_for_what_it_depends_on_and_counts_as_received() {
             | Told::JoinRequested { .. }
             | Told::SpaceChanged(_)
             | Told::Damaged { .. }
+            | Told::Indexed { .. }
             | Told::Repaired { .. }
             | Told::Clash { .. }
             | Told::InterestChanged(_) => None,

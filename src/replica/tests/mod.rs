@@ -25,6 +25,7 @@ mod damage;
 mod exchange;
 mod hostile;
 mod hub;
+mod index;
 mod interest;
 mod joins;
 mod local;

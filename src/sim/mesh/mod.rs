@@ -336,6 +336,7 @@ impl Node {
                 | Told::Conflict { .. }
                 | Told::TakenBack { .. }
                 | Told::Damaged { .. }
+                | Told::Indexed { .. }
                 | Told::Repaired { .. } => {}
             }
         }

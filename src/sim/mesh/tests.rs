@@ -119,3 +119,43 @@ fn holds_first(mesh: &Mesh, node: usize) -> bool {
     let row = mesh.nodes[node].replica.reader().row(&mesh.space, &lines(), &first);
     row.expect("reads").is_some()
 }
+
+/// Of two that have the collection one is followed; when it goes, the other. A hub is asked in vain.
+#[test]
+fn an_index_is_followed_at_another_when_the_one_that_told_it_goes() {
+    for with_hub in [false, true] {
+        let mut mesh =
+            if with_hub { Mesh::with_hub(5, 4) } else { Mesh::of(5, (0..4).map(Node::new).collect()) };
+        let space = mesh.space;
+        let interest = crate::id::Interest::Index;
+        mesh.nodes[3].replica.set_interest(space, Some(lines()), interest).expect("few interests");
+        mesh.tell(3);
+        for (one, other) in [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)] {
+            mesh.connect(one, other);
+        }
+        mesh.work(10, 50);
+        mesh.run(3_000);
+        assert_eq!(listed(&mesh, 3, true), listed(&mesh, 1, false), "hub: {with_hub}");
+
+        for _ in 0..2 {
+            let wires = mesh.wires.iter().find(|(_, (one, other))| *one != 0 && *other == 3);
+            let conn = *wires.expect("connected").0;
+            let gone = mesh.wires[&conn].0;
+            mesh.cut(conn);
+            mesh.commit(gone);
+            mesh.run(3_000);
+            if mesh.wires.values().any(|(one, other)| *other == 3 && (*one != 0 || !with_hub)) {
+                assert_eq!(listed(&mesh, 3, true), listed(&mesh, 1, false), "hub: {with_hub}");
+            }
+        }
+        assert_eq!(mesh.closed, Vec::<String>::new());
+        assert_eq!(mesh.nodes[3].copies, 0, "no document came");
+    }
+}
+
+fn listed(mesh: &Mesh, node: usize, told: bool) -> Vec<crate::id::Listed> {
+    let reader = mesh.nodes[node].replica.reader();
+    let index = reader.index(&mesh.space, &lines(), told, None, usize::MAX).expect("reads");
+    assert!(!index.is_empty(), "something was listed");
+    index.into_iter().map(|entry| entry.listed).collect()
+}

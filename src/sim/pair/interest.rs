@@ -1,20 +1,20 @@
 //! What two devices say when one does not want everything, and what it costs them to change that.
 
 use super::*;
-use crate::id::Interest::{self, Live, Off};
+use crate::id::Interest::{self, Index, Live, Off};
 use crate::sim::Dice;
 
-fn memos() -> CollectionName {
+pub(super) fn memos() -> CollectionName {
     CollectionName::new(Memo::COLLECTION).expect("a name")
 }
 
-fn memo(number: u64) -> Write {
+pub(super) fn memo(number: u64) -> Write {
     let edit = insert(Memo { text: format!("memo {number}") });
     Write { collection: memos(), entity: entity(number), intent: Intent::Create, edit }
 }
 
 impl Pair {
-    fn want(&mut self, party: usize, collection: CollectionName, interest: Interest) {
+    pub(super) fn want(&mut self, party: usize, collection: CollectionName, interest: Interest) {
         let space = self.space;
         let replica = &mut self.parties[party].replica;
         replica.set_interest(space, Some(collection), interest).expect("few interests");
@@ -217,7 +217,7 @@ fn whatever_was_wanted_meanwhile_all_is_there_in_the_end() {
                 1 => pair.commit(party, vec![memo(1_000 + step)]),
                 2 | 3 => {
                     let collection = if dice.chance(50) { tickets() } else { memos() };
-                    let interest = if dice.chance(50) { Live } else { Off };
+                    let interest = *dice.pick(&[Live, Live, Off, Index]).expect("some");
                     pair.want(party, collection, interest);
                 }
                 4 if pair.conn.is_none() => pair.connect(),

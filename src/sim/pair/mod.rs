@@ -17,6 +17,7 @@ use crate::time::{Instant, Now, Timestamp};
 use crate::wire::Message;
 
 mod flow;
+mod index;
 mod interest;
 mod scale;
 mod secrets;
@@ -453,6 +454,7 @@ impl Party {
                 | Told::JoinRequested { .. }
                 | Told::Conflict { .. }
                 | Told::TakenBack { .. }
+                | Told::Indexed { .. }
                 | Told::Repaired { .. } => {}
             }
         }

@@ -4,12 +4,12 @@ use super::{Happening, World};
 use crate::access::{Action, Body, Commit, Role, Statement};
 use crate::doc;
 use crate::exchange::{Answer, Ask, Scope, Vectors};
-use crate::id::{CollectionName, EntityId, Incarnation, Origin, Oseq, SpaceId};
+use crate::id::{CollectionName, EntityId, Incarnation, Origin, Oseq, SpaceId, Span};
 use crate::sim::fault::Fault;
 use crate::sim::malice::{self, Draft, Wile};
 use crate::sim::{Dice, Line, Note};
 use crate::sync::{ConnId, Lane};
-use crate::wire::{Batch, Clocks, Heads, HeadsRange, Live, Message, Revisions, Statements, VectorsTold};
+use crate::wire::{Batch, Clocks, Heads, Live, Message, Revisions, Statements, VectorsTold};
 
 /// Commits of one flood.
 const FLOOD_COMMITS: u64 = 40;
@@ -214,7 +214,7 @@ impl World<'_> {
             0 => Message::Heads(Heads {
                 slot,
                 collection,
-                range: HeadsRange { after: None, upto: None },
+                range: Span { after: None, upto: None },
                 entries: Vec::new(),
             }),
             1 => Message::Clocks(Clocks { slot, collection, clocks: Vec::new(), upto: None, answer: true }),

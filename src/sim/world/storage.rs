@@ -277,7 +277,7 @@ impl World<'_> {
                     self.tell(device, Event::Damaged { space });
                 }
                 Told::Repaired { .. } => self.stats.entities_repaired += 1,
-                Told::JoinRequested { .. } => {}
+                Told::JoinRequested { .. } | Told::Indexed { .. } => {}
                 Told::Conflict { .. } => self.stats.conflicts += 1,
                 Told::Clash { space, commits, to } => {
                     self.tell(device, Event::Clash { space, commits, to });

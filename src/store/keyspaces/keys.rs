@@ -8,7 +8,9 @@ use super::{
 };
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
 use crate::id::StatementHash;
-use crate::id::{CollectionName, EntityId, Fingerprint, Origin, Oseq, PeerId, Position, Seen, SpaceId};
+use crate::id::{
+    CollectionName, EntityId, Fingerprint, Origin, Oseq, PeerId, Position, Seen, SpaceId, Version,
+};
 use crate::limits::COLLECTION_NAME_BYTES_MAX;
 use crate::store::keyspaces::vector::{BaseRecord, SeenRecord};
 
@@ -183,6 +185,17 @@ key!(
 key!(
     /// The key of what is known of an entity.
     HeadKey, 5, "head", Head, {
+        /// The space.
+        space: SpaceId,
+        /// The collection.
+        collection: CollectionName,
+        /// The entity.
+        entity: EntityId,
+    }
+);
+key!(
+    /// The key of what a peer told of an entity, in a collection of which only the index is wanted.
+    IndexKey, 17, "index", Version, {
         /// The space.
         space: SpaceId,
         /// The collection.

@@ -18,6 +18,7 @@
 //!    14  damaged      space, collection, entity                       what is lost of it until a peer sends it again
 //!    15  copy         space, hash                                     signed statement, once more
 //!    16  base         space, peer                                     on which vectors the two agreed
+//!    17  index        space, collection, entity                       what a peer told of an entity: how far it has come
 //! ```
 //!
 //! Numbers in keys are eight bytes, big endian, so that the order of keys is the order of numbers. A collection
@@ -41,7 +42,7 @@ pub(crate) use entity::{Change, Head, RowRecord, Snapshot, SnapshotMark};
 pub(crate) use journal::{JournalEntry, JournalPart};
 pub(crate) use keys::{
     AckedKey, Arrival, BaseKey, ChangeKey, ClashKey, CommitId, CopyKey, DamagedKey, HeadKey, HeldKey,
-    JournalKey, MetaKey, Prefix, RootKey,
+    IndexKey, JournalKey, MetaKey, Prefix, RootKey,
 };
 pub(crate) use keys::{RowKey, SnapshotKey, StatementKey, VectorKey};
 pub(crate) use meta::{

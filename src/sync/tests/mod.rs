@@ -140,6 +140,10 @@ impl Party {
                         Ask::Sketch { cells, .. } => Answer::Sketch(vec![crate::id::Cell::default(); *cells]),
                         Ask::Compare { .. } => Answer::TooFewCells,
                         Ask::Resolve { .. } => Answer::Apart(crate::exchange::Apart::default()),
+                        Ask::IndexTold { .. } => Answer::Index(Some(Vec::new())),
+                        Ask::Versions { .. } => Answer::Versions(Vec::new()),
+                        Ask::IndexPrints { .. } => Answer::IndexPrints(Vec::new()),
+                        Ask::TakeIndex { .. } => Answer::IndexTaken { apart: Vec::new() },
                         Ask::Base { .. } => Answer::Base(None),
                         Ask::Unheld { vectors, .. } => Answer::Unheld(vectors.clone()),
                         Ask::Acked { .. }
