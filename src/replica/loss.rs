@@ -17,7 +17,7 @@ use super::{Replica, ReplicaError, RowChange, Told, load};
 use crate::access::Commit;
 use crate::doc::{Document, Header, gate};
 use crate::id::{ActorId, ChangeHash, CollectionName, EntityId, Fingerprint, Origin, Oseq, Position};
-use crate::id::{Seen, SpaceId};
+use crate::id::{Seen, SpaceId, Vector};
 use crate::limits::HELD_MISSING_MAX;
 use crate::store::keyspaces::{
     AckedKey, Arrival, Batch, Change, ChangeKey, CommitEntry, CommitId, CommitRecord, DamagedKey,
@@ -152,6 +152,8 @@ impl Replica {
             loss.out.clear();
             let references = loss.find_records(&self.store)?;
             let mut batch = Batch::new();
+            let counted = self.seen_with(loss.space, references.keys());
+            self.stage_vectors(loss.space, &counted, &mut batch);
             for (id, (position, primary)) in references {
                 let (collection, oseq) = (primary.collection, primary.oseq);
                 batch.put(&id, &CommitEntry::Reference { position, collection, oseq });
@@ -159,6 +161,7 @@ impl Replica {
             }
             self.salvage(loss, &mut batch)?;
             self.store.write(batch)?;
+            self.take_vectors(loss.space, counted)?;
             loss.find_lost_records(&self.store)?;
             if !loss.stale {
                 return Ok(());
@@ -439,6 +442,29 @@ impl Replica {
             }
         }
         need
+    }
+
+    /// What is held of each origin with these commits: who counted them while they could not be read left them out.
+    fn seen_with<'a>(
+        &self,
+        space: SpaceId,
+        ids: impl Iterator<Item = &'a CommitId>,
+    ) -> BTreeMap<(CollectionName, Origin), Seen> {
+        let mut counted = BTreeMap::new();
+        let Some(known) = self.spaces.get(&space) else { return counted };
+        let mut vectors: BTreeMap<&CollectionName, Vector> = BTreeMap::new();
+        for CommitId { collection, origin, oseq, .. } in ids {
+            let held = known.collections.get(collection).map(|state| &state.vector);
+            let vector = vectors.entry(collection).or_insert_with(|| held.cloned().unwrap_or_default());
+            // With too many holes the number stays out: the fingerprints tell the difference then.
+            if !vector.contains(origin, *oseq)
+                && vector.insert(*origin, *oseq).is_ok()
+                && let Some(seen) = vector.seen(origin)
+            {
+                counted.insert((collection.clone(), *origin), seen.clone());
+            }
+        }
+        counted
     }
 
     /// What is held of each origin without the commits that are out.
