@@ -197,6 +197,8 @@ pub const INTRODUCTION_BYTES_MAX: usize = 64 * 1024;
 pub const JOINS_MAX: usize = 16;
 /// Most comparisons without agreement in a row; after them the two sides rest until the next regular one.
 pub const REPAIR_ROUNDS_MAX: u32 = 16;
+/// Comparisons without agreement after which the two compare entity by entity, though their vectors differ.
+pub const FEED_ROUNDS_MAX: u32 = 3;
 /// Comparisons without agreement in a row after which whole histories of what differs are sent: clocks cannot tell
 /// two changes with one number apart.
 pub const REPAIR_ROUNDS_WHOLE: u32 = 3;

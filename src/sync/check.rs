@@ -3,7 +3,7 @@
 use super::{ConnId, Engine, Lane, Purpose, digest};
 use crate::exchange::{Ask, SpaceState, Vectors};
 use crate::id::SpaceId;
-use crate::limits::{CHECK_DELAY_MS, QUIET_CHECK_MS, REPAIR_ROUNDS_MAX, ROOT_CHECK_MS};
+use crate::limits::{CHECK_DELAY_MS, FEED_ROUNDS_MAX, QUIET_CHECK_MS, REPAIR_ROUNDS_MAX, ROOT_CHECK_MS};
 use crate::wire::{Digest, Message, Revisions, Roots};
 
 /// Whether a message asks for the peer's side or answers with ours.
@@ -163,7 +163,10 @@ impl Engine {
             session.check_due = Some(self.now.instant.plus_ms(ROOT_CHECK_MS));
             return;
         }
-        if mine.vectors != theirs.vectors {
+        // What one side keeps in quarantine it counts as received and feeds to nobody: telling vectors again brings
+        // nothing then, and only comparing entity by entity makes the roots equal.
+        let unfed = session.rounds > FEED_ROUNDS_MAX && mine.roots != theirs.roots && leads;
+        if mine.vectors != theirs.vectors && !unfed {
             session.urgent = true;
             session.anew = true;
             session.equal = mine.roots == theirs.roots;

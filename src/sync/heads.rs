@@ -22,11 +22,19 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
+        let peer = session.peer;
         let Some(repair) = session.repair.as_mut() else {
             return;
         };
         let Some(collection) = repair.collections.last().cloned() else {
             return self.end_repair(conn, space);
+        };
+        if !self.may_both(space, &peer, &collection) {
+            return self.advance_page(conn, space, None);
+        }
+        let Some(repair) = self.sessions.get_mut(&(conn, space)).and_then(|session| session.repair.as_mut())
+        else {
+            return;
         };
         repair.step = Step::Page;
         let ask = Ask::Heads { space, collection, after: repair.after, count_max: HEADS_PAGE_ENTITIES };
@@ -49,7 +57,7 @@ impl Engine {
             return self.close(conn, super::conn::CODE_PROTOCOL, "heads out of turn");
         }
         if !self.may_both(space, &peer, &heads.collection) {
-            return self.close(conn, super::conn::CODE_PROTOCOL, "heads of a collection that is not shared");
+            return self.not_shared(conn, space);
         }
         let (collection, after) = (heads.collection.clone(), heads.range.after);
         if let Some(session) = self.sessions.get_mut(&(conn, space)) {
@@ -72,9 +80,11 @@ impl Engine {
             return self.close(conn, super::conn::CODE_PROTOCOL, "clocks out of turn");
         }
         let Clocks { collection, mut clocks, upto, .. } = clocks;
-        if leads && repair.collections.last() != Some(&collection) || !self.may_both(space, &to, &collection)
-        {
+        if leads && repair.collections.last() != Some(&collection) {
             return self.close(conn, super::conn::CODE_PROTOCOL, "clocks of another collection");
+        }
+        if !self.may_both(space, &to, &collection) {
+            return self.not_shared(conn, space);
         }
         let entities = clocks.iter().map(|clock| clock.entity).collect();
         self.make_whole(conn, space, &mut clocks);
@@ -91,7 +101,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
-        let slot = session.slot;
+        let (slot, peer) = (session.slot, session.peer);
         let Some(repair) = session.repair.as_mut() else {
             return;
         };
@@ -107,6 +117,10 @@ impl Engine {
             (Step::CompareHeads(theirs), Answer::Heads { entries, complete }) => {
                 self.compared(conn, space, &theirs, &entries, complete);
             }
+            (
+                Step::TellClocks { collection, .. } | Step::AnswerClocks { collection, .. },
+                Answer::Clocks(_),
+            ) if !self.may_both(space, &peer, &collection) => self.not_shared(conn, space),
             (Step::TellClocks { collection, upto }, Answer::Clocks(clocks)) => {
                 let answered = clocks.is_empty();
                 self.send(

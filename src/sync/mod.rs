@@ -55,6 +55,7 @@ mod mode;
 mod neighbours;
 mod opening;
 mod repair;
+mod rights;
 mod schedule;
 mod session;
 #[cfg(feature = "sim")]

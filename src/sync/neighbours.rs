@@ -14,9 +14,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{ConnId, Engine, Lane, Purpose, digest};
+use super::{ConnId, Engine, Lane, Purpose, digest, rights};
 use crate::exchange::{Ask, CommitKey, Vectors, beyond};
-use crate::id::{PeerId, SpaceId};
+use crate::id::{CollectionName, PeerId, SpaceId};
 use crate::limits::{NEIGHBOURS_DELAY_MS, NEIGHBOURS_MAX, WITHHELD_MS};
 use crate::time::Instant;
 use crate::wire::{Message, Neighbour, Neighbours, Offer, Wanted};
@@ -58,6 +58,13 @@ impl Neighbourhood {
         self.overdue.clear();
         self.offered.clear();
         self.withheld_due = None;
+    }
+
+    /// Forgets what the two may not both read.
+    pub(super) fn forget_unreadable(&mut self, both: &impl Fn(&CollectionName) -> bool) {
+        for left in [&mut self.withheld, &mut self.overdue, &mut self.offered] {
+            rights::retain(left, both);
+        }
     }
 
     /// Adds what is left to others to what the peer holds or is being sent.
@@ -199,7 +206,8 @@ impl Engine {
     }
 
     /// What is not here of what was offered: asked for, unless another has been asked for it or has brought it.
-    pub(super) fn want(&mut self, conn: ConnId, space: SpaceId, unheld: Vectors) {
+    pub(super) fn want(&mut self, conn: ConnId, space: SpaceId, mut unheld: Vectors) {
+        unheld.retain(|collection, _| self.common(conn, space, collection));
         let now = self.now.instant;
         let mut coming = Vectors::new();
         for ((of, _), session) in self.sessions.iter().filter(|((_, other), _)| *other == space) {

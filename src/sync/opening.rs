@@ -31,6 +31,7 @@ impl Engine {
                 (true, false) => self.part(conn, space),
                 (false, true) => self.open_shared(conn, space),
                 (true, true) => {
+                    self.forget_unreadable(conn, space);
                     self.tell_interests(conn, space);
                     self.offer_indexes(conn, space);
                 }

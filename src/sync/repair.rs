@@ -42,6 +42,14 @@ pub(super) struct Repair {
 }
 
 impl Repair {
+    /// Forgets what is still to be compared of what the two may not both read.
+    pub(super) fn forget_unreadable(&mut self, both: &impl Fn(&CollectionName) -> bool) {
+        // The last one is being talked about: its end is seen where the next page would begin.
+        let under_way = self.collections.pop();
+        self.collections.retain(both);
+        self.collections.extend(under_way);
+    }
+
     /// Whether this side sends what the peer lacks, and the peer may go on meanwhile.
     pub(super) fn is_sending(&self) -> bool {
         matches!(self.step, Step::SendAll { .. }) || self.parked.is_some()
@@ -144,7 +152,7 @@ impl Engine {
         if count == 0 { self.next_page(conn, space) } else { self.ask_sketch(conn, space, count) }
     }
 
-    pub(super) fn hear_apart(&mut self, conn: ConnId, space: SpaceId, apart: Apart) {
+    pub(super) fn hear_apart(&mut self, conn: ConnId, space: SpaceId, mut apart: Apart) {
         let key = self.symbol_key(conn, space);
         let Some((session, key)) = self.sessions.get_mut(&(conn, space)).zip(key) else {
             return;
@@ -156,9 +164,8 @@ impl Engine {
         if leads == apart.answer || !matches!(repair.step, Step::None) {
             return self.close(conn, CODE_PROTOCOL, "a difference out of turn");
         }
-        if apart.clocks.keys().any(|collection| !self.may_both(space, &with, collection)) {
-            return self.close(conn, CODE_PROTOCOL, "clocks of a collection that is not shared");
-        }
+        // The peer may not have heard yet that there is less to read together.
+        apart.clocks.retain(|collection, _| self.may_both(space, &with, collection));
         if leads {
             let Apart { symbols, clocks, .. } = apart;
             let scope = self.scope(conn, space);
@@ -246,7 +253,8 @@ impl Engine {
         self.watch(conn, space);
     }
 
-    fn tell_apart(&mut self, conn: ConnId, space: SpaceId, apart: exchange::Apart) {
+    fn tell_apart(&mut self, conn: ConnId, space: SpaceId, mut apart: exchange::Apart) {
+        apart.ours.retain(|collection, _| self.common(conn, space, collection));
         let Some(session) = self.sessions.get(&(conn, space)) else {
             return;
         };
@@ -267,7 +275,8 @@ impl Engine {
             return;
         };
         let slot = session.slot;
-        let clocks = completed(&ours, &theirs);
+        let mut clocks = completed(&ours, &theirs);
+        clocks.retain(|collection, _| self.common(conn, space, collection));
         self.send(
             conn,
             Lane::Bulk,

@@ -24,6 +24,8 @@ pub(super) struct Session {
     /// Their opening, until both have met.
     pub(super) opened: Option<Opening>,
     pub(super) wants: Wants,
+    /// What the two may read has changed since the connection was made.
+    pub(super) rights_changed: bool,
     /// The space is no longer shared: what the peer still says about it is not heard.
     pub(super) parting: bool,
     /// Our opening was sent.
@@ -109,6 +111,7 @@ impl Session {
             ours: None,
             opened: None,
             wants: Wants::default(),
+            rights_changed: false,
             parting: false,
             told: false,
             sent: None,

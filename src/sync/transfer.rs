@@ -133,7 +133,7 @@ impl Engine {
 
     /// The commit as a peer gets to see it, with what it may not read or does not want blinded; `None` when that is
     /// all of it.
-    fn visible(&self, conn: ConnId, space: SpaceId, commit: &Packed) -> Option<Packed> {
+    pub(super) fn visible(&self, conn: ConnId, space: SpaceId, commit: &Packed) -> Option<Packed> {
         let (peer, scope) = (self.peer_of(conn)?, self.scope(conn, space));
         let is_own = commit.key.origin.peer == self.me;
         let common =

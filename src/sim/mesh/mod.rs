@@ -68,6 +68,8 @@ struct Mesh {
     /// Who holds the same as which peer, as far as it knows.
     in_sync: BTreeSet<(usize, PeerId)>,
     closed: Vec<String>,
+    /// All that was said, by whom to whom; absent where nobody asks.
+    heard: Option<Vec<(usize, usize, Vec<u8>)>>,
 }
 
 impl Mesh {
@@ -111,6 +113,7 @@ impl Mesh {
             writers,
             in_sync: BTreeSet::new(),
             closed: Vec::new(),
+            heard: None,
         };
         (0..mesh.nodes.len()).for_each(|node| mesh.tell(node));
         mesh
@@ -262,6 +265,9 @@ impl Mesh {
         let last = self.lanes.entry((conn, to, lane)).or_default();
         *last = arrives.max(*last);
         self.sent += 1;
+        if let Some(heard) = &mut self.heard {
+            heard.push((node, to, bytes.clone()));
+        }
         self.flights.insert((*last, self.sent), Flight { conn, to, bytes });
     }
 

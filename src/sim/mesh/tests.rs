@@ -120,6 +120,31 @@ fn holds_first(mesh: &Mesh, node: usize) -> bool {
     row.expect("reads").is_some()
 }
 
+/// A commit that was left to another to send is offered a second later. By then the peer may not be allowed to hear
+/// of it any more.
+#[test]
+fn an_offer_names_nothing_that_the_peer_may_read_no_more() {
+    let mut mesh = Mesh::full(1, 3);
+    mesh.slow.insert((1, 2), 60_000);
+    mesh.commit(1);
+    mesh.run(30);
+    mesh.heard = Some(Vec::new());
+    let (space, admin, now) = (mesh.space, crate::access::Role::Admin, at(mesh.now_ms));
+    mesh.nodes[0].replica.set_rule(now, space, &lines(), admin, admin).expect("an owner may");
+    mesh.tell(0);
+    mesh.run(10_000);
+
+    let named = mesh.heard.take().expect("it was kept").into_iter().filter(|(from, to, bytes)| {
+        let message = Message::from_frame(bytes).expect("it was sent");
+        (*from, *to) == (0, 2)
+            && !matches!(message, Some(Message::Statements(_)))
+            && bytes.windows(5).any(|part| part == lines().as_str().as_bytes())
+    });
+    let named: Vec<_> = named.map(|(.., bytes)| Message::from_frame(&bytes)).collect();
+    assert!(named.is_empty(), "{named:?}");
+    assert_eq!(mesh.closed, Vec::<String>::new());
+}
+
 /// Of two that have the collection one is followed; when it goes, the other. A hub is asked in vain.
 #[test]
 fn an_index_is_followed_at_another_when_the_one_that_told_it_goes() {

@@ -78,6 +78,8 @@ pub(super) struct Oracle {
     ever: BTreeMap<usize, Vectors>,
     /// Devices that lost something to damage.
     hurt: BTreeSet<usize>,
+    /// Devices that went back to an older state.
+    went_back: BTreeSet<usize>,
     in_sync: BTreeSet<(usize, PeerId)>,
     observers: BTreeMap<usize, Observer>,
     /// Reports that are awaited, and when at the latest.
@@ -266,6 +268,7 @@ impl Oracle {
     /// A device went back to an older state, which held this.
     pub(super) fn restored(&mut self, device: usize, vectors: Vectors) {
         self.durable.insert(device, vectors);
+        self.went_back.insert(device);
     }
 
     /// A device opened its store after whatever happened to it.

@@ -187,6 +187,15 @@ impl Oracle {
         });
         match held {
             Ok(held) if held.is_empty() => {}
+            // What they build on, their author forgot when it went back to an older state; a rogue may be the only one
+            // that still has it, and keeps it.
+            Ok(held)
+                if !self.rogues.is_empty()
+                    && held.iter().all(|held| {
+                        let author = self.peers.get(&held.author);
+                        let forgot = author.is_some_and(|author| self.went_back.contains(author));
+                        forgot && held.reason == HeldReason::MissingDependency
+                    }) => {}
             // What they build on, damage took from the only device that had it.
             Ok(held)
                 if self.hurt.contains(&device.number)

@@ -196,6 +196,34 @@ fn nothing_that_a_device_is_sent_names_what_it_may_not_read() {
     assert!(visible >= 10, "what it may read is there: {visible}");
 }
 
+/// An acknowledgement that waits when a rule shuts its reader out names nothing.
+#[test]
+fn what_is_acknowledged_late_names_nothing_that_the_peer_may_read_no_more() {
+    let mut pair = Pair::new();
+    let (space, closed) = (pair.space, tickets());
+    pair.connect();
+    pair.talk_out(1_000);
+    pair.insert(1, 0..3);
+    pair.said = Some(Vec::new());
+    let now = at(pair.now_ms);
+    let desk = &mut pair.parties[0].replica;
+    desk.set_rule(now, space, &closed, Role::Admin, Role::Admin).expect("an owner may");
+    pair.forward();
+    pair.talk_out(60_000);
+
+    let said: Vec<Message> = frames(pair.said.take().expect("it was kept"));
+    let told = said.iter().filter(|message| !matches!(message, Message::Statements(_)));
+    let named: Vec<&Message> =
+        told.filter(|message| contains(&message.to_frame(), closed.as_str().as_bytes())).collect();
+    assert!(named.is_empty(), "{named:?}");
+    assert!(pair.parties.iter().all(|party| party.in_sync && party.refused.is_empty()));
+}
+
+fn frames(said: Vec<(u64, Vec<u8>)>) -> Vec<Message> {
+    let message = |(_, frame): (u64, Vec<u8>)| Message::from_frame(&frame).expect("it was sent");
+    said.into_iter().filter_map(message).collect()
+}
+
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }

@@ -1,6 +1,7 @@
 //! What two devices say after a cut, a lie or a loss, in frames and commits.
 
 use super::*;
+use crate::id::{Incarnation, Origin, Oseq, Vector};
 use crate::limits::{BATCH_BYTES, BATCHES_UNDER_WAY_MAX, VECTOR_HOLES_MAX};
 
 #[test]
@@ -130,4 +131,28 @@ fn vectors_that_lie_are_found_out_and_repaired() {
     assert!(pair.is_agreed());
     assert_eq!((talk.commits, pair.metrics().map(|metrics| metrics.commits_duplicate)), (20, [0, 0]));
     assert!(pair.metrics().iter().any(|metrics| metrics.roots_contradicted > 0));
+}
+
+/// What one side keeps in quarantine it counts as received, and nobody feeds it to the other: telling vectors would
+/// never make them equal. Both lack something besides, which the vectors do not tell either.
+#[test]
+fn what_only_one_side_counts_as_received_keeps_nobody_from_agreeing() {
+    for claims in 0..2 {
+        let mut pair = Pair::agreed(3);
+        pair.edit_unheard(0, 1);
+        pair.edit_unheard(1, 2);
+        pair.lie();
+        let origin = Origin { peer: PeerId::new([7; 32]), incarnation: Incarnation(1) };
+        let mut vector = Vector::new();
+        vector.insert(origin, Oseq(1)).expect("room");
+        let (space, vectors) = (pair.space, Vectors::from([(tickets(), vector)]));
+        let answer = pair.parties[claims].replica.answer(at(0), Ask::Adopt { space, vectors });
+        assert!(matches!(answer, Answer::Done), "{answer:?}");
+
+        pair.connect();
+        pair.talk_out(30_000);
+
+        assert!(pair.is_agreed(), "device {claims} claims more");
+        assert!(pair.talk.frames < 100, "{} frames", pair.talk.frames);
+    }
 }
