@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::sync::{Action, Command, ConnId, DialId, Engine, Event, Options, Side};
 use crate::time::{Instant, Now, Timestamp};
 
-use super::{device, shared};
+use super::{peer, shared};
 
 /// Most actions that one event may cause: an opening of every space and a batch for each, with room.
 const ACTIONS_MAX: usize = 10_000;
@@ -301,7 +301,7 @@ impl<'a> Duo<'a> {
 
 impl Node {
     fn new(number: u8) -> Self {
-        let peer = device(number).peer();
+        let peer = peer(number);
         Self {
             engine: Engine::new(peer, Options::default(), Arc::new(Metrics::default())),
             peer,
@@ -495,5 +495,5 @@ fn entity(number: u8) -> EntityId {
 }
 
 fn origin(number: u8) -> Origin {
-    Origin { peer: device(1 + number % 2).peer(), incarnation: Incarnation(u64::from(number)) }
+    Origin { peer: peer(1 + number % 2), incarnation: Incarnation(u64::from(number)) }
 }

@@ -1,6 +1,7 @@
 //! The house rules, checked on every file of the repository. Each check is shown to fail on a planted
 //! violation, in the module that holds it.
 
+mod attacks;
 mod examples;
 mod house;
 mod papers;
@@ -59,6 +60,13 @@ fn the_change_log_is_open() -> io::Result<()> {
 fn every_guarantee_names_tests_that_exist() -> io::Result<()> {
     let files = tree::files()?;
     assert_tidy(papers::check_guarantees(&find(&files, "src/manual/guarantees.md"), &papers::tests(&files)));
+    Ok(())
+}
+
+#[test]
+fn every_attack_has_a_row_and_tests_that_were_seen_failing() -> io::Result<()> {
+    let files = tree::files()?;
+    assert_tidy(attacks::check(&find(&files, "src/manual/security.md"), &files));
     Ok(())
 }
 

@@ -45,6 +45,7 @@ fn the_golden_invite_does_not_change() {
     );
 }
 
+/// Seen failing without the comparison of checksums in `Invite::from_str`.
 #[test]
 fn attack_td_every_truncation_is_told_as_damage() {
     let text = invite(&["192.0.2.1:4711"]).to_string();
@@ -55,6 +56,7 @@ fn attack_td_every_truncation_is_told_as_damage() {
     }
 }
 
+/// Seen failing without the comparison of checksums in `Invite::from_str`.
 #[test]
 fn attack_td_every_wrong_character_is_told_as_damage() {
     let text = invite(&["192.0.2.1:4711"]).to_string();

@@ -12,6 +12,7 @@ proptest! {
     // Times the orders: more than two thousand logs. `PROPTEST_CASES` asks for others.
     #![proptest_config(ProptestConfig::with_cases(cases()))]
 
+    /// Adversarial 40. Seen failing without judging the whole log anew in `Log::judge`.
     #[test]
     fn step_by_step_is_the_same_as_at_once_in_every_order(steps in entangled(24), order in any::<u64>()) {
         let play = played(&steps);

@@ -57,6 +57,7 @@ fn another_device_of_a_member_shares_its_record_and_role() {
     assert_eq!(membership.members().len(), 2);
 }
 
+/// Seen failing without the look at the expiry in `Log::redeem_as`.
 #[test]
 fn attack_ta_an_expired_invite_is_refused_by_the_redeemers_clock() {
     let (log, ticket) = invited(Writer);
@@ -68,6 +69,7 @@ fn attack_ta_an_expired_invite_is_refused_by_the_redeemers_clock() {
     assert!(at(Timestamp::from_unix_ms(0)).is_ok());
 }
 
+/// Seen failing without the look for redemptions in `Log::redeem_as`.
 #[test]
 fn attack_tb_an_invite_is_used_once_but_a_lost_reply_can_be_had_again() {
     let (mut log, ticket) = invited(Writer);
@@ -78,6 +80,7 @@ fn attack_tb_an_invite_is_used_once_but_a_lost_reply_can_be_had_again() {
     assert_eq!(redeem(&log, 1, &request(&ticket, 30), 30), Ok(add));
 }
 
+/// Seen failing without the look for redemptions in `Log::redeem_as`.
 #[test]
 fn attack_tb_a_removed_joiner_does_not_come_back_by_its_old_invite() {
     let (mut log, ticket) = invited(Writer);
@@ -89,6 +92,7 @@ fn attack_tb_a_removed_joiner_does_not_come_back_by_its_old_invite() {
     assert_eq!(redeem(&log, 1, &request(&ticket, 30), 30), Err(Refusal::Used.into()));
 }
 
+/// Seen failing without the comparison of the signers in `Log::check_enrolment`.
 #[test]
 fn attack_tc_only_the_inviters_device_redeems() {
     let (mut log, ticket) = invited(Writer);
@@ -117,6 +121,7 @@ fn attack_te_an_invite_of_a_reader_makes_a_reader() {
     );
 }
 
+/// Seen failing without the comparison of grants in `Log::check_enrolment`.
 #[test]
 fn attack_te_an_invite_of_a_member_enrols_no_device_and_the_other_way_round() {
     let mut log = shop(&[Writer]);
@@ -133,6 +138,7 @@ fn attack_te_an_invite_of_a_member_enrols_no_device_and_the_other_way_round() {
     assert_eq!(log.insert(as_member), Err(AccessError::Malformed { what }));
 }
 
+/// Seen failing without `JoinRequest::prove` and `Enrolment::verify`.
 #[test]
 fn attack_tf_a_device_that_does_not_consent_is_not_enrolled() {
     let (mut log, ticket) = invited(Writer);
@@ -154,6 +160,7 @@ fn attack_tf_a_devices_of_a_member_joins_no_second_time() {
     assert_eq!(redeem(&log, 1, &request(&ticket, 2), 2), Err(Refusal::AlreadyMember.into()));
 }
 
+/// Seen failing without the look for revocations in `Log::redeem_as`.
 #[test]
 fn attack_tg_an_invite_revoked_before_is_refused() {
     let (mut log, ticket) = invited(Writer);
@@ -165,6 +172,7 @@ fn attack_tg_an_invite_revoked_before_is_refused() {
     assert_eq!(redeem(&log, 1, &request(&ticket, 30), 30), Err(Refusal::Revoked.into()));
 }
 
+/// Seen failing without the look for revocations in `Resolver::may_redeem`: the device was a member.
 #[test]
 fn attack_tg_an_invite_redeemed_off_line_while_it_was_revoked_admits_nobody() {
     let mut log = shop(&[Admin]);

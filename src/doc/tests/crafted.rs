@@ -54,6 +54,7 @@ const fn malformed(what: &'static str) -> GateError {
     GateError::Malformed { what }
 }
 
+/// Seen failing without the comparison of numbers in `Past::check_causality`: Automerge panicked.
 #[test]
 fn attack_21_a_gap_in_the_sequence_is_refused() {
     let (mut document, _) = with_ticket();
@@ -63,6 +64,7 @@ fn attack_21_a_gap_in_the_sequence_is_refused() {
     assert_eq!(refusal(&mut document, &draft.bytes()), GateError::Causality);
 }
 
+/// Seen failing without the look at the number in `Chunk::parse_content`.
 #[test]
 fn attack_22_an_actor_begins_with_1() {
     let (mut document, _) = with_ticket();
@@ -102,6 +104,7 @@ fn attack_50_a_change_of_the_end_of_time_is_refused_and_one_near_it_does_no_harm
     }
 }
 
+/// Seen failing without `follows` in `Past::check_causality`: it was let in.
 #[test]
 fn attack_23_a_change_names_its_actors_previous_one() {
     let (mut document, _) = with_ticket();
@@ -113,6 +116,8 @@ fn attack_23_a_change_names_its_actors_previous_one() {
     assert_eq!(refusal(&mut document, &draft.bytes()), GateError::Causality);
 }
 
+/// Seen failing without the look at dependencies in `Past::check_causality`: Automerge was given it, to wait in
+/// its queue.
 #[test]
 fn attack_24_a_change_that_waits_for_others_does_not_squat_on_its_number() {
     let (mut document, _) = with_ticket();
@@ -127,6 +132,7 @@ fn attack_24_a_change_that_waits_for_others_does_not_squat_on_its_number() {
     assert_eq!(document.hydrate::<Ticket>().expect("readable").price, 7);
 }
 
+/// Seen failing without `Check::operation`: Automerge panicked.
 #[test]
 fn attack_25_operations_on_what_is_not_there_are_refused() {
     let (mut document, _) = with_ticket();
@@ -155,6 +161,7 @@ fn attack_25_operations_on_what_is_not_there_are_refused() {
     check_operation(&mut document, &draft, "is in something that is no object");
 }
 
+/// Seen failing without `Check::operation`: Automerge panicked.
 #[test]
 fn attack_26_predecessors_are_values_of_the_same_place() {
     let (mut document, _) = with_ticket();
@@ -182,6 +189,7 @@ fn attack_26_predecessors_are_values_of_the_same_place() {
     check_operation(&mut document, &draft, "follows an operation that leaves nothing");
 }
 
+/// Seen failing without `Check::operation`: it was let in.
 #[test]
 fn attack_26_an_author_cannot_refer_to_what_it_had_not_seen() {
     let (mut document, first) = with_ticket();
@@ -195,6 +203,7 @@ fn attack_26_an_author_cannot_refer_to_what_it_had_not_seen() {
     assert!(document.has(&first.hash) && document.has(&unseen.hash));
 }
 
+/// Seen failing without `Check::operation`.
 #[test]
 fn attack_27_operations_fit_their_objects() {
     let (mut document, _) = with_ticket();
@@ -257,6 +266,8 @@ fn attack_27_marks_tables_and_unknown_actions_are_refused() {
     assert_eq!(refusal(&mut document, &raw.bytes()), malformed("value has an unknown type"));
 }
 
+/// Seen failing without the comparison of operation counters in `Past::check_causality`: what was saved did not
+/// load.
 #[test]
 fn attack_28_operations_are_counted_on_from_the_dependencies() {
     let (mut document, made) = with_ticket();
@@ -280,6 +291,7 @@ fn attack_28_operations_are_counted_on_from_the_dependencies() {
     assert_eq!(refusal(&mut document, &zero.bytes()), malformed("operation counter is zero"));
 }
 
+/// Seen failing without the look at the message in `Chunk::parse_content`.
 #[test]
 fn attack_29_nothing_is_written_beside_the_operations() {
     let (mut document, _) = with_ticket();
@@ -316,6 +328,7 @@ fn attack_29_nothing_is_written_beside_the_operations() {
     assert_eq!(refusal(&mut document, &deps(vec![[0; 32]; CHANGE_DEPS_MAX + 1])), too_many);
 }
 
+/// Seen failing without the bound of operations in `prescan`: Automerge was given ten million.
 #[test]
 fn attack_30_a_change_that_unfolds_into_millions_of_operations_is_counted_first() {
     let (mut document, _) = with_ticket();
@@ -349,6 +362,7 @@ fn attack_30_a_change_that_unfolds_into_millions_of_operations_is_counted_first(
     assert_eq!(refusal(&mut document, &preds.bytes()), large("predecessors", 100_000_000, CHANGE_PREDS_MAX));
 }
 
+/// Seen failing without the look at the type in `Chunk::parse`.
 #[test]
 fn attack_30_compressed_changes_are_refused_unopened() {
     use std::io::Write;
@@ -369,6 +383,7 @@ fn attack_30_compressed_changes_are_refused_unopened() {
     assert_eq!(refusal(&mut document, &nested), malformed("magic bytes"));
 }
 
+/// Seen failing without the look at the type, and without that at the length, in `Chunk::parse`.
 #[test]
 fn attack_31_exactly_one_change_chunk_is_taken() {
     let (mut document, made) = with_ticket();
@@ -389,6 +404,7 @@ fn attack_31_exactly_one_change_chunk_is_taken() {
     assert!(gate::prescan(&made.bytes).is_ok());
 }
 
+/// Seen failing with a `Cursor` that takes what is left for what is asked for.
 #[test]
 fn attack_31_truncated_anywhere_a_change_is_refused() {
     let (mut document, made) = with_ticket();
@@ -405,6 +421,7 @@ fn attack_31_truncated_anywhere_a_change_is_refused() {
     assert_eq!(admit(&mut document, &[made.bytes]).refused, vec![]);
 }
 
+/// Seen failing without the comparison of checksums in `Chunk::parse`.
 #[test]
 fn attack_31_with_any_bit_flipped_a_change_is_refused_or_harmless() {
     let (mut document, _) = with_ticket();
@@ -436,6 +453,7 @@ fn attack_31_with_any_bit_flipped_a_change_is_refused_or_harmless() {
     assert_eq!(admit(&mut document, &[honest.bytes]).accepted, vec![honest.hash]);
 }
 
+/// Seen failing without the bounds in `within`: a key of 64 KiB was let in.
 #[test]
 fn attack_32_keys_values_and_numbers_have_bounds() {
     let (mut document, _) = with_ticket();
@@ -466,6 +484,7 @@ fn attack_32_keys_values_and_numbers_have_bounds() {
     }
 }
 
+/// Seen failing without the bound in `Check::container`: it was let in.
 #[test]
 fn attack_32_nesting_has_a_bound() {
     let (mut document, _) = with_ticket();
@@ -491,6 +510,7 @@ fn attack_32_nesting_has_a_bound() {
     usable(&document);
 }
 
+/// Seen failing without the look at its own values in `Check::on_field`.
 #[test]
 fn attack_32_one_change_leaves_one_value_at_a_field() {
     let (mut document, _) = with_ticket();

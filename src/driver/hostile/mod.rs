@@ -10,7 +10,9 @@
 mod changes;
 mod commits;
 mod flood;
+mod founder;
 mod frames;
+mod invites;
 mod past;
 mod peers;
 mod revoked;

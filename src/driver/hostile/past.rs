@@ -6,35 +6,37 @@ use crate::limits::INVITE_LIFETIME_MS;
 use crate::wire::{Shorts, Statements};
 
 /// Signs a statement that follows the heads of the attacker's log.
-fn say(attacker: &Attacker, body: Body) -> Statement {
+pub(super) fn say(attacker: &Attacker, body: Body) -> Statement {
     let log = attacker.log.as_ref().expect("let in");
     let lamport = log.statements().map(Statement::lamport).max().expect("the genesis") + 1;
     let heads = log.membership().heads().to_vec();
     Statement::sign(&attacker.identity, &log.space(), lamport, heads, body).expect("small")
 }
 
-fn statements(statements: &[Statement]) -> Message {
+pub(super) fn statements(statements: &[Statement]) -> Message {
     let statements = statements.iter().map(|statement| statement.bytes().to_vec()).collect();
     Message::Statements(Statements { slot: SLOT, statements })
 }
 
 /// Asks for the whole log, and lets somebody learn it.
-async fn hear_log(wire: &mut Wire, log: &mut Log) {
+pub(super) async fn hear_log(wire: &mut Wire, log: &mut Log) {
     wire.send(&Message::Shorts(Shorts { slot: SLOT, shorts: Vec::new() })).await;
     let told = wire.until(|message| matches!(message, Message::Statements(_))).await.expect("it tells");
     learn(log, &told);
 }
 
 /// An admin is removed, had signed a removal before it heard of that, and signs another one after. A friend
-/// brings both.
+/// brings both. Seen failing with `Resolver::is_removed` always false: the bystander was gone.
 #[tokio::test]
 async fn attack_36_what_a_removed_admin_says_at_once_or_later_changes_nobodys_place() {
     let scene = Scene::open().await;
     let mut mallory = scene.attacker(66, Role::Admin).await;
     let friend = scene.attacker(67, Role::Writer).await;
+    mallory.log.clone_from(&friend.log);
     let membership = mallory.log.as_ref().expect("let in").membership();
     let id = |device: PeerId| membership.member_of(&device).expect("a member").id;
-    let (bystander, own) = (id(scene.honest.peer()), id(mallory.peer()));
+    // A member who came later, whom an admin may remove.
+    let (bystander, own) = (id(friend.peer()), id(mallory.peer()));
     let at_once = say(&mallory, Body::RemoveMember { member: bystander, cut: Cut::default() });
     let space = scene.space;
     let call = scene.victim.call(Until::Synced, move |turn| turn.replica.remove_member(turn.now, space, own));
@@ -62,7 +64,8 @@ async fn hear_until(wire: &mut Wire, log: &mut Log, count: usize) {
     }
 }
 
-/// Two devices of one person, each of which removes the other at the same time.
+/// Two devices of one person, each of which removes the other at the same time. Seen failing with
+/// `Resolver::own_removals` content with the first.
 #[tokio::test]
 async fn attack_37_two_devices_that_remove_each_other_both_go() {
     let scene = Scene::open().await;
@@ -94,7 +97,8 @@ async fn attack_37_two_devices_that_remove_each_other_both_go() {
 }
 
 /// The directory of a device is put back as it was before its last commits, which others have. What it writes
-/// then takes numbers of its own.
+/// then takes numbers of its own. Seen failing with the incarnation kept in `Replica::open` and in
+/// `Replica::inspect`: it equivocated.
 #[tokio::test]
 async fn attack_16_a_store_that_goes_back_to_an_older_copy_contradicts_nobody() {
     let mut scene = Scene::open().await;
@@ -132,7 +136,8 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 }
 
 /// A relay passes on the second commit of somebody and keeps the first. The second waits, which everybody can
-/// see, and lands when the first comes from anybody.
+/// see, and lands when the first comes from anybody. Seen failing without the release of those that wait in
+/// `Replica::take`.
 #[tokio::test]
 async fn attack_17_a_commit_that_a_relay_withholds_leaves_a_gap_that_is_shown_and_filled() {
     let scene = Scene::open().await;

@@ -32,7 +32,7 @@ async fn attack_2_an_unknown_device_is_never_greeted_and_told_so() {
     scene.close().await;
 }
 
-/// With the exporter left out of `sync::digest::tag`, the hello of one connection was good on another.
+/// Seen failing with the exporter left out of `sync::digest::tag`: the hello of one connection was good on another.
 #[tokio::test]
 async fn attack_7_a_hello_of_another_connection_names_nothing() {
     let scene = Scene::open().await;

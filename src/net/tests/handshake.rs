@@ -44,7 +44,7 @@ async fn each_connection_and_each_protocol_has_an_exporter_of_its_own() {
     assert_ne!(Protocol::Sync.exporter_label(), Protocol::Join.exporter_label());
 }
 
-/// Adversarial 1.
+/// Adversarial 1. Seen failing with `OneDevice::check` content with any key: it was connected.
 #[tokio::test]
 async fn another_device_at_the_address_is_named() {
     let (one, two) = (endpoint(1).await, endpoint(2).await);
@@ -55,7 +55,9 @@ async fn another_device_at_the_address_is_named() {
     assert_eq!((expected, found), (peer(3), peer(2)));
 }
 
-/// Adversarial 3, 4 and 5, against an acceptor.
+/// Adversarial 3, 4 and 5, against an acceptor. Seen failing with `client_auth_mandatory` false (who showed no
+/// key got as far as a connection), with `verify_signature` content with any (so did who showed a stolen one),
+/// and with `key::peer_of` content with any form, or with weak keys: those got one step further each.
 #[tokio::test]
 async fn a_client_that_does_not_prove_its_key_never_gets_in() {
     let two = endpoint(2).await;
@@ -85,7 +87,8 @@ async fn a_client_that_does_not_prove_its_key_never_gets_in() {
     drop(honest);
 }
 
-/// Adversarial 4 and 5, against a dialer.
+/// Adversarial 4 and 5, against a dialer. Seen failing with `key::peer_of` content with any form, or with weak
+/// keys, and with `verify_signature` content with any: a thief of a public key was connected.
 #[tokio::test]
 async fn a_server_that_does_not_prove_its_key_is_not_connected() {
     let one = endpoint(1).await;
@@ -111,7 +114,7 @@ async fn a_server_that_does_not_prove_its_key_is_not_connected() {
     assert_eq!(alert, HANDSHAKE_FAILURE);
 }
 
-/// Adversarial 6.
+/// Adversarial 6. Seen failing with that protocol among those of `Credentials::acceptor`.
 #[tokio::test]
 async fn a_peer_that_speaks_another_protocol_is_not_connected() {
     let two = endpoint(2).await;
@@ -125,7 +128,8 @@ async fn a_peer_that_speaks_another_protocol_is_not_connected() {
     assert!(matches!(error, NetError::NoCommonProtocol), "{error:?}");
 }
 
-/// Adversarial 6: a device that was removed has nothing to resume with.
+/// Adversarial 6: a device that was removed has nothing to resume with. Seen failing with the two tickets and
+/// the storage of sessions that are the default of TLS.
 #[tokio::test]
 async fn no_ticket_is_given_and_no_early_data_taken() {
     let two = endpoint(2).await;

@@ -45,7 +45,7 @@ impl Visit {
     }
 }
 
-/// Adversarial 41.
+/// Adversarial 41. Seen failing without the bound in `Header::read`: the connection waited for the rest.
 #[tokio::test]
 async fn a_frame_that_claims_four_gibibytes_ends_the_connection() {
     let visit = Visit::greeted().await;
