@@ -35,10 +35,7 @@ impl Replica {
             return Err(ReplicaError::Mode { hub: true });
         }
         let membership = self.check_writes(&space, &writes)?;
-        for Write { collection, entity, .. } in &writes {
-            let key = HeadKey { space, collection: collection.clone(), entity: *entity };
-            self.mending(now, |replica| replica.touch(&key))?;
-        }
+        self.touch_all(now, space, &writes)?;
         self.renew_if_due()?;
         let origin = self.origin();
         let mut draft = Draft::new(space, self.position);
@@ -79,6 +76,18 @@ impl Replica {
         }
         self.metrics.commits_local.add(1);
         Ok(Committed { key: Some(key), position: self.position })
+    }
+
+    /// Reads what the writes need and what the commit will name, so that damage is mended before anything else.
+    fn touch_all(&mut self, now: Now, space: SpaceId, writes: &[Write]) -> Result<(), ReplicaError> {
+        for Write { collection, entity, .. } in writes {
+            let key = HeadKey { space, collection: collection.clone(), entity: *entity };
+            self.mending(now, |replica| replica.touch(&key))?;
+        }
+        for collection in writes.iter().map(|write| &write.collection).collect::<BTreeSet<_>>() {
+            self.mending(now, |replica| replica.own_last(space, collection).map(drop))?;
+        }
+        Ok(())
     }
 
     /// What can be refused before a document is loaded.

@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 
 use super::held::HeldChanges;
-use super::{Replica, ReplicaError, RowChange, Told, load, rebuild};
+use super::{Replica, ReplicaError, RowChange, Told, hub, load, rebuild};
 use crate::access::{Commit, Statement};
 use crate::codec::Encode;
 use crate::doc::Document;
@@ -25,8 +25,8 @@ use crate::id::{CollectionName, EntityId, Fingerprint, Origin, PeerId, Position,
 use crate::limits::{MENDS_MAX, VERIFY_PAGE_VALUES};
 use crate::store::keyspaces::{
     AckedKey, BaseKey, Batch, ChangeKey, ClashKey, CommitId, CopyKey, DamagedKey, DamagedRecord, Head,
-    HeadKey, HeldKey, IndexKey, JournalEntry, JournalKey, Key, META_ERASING, META_INCARNATION, MetaKey,
-    Prefix, Raw, RootKey, RowKey, RowRecord, SeenRecord, SnapshotKey, StatementKey, VectorKey,
+    HeadKey, HeldKey, IndexKey, JournalEntry, JournalKey, Key, META_ERASING, META_HUB, META_INCARNATION,
+    MetaKey, Prefix, Raw, RootKey, RowKey, RowRecord, SeenRecord, SnapshotKey, StatementKey, VectorKey,
     meta_interests,
 };
 use crate::store::kv::RawKey;
@@ -262,6 +262,9 @@ impl Replica {
     fn note_again(&self, MetaKey(name): &MetaKey) -> Option<Raw> {
         if let Some(space) = name.strip_prefix(META_ERASING) {
             return Some(Raw(space.parse::<SpaceId>().ok()?.as_bytes().to_vec()));
+        }
+        if name == META_HUB && self.hub {
+            return Some(hub::note());
         }
         for (space, known) in &self.spaces {
             if meta_interests(space).0 == *name {

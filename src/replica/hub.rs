@@ -172,6 +172,11 @@ impl Ledgers {
     }
 }
 
+/// What a store notes of itself that keeps and passes on.
+pub(super) fn note() -> Raw {
+    Raw(vec![1])
+}
+
 impl Replica {
     /// Makes a fresh store that of a hub, or an ordinary one; it stays what it is.
     ///
@@ -186,7 +191,7 @@ impl Replica {
             return Err(ReplicaError::Mode { hub: self.hub });
         }
         let mut batch = Batch::new();
-        batch.put(&MetaKey(META_HUB.to_owned()), &Raw(vec![1]));
+        batch.put(&MetaKey(META_HUB.to_owned()), &note());
         self.store.write(batch)?;
         self.hub = true;
         Ok(())

@@ -133,7 +133,7 @@ impl Replica {
         let membership = self.membership(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let devices = membership.member(&member).into_iter().flat_map(|member| &member.devices);
         let devices: Vec<PeerId> = devices.map(|device| device.peer).collect();
-        let cut = self.cut_of(space, &devices)?;
+        let cut = self.mending(now, |replica| replica.cut_of(space, &devices))?;
         self.author(space, |log, by| log.remove_member_at(by, member, membership.heads(), cut))
     }
 
@@ -150,7 +150,7 @@ impl Replica {
     ) -> Result<(), ReplicaError> {
         self.wall = now.wall;
         let membership = self.membership(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
-        let cut = self.cut_of(space, &[device])?;
+        let cut = self.mending(now, |replica| replica.cut_of(space, &[device]))?;
         self.author(space, |log, by| log.remove_device_at(by, device, membership.heads(), cut))
     }
 

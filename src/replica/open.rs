@@ -79,7 +79,7 @@ impl Replica {
         let mut batch = Batch::new();
         batch.put(&MetaKey(META_INCARNATION.to_owned()), &Raw(incarnation.0.to_le_bytes().to_vec()));
         store.write(batch)?;
-        let hub = store.get(&MetaKey(META_HUB.to_owned()))?.is_some();
+        let hub = is_hub(&store)?;
         let peer = identity.peer();
         let mut replica = Self {
             store,
@@ -192,4 +192,13 @@ fn stored_incarnation(store: &Keyspaces) -> Result<Option<Incarnation>, ReplicaE
     let Some(Raw(bytes)) = stored else { return Ok(None) };
     let bytes = bytes.try_into().map_err(|_| KvError::Corrupt { what: "the incarnation".to_owned() })?;
     Ok(Some(Incarnation(u64::from_le_bytes(bytes))))
+}
+
+/// Tells whether a store is a hub's.
+fn is_hub(store: &Keyspaces) -> Result<bool, ReplicaError> {
+    match store.get(&MetaKey(META_HUB.to_owned())) {
+        // There is one thing only that a damaged note can have said.
+        Err(KvError::Damaged { .. }) => Ok(true),
+        note => Ok(note?.is_some()),
+    }
 }

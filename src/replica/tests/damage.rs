@@ -149,7 +149,7 @@ fn flip(scene: &Scene, seed: u64, keys: (&[u8], &[u8])) -> RawKey {
 }
 
 /// Damages the value under a key.
-fn flip_at<K: Key>(device: &Device, key: &K) {
+pub(super) fn flip_at<K: Key>(device: &Device, key: &K) {
     let first = key.to_key();
     let end = [&first[..], &[0]].concat();
     assert!(device.memory.flip_bit(7, &first, &end).is_some(), "there is something to damage");

@@ -30,6 +30,7 @@ mod interest;
 mod joins;
 mod local;
 mod members;
+mod mending;
 mod quotas;
 mod revocation;
 
