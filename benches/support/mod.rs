@@ -4,6 +4,7 @@
 
 pub(crate) mod floor;
 pub(crate) mod relay;
+pub(crate) mod side;
 pub(crate) mod table;
 
 use std::error::Error;

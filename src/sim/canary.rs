@@ -32,6 +32,8 @@ pub enum Canary {
     StateUnsynced,
     /// Some commits are never fed to those who lack them.
     FeedOmits,
+    /// Of an index some entities are never told.
+    IndexOmits,
     /// The disk does nothing when it is told to sync.
     IgnoreFsync,
     /// A device that crashed goes on under the incarnation that it had.
@@ -74,7 +76,7 @@ impl Canary {
         [Self::TakeForged, Self::TakeAnyActor, Self::TakeUnauthorised, Self::ForgetCuts];
 
     /// All others.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::LoseAcks,
         Self::AckBeforeSync,
         Self::LoseFrames,
@@ -83,6 +85,7 @@ impl Canary {
         Self::LoseStatements,
         Self::StateUnsynced,
         Self::FeedOmits,
+        Self::IndexOmits,
         Self::IgnoreFsync,
         Self::ReuseIncarnation,
         Self::FeedUnblinded,

@@ -34,8 +34,8 @@ pub(super) struct Followed {
     here: BTreeSet<CollectionName>,
     /// Collections that the peer follows, with what changed there since it was told.
     changed: BTreeMap<CollectionName, BTreeSet<EntityId>>,
-    /// Its question that is being answered.
-    answering: Option<(CollectionName, u64)>,
+    /// Its questions that are being answered, one for each collection.
+    answering: BTreeMap<u64, CollectionName>,
     /// What is being read of changed entities, or was told and not taken yet.
     telling: Option<(CollectionName, u64)>,
     last: u64,
@@ -88,7 +88,9 @@ impl Engine {
     pub(super) fn index_answered(&mut self, conn: ConnId, space: SpaceId, purpose: Purpose, answer: Answer) {
         match (purpose, answer) {
             (_, Answer::State(Some(state))) => self.tell_indexes(conn, space, &state),
-            (_, Answer::Index(spans)) => self.index_told(conn, space, spans),
+            (Purpose::IndexTold(_, _, number), Answer::Index(spans)) => {
+                self.index_told(conn, space, number, spans);
+            }
             (_, Answer::Versions(versions)) => self.versions_read(conn, space, versions),
             (Purpose::IndexChanged(_, _, number), _) => self.index_changed(conn, space, number),
             (
@@ -244,24 +246,26 @@ impl Engine {
         }
     }
 
-    /// A peer asks for an index, one question at a time.
+    /// A peer asks for an index, one question of each collection at a time.
     pub(super) fn hear_index_ask(&mut self, conn: ConnId, space: SpaceId, asked: IndexAsk) {
         let IndexAsk { collection, number, spans, .. } = asked;
         let offered = self.offers_index(conn, space, &collection);
         let Some(session) = self.sessions.get_mut(&(conn, space)) else { return };
-        if session.followed.answering.replace((collection.clone(), number)).is_some() {
+        let answering = &mut session.followed.answering;
+        if answering.contains_key(&number) || answering.values().any(|asked| *asked == collection) {
             return self.close(conn, CODE_PROTOCOL, "a question for an index before the answer to the last");
         }
+        answering.insert(number, collection.clone());
         if !offered {
-            return self.index_told(conn, space, None);
+            return self.index_told(conn, space, number, None);
         }
         session.followed.changed.entry(collection.clone()).or_default();
-        self.ask(Purpose::IndexTold(conn, space), Ask::IndexTold { space, collection, spans });
+        self.ask(Purpose::IndexTold(conn, space, number), Ask::IndexTold { space, collection, spans });
     }
 
-    fn index_told(&mut self, conn: ConnId, space: SpaceId, spans: Option<Vec<SpanTold>>) {
+    fn index_told(&mut self, conn: ConnId, space: SpaceId, number: u64, spans: Option<Vec<SpanTold>>) {
         let Some(session) = self.sessions.get_mut(&(conn, space)) else { return };
-        let Some((collection, number)) = session.followed.answering.take() else { return };
+        let Some(collection) = session.followed.answering.remove(&number) else { return };
         let offered = self.offers_index(conn, space, &collection);
         let says = match spans.filter(|_| offered) {
             Some(spans) => IndexSays::Spans { number, spans },

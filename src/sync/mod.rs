@@ -192,7 +192,7 @@ enum Purpose {
     /// Which collections there are, of which the peer may want the index.
     IndexHere(ConnId, SpaceId),
     /// How an index of the peer differs.
-    IndexTold(ConnId, SpaceId),
+    IndexTold(ConnId, SpaceId, u64),
     /// How far entities have come, for who follows an index.
     Versions(ConnId, SpaceId),
     /// What is listed in an index of ours.
@@ -228,7 +228,7 @@ impl Purpose {
             | Self::Fetch(conn, space)
             | Self::Fetched(conn, space, _)
             | Self::IndexHere(conn, space)
-            | Self::IndexTold(conn, space)
+            | Self::IndexTold(conn, space, _)
             | Self::Versions(conn, space)
             | Self::IndexPrints(conn, space, _)
             | Self::IndexTaken(conn, space, _)
@@ -423,7 +423,7 @@ impl Engine {
             (Purpose::Fetched(conn, space, ticket), answer) => self.fetched(conn, space, ticket, answer),
             (
                 Purpose::IndexHere(conn, space)
-                | Purpose::IndexTold(conn, space)
+                | Purpose::IndexTold(conn, space, _)
                 | Purpose::Versions(conn, space)
                 | Purpose::IndexPrints(conn, space, _)
                 | Purpose::IndexTaken(conn, space, _)

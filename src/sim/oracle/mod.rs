@@ -104,6 +104,13 @@ impl Oracle {
         newest.into_iter().collect()
     }
 
+    /// The entities of a collection that anybody has changed, ascending.
+    pub(super) fn entities(&self, collection: &CollectionName) -> Vec<EntityId> {
+        let leaves = self.commits.iter().flat_map(|made| &made.leaves);
+        let entities = leaves.filter(|leaf| leaf.collection == *collection).map(|leaf| leaf.entity);
+        entities.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// Whether a device is one of which nothing is expected.
     fn is_rogue(&self, peer: &PeerId) -> bool {
         self.peers.get(peer).is_some_and(|device| self.rogues.contains(device))

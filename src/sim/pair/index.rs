@@ -147,6 +147,20 @@ fn a_collection_that_turns_up_later_is_listed_and_all_may_be_wanted_as_an_index(
     assert_eq!(pair.talk.commits, 0);
 }
 
+#[test]
+fn two_collections_are_asked_for_at_once() {
+    let mut pair = Pair::new();
+    let space = pair.space;
+    pair.insert(0, 0..3);
+    pair.commit(0, vec![memo(1)]);
+    pair.parties[1].replica.set_interest(space, None, Index).expect("few interests");
+    pair.forward();
+
+    pair.meet();
+
+    assert!(pair.is_indexed(&memos()) && pair.is_indexed(&tickets()) && pair.is_honest());
+}
+
 /// A reader that may not see a collection hears neither its name nor what is in it.
 #[test]
 fn no_index_is_told_of_what_may_not_be_read() {

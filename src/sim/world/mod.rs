@@ -21,6 +21,7 @@ use crate::time::{Instant, Now, Timestamp};
 
 mod engine;
 mod life;
+mod listing;
 mod malice;
 mod members;
 mod storage;
@@ -172,6 +173,8 @@ pub(super) enum Phase {
     Quiet(u64, u64),
     /// Every device has made one more commit, at that time.
     Calm(u64),
+    /// All was found right; some devices want only the index of a collection, since then.
+    Listing(u64),
     Done,
 }
 
@@ -419,6 +422,7 @@ impl<'a> World<'a> {
             }
             Phase::Quiet(since, frames) => self.look_quiet(since, frames),
             Phase::Calm(since) => self.look_calm(since),
+            Phase::Listing(since) => self.look_listing(since),
             Phase::Done => {}
         }
         self.after(LOOK_MS, Happening::Look);
@@ -495,7 +499,7 @@ impl<'a> World<'a> {
         }
         self.check_calm_receipts();
         self.check_all();
-        self.phase = Phase::Done;
+        self.begin_listing();
     }
 
     /// Without any trouble, every neighbour has confirmed what was made last.

@@ -3,7 +3,7 @@
 use super::engine::half;
 use super::{Happening, World};
 use crate::exchange::{Answer, Ask, CollectionState, Packed, RequestId};
-use crate::id::{CollectionName, Interest, PeerId, Position, SpaceId};
+use crate::id::{CollectionName, Contents, Interest, PeerId, Position, SpaceId};
 use crate::replica::{Intent, ReplicaError, RowChange, Told};
 use crate::sim::fault::Fault;
 use crate::sim::node::{Job, Up};
@@ -97,6 +97,16 @@ impl World<'_> {
             && self.options.canary == Some(Canary::FeedOmits)
         {
             commits.retain(|packed| packed.key.parts.iter().all(|(_, oseq)| oseq.0 % 4 != 0));
+        }
+        if let Answer::Index(Some(spans)) = &mut answer
+            && self.options.canary == Some(Canary::IndexOmits)
+        {
+            spans.iter_mut().for_each(|told| {
+                if let Contents::Entries(entries) = &mut told.contents {
+                    entries
+                        .retain(|listed| listed.entity.as_bytes().first().is_some_and(|byte| byte % 4 != 0));
+                }
+            });
         }
         self.forward(device, None);
         let failed = if let Answer::Failed(reason) = &answer { Some(reason.clone()) } else { None };

@@ -305,9 +305,13 @@ impl World<'_> {
         }
         let kinds: Vec<CollectionName> = self.kinds.iter().map(|kind| kind.collection().clone()).collect();
         let collection = dice.pick(&kinds).cloned().filter(|_| dice.chance(80));
-        let interest = *dice.pick(&[Interest::Live, Interest::Off]).unwrap_or(&Interest::Live);
+        let interests = [Interest::Live, Interest::Index, Interest::Off];
+        let interest = *dice.pick(&interests).unwrap_or(&Interest::Live);
         self.trace.line(self.now, format_args!("d{device} wants {interest:?} of {collection:?}"));
         self.push_job(device, Job::Interest(space, collection, interest));
+        if dice.chance(50) {
+            self.fetch_some(device, space, dice);
+        }
     }
 
     /// When the trouble is over, everybody wants everything, so that all can be held against all.
