@@ -14,13 +14,23 @@ pub(super) enum Say {
 }
 
 /// What is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Digests {
     pub(super) log: Digest,
     pub(super) vectors: Digest,
     pub(super) roots: Digest,
     /// The interests by which the collections were chosen, as this side says it.
     pub(super) revisions: Revisions,
+    /// How many steps of repairs had been begun.
+    pub(super) repairs: u64,
+}
+
+impl Digests {
+    /// Whether both sides hold the same.
+    fn agree_with(&self, theirs: &Self) -> bool {
+        let all = |digests: &Self| (digests.log, digests.vectors, digests.roots, digests.revisions);
+        all(self) == all(theirs)
+    }
 }
 
 impl Engine {
@@ -72,11 +82,11 @@ impl Engine {
         let mine = self.digests_of(conn, &state);
         let vectors = self.vectors_of(conn, &state);
         let answer = say == Say::Ask;
-        let Digests { log, vectors: digest, roots, revisions } = mine;
+        let Digests { log, vectors: digest, roots, revisions, repairs } = mine;
         self.send(
             conn,
             Lane::Control,
-            &Message::Roots(Roots { slot, log, vectors: digest, roots, answer, busy, revisions }),
+            &Message::Roots(Roots { slot, log, vectors: digest, roots, answer, busy, revisions, repairs }),
         );
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
@@ -92,8 +102,9 @@ impl Engine {
     }
 
     pub(super) fn hear_roots(&mut self, conn: ConnId, space: SpaceId, roots: &Roots) {
-        let revisions = roots.revisions.mirrored();
-        let theirs = Digests { log: roots.log, vectors: roots.vectors, roots: roots.roots, revisions };
+        let (revisions, repairs) = (roots.revisions.mirrored(), roots.repairs);
+        let theirs =
+            Digests { log: roots.log, vectors: roots.vectors, roots: roots.roots, revisions, repairs };
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
@@ -133,7 +144,7 @@ impl Engine {
         if mine.log != theirs.log {
             self.ask_shorts(conn, space);
         }
-        if mine == theirs {
+        if mine.agree_with(&theirs) {
             self.metrics.roots_equal.add(1);
             self.note_acked_if_new(conn, space, &vectors);
             return self.agreed(conn, space, vectors);
@@ -146,7 +157,9 @@ impl Engine {
             // The log alone differs; its statements are on their way.
             return self.check_soon(conn, space);
         }
-        if busy {
+        // What was told before the last repair is older than what that brought.
+        let repairs = self.sessions.get(&(conn, space)).map_or(0, |session| session.repairs);
+        if busy || mine.repairs != repairs || theirs.repairs != repairs {
             return self.check_soon(conn, space);
         }
         let with_hub = self.is_with_hub(conn);
@@ -236,6 +249,7 @@ impl Engine {
             vectors: digest::of_vectors(&self.vectors_of(conn, state)),
             roots: digest::of_roots(collections),
             revisions: self.revisions(conn, state.space),
+            repairs: self.sessions.get(&(conn, state.space)).map_or(0, |session| session.repairs),
         }
     }
 }

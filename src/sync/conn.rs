@@ -48,9 +48,10 @@ pub(super) struct Conn {
     next_slot: Slot,
     /// How the peer's frames name the spaces.
     pub(super) theirs: BTreeMap<Slot, SpaceId>,
-    /// The highest slot that the peer has opened.
-    pub(super) heard_slot: Slot,
-    /// Frames of slots that the peer has yet to open: lanes overtake each other.
+    /// The slots that the peer has opened, those that are over among them: as many as openings were heard.
+    pub(super) opened: BTreeSet<Slot>,
+    /// Frames of slots that the peer has yet to open, as lanes overtake each other, or of spaces that this side does
+    /// not know yet.
     early: Vec<Vec<u8>>,
     early_bytes: usize,
     /// Openings of spaces that this side does not know yet. Bounded by `OPENINGS_MAX`.
@@ -125,7 +126,7 @@ impl Engine {
             heard_at: self.now.instant,
             next_slot: 0,
             theirs: BTreeMap::new(),
-            heard_slot: 0,
+            opened: BTreeSet::new(),
             early: Vec::new(),
             early_bytes: 0,
             unknown: Vec::new(),
@@ -285,6 +286,7 @@ impl Engine {
             return self.close(conn, CODE_VERSION, &reason);
         }
         entry.hub = hello.features & FEATURE_HUB != 0;
+        entry.opened.extend(hello.openings.iter().map(|opening| opening.slot));
         let peer = entry.peer;
         let named = self.spaces_named(conn, hello.openings);
         let mut unnamed = self.shared_with(&peer);
@@ -310,19 +312,19 @@ impl Engine {
         entry.phase = Phase::Open { since: self.now.instant };
         let peer = entry.peer;
         entry.hub = hello.features & FEATURE_HUB != 0;
-        entry.heard_slot = hello.openings.iter().map(|opening| opening.slot).max().unwrap_or(0);
+        entry.opened.extend(hello.openings.iter().map(|opening| opening.slot));
         if let Err(reason) = check_versions(&hello) {
             return self.close(conn, CODE_VERSION, &reason);
         }
         let named = self.spaces_named(conn, hello.openings);
-        self.greeted(conn);
-        if !self.conns.contains_key(&conn) {
-            return;
-        }
         let kept: BTreeSet<SpaceId> = named.iter().map(|(space, _)| *space).collect();
         let told = self.sessions_of(conn);
         for space in told.iter().filter(|space| !kept.contains(space)) {
             self.drop_session(conn, *space);
+        }
+        self.greeted(conn);
+        if !self.conns.contains_key(&conn) {
+            return;
         }
         let mut unnamed = self.shared_with(&peer);
         unnamed.retain(|space| !kept.contains(space));
@@ -439,7 +441,7 @@ impl Engine {
         let Some(entry) = self.conns.get(&conn) else {
             return;
         };
-        if slot > entry.heard_slot {
+        if !entry.opened.contains(&slot) || entry.unknown.iter().any(|opening| opening.slot == slot) {
             return self.keep_early(conn, bytes);
         }
         let Some(space) = entry.theirs.get(&slot).copied().filter(|space| self.is_heard(conn, *space)) else {
@@ -478,7 +480,7 @@ impl Engine {
         }
     }
 
-    /// Keeps a frame until the peer's opening, which it has overtaken, arrives.
+    /// Keeps a frame until the peer's opening, which it has overtaken, arrives, or can be placed.
     fn keep_early(&mut self, conn: ConnId, bytes: &[u8]) {
         let Some(entry) = self.conns.get_mut(&conn) else {
             return;
@@ -490,7 +492,7 @@ impl Engine {
         entry.early.push(bytes.to_vec());
     }
 
-    /// An opening arrived: hears what had overtaken it.
+    /// An opening arrived, or was placed: hears what waited for it.
     pub(super) fn hear_early(&mut self, conn: ConnId) {
         let Some(entry) = self.conns.get_mut(&conn) else {
             return;

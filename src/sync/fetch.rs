@@ -116,7 +116,9 @@ impl Engine {
                 && session.wants.theirs.is_live(&fetch.collection)
                 && self.may_both(fetch.space, &session.peer, &fetch.collection)
                 && !fetch.asked.contains(&conn);
-            able.then(|| (conn, self.fetches_at(conn, fetch.space)))
+            // It may still answer a call that nobody waits for any more.
+            let busy = || session.fetching.is_some() || self.fetches_at(conn, fetch.space);
+            able.then(|| (conn, busy()))
         };
         let sessions = self.sessions.iter().filter(|((_, space), _)| *space == fetch.space);
         let found: Vec<(ConnId, bool)> =
@@ -166,6 +168,9 @@ impl Engine {
         let entities = fetch.wanted.iter().copied().collect();
         let have = state.collections.get(&collection).map(|state| state.vector.clone()).unwrap_or_default();
         let message = wire::Fetch { slot, number: ticket, collection, entities, have };
+        if let Some(session) = self.sessions.get_mut(&(conn, space)) {
+            session.fetching = Some(ticket);
+        }
         self.send(conn, Lane::Bulk, &Message::Fetch(message));
     }
 
@@ -213,6 +218,11 @@ impl Engine {
     pub(super) fn hear_fetched(&mut self, conn: ConnId, space: SpaceId, fetched: Fetched) {
         let Some(from) = self.peer_of(conn) else { return };
         let Fetched { number, commits, end, .. } = fetched;
+        if end.is_some()
+            && let Some(session) = self.sessions.get_mut(&(conn, space))
+        {
+            session.fetching.take_if(|answered| *answered == number);
+        }
         if self.fetch_at(conn, number).is_none() {
             return;
         }

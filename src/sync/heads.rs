@@ -45,7 +45,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
-        let peer = session.peer;
+        session.repairs += 1;
         if let Some(repair) = session.repair.as_mut()
             && repair.is_sending()
             && repair.next.is_none()
@@ -53,11 +53,23 @@ impl Engine {
             repair.next = Some(heads);
             return;
         }
+        self.compare_heads(conn, space, heads);
+    }
+
+    /// The follower has nothing else to do: compares a range of heads.
+    pub(super) fn compare_heads(&mut self, conn: ConnId, space: SpaceId, heads: Heads) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        let (slot, peer) = (session.slot, session.peer);
         if self.me < peer || session.repair.is_some() {
             return self.close(conn, super::conn::CODE_PROTOCOL, "heads out of turn");
         }
         if !self.may_both(space, &peer, &heads.collection) {
-            return self.not_shared(conn, space);
+            // The peer has not heard of the change yet. There is nothing to tell it.
+            let (collection, upto) = (heads.collection, heads.range.upto);
+            let clocks = Clocks { slot, collection, clocks: Vec::new(), upto, answer: true };
+            return self.send(conn, Lane::Bulk, &Message::Clocks(clocks));
         }
         let (collection, after) = (heads.collection.clone(), heads.range.after);
         if let Some(session) = self.sessions.get_mut(&(conn, space)) {
@@ -84,7 +96,8 @@ impl Engine {
             return self.close(conn, super::conn::CODE_PROTOCOL, "clocks of another collection");
         }
         if !self.may_both(space, &to, &collection) {
-            return self.not_shared(conn, space);
+            // One of the two has not heard of the change yet.
+            clocks.clear();
         }
         let entities = clocks.iter().map(|clock| clock.entity).collect();
         self.make_whole(conn, space, &mut clocks);
@@ -112,6 +125,7 @@ impl Engine {
                 };
                 let upto = entries.last().filter(|_| !complete).map(|(entity, _)| *entity);
                 let range = Span { after: repair.after, upto };
+                session.repairs += 1;
                 self.send(conn, Lane::Bulk, &Message::Heads(Heads { slot, collection, range, entries }));
             }
             (Step::CompareHeads(theirs), Answer::Heads { entries, complete }) => {

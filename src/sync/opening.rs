@@ -1,6 +1,6 @@
 //! How a space opens on a connection: each side tells its state, and what follows from the two.
 
-use super::conn::CODE_PROTOCOL;
+use super::conn::{CODE_CLOSED, CODE_PROTOCOL};
 use super::digest::{self, Base};
 use super::interest::Basis;
 use super::{Action, ConnId, Engine, Lane, Local, Notice, Purpose};
@@ -8,7 +8,7 @@ use crate::codec::Encode;
 use crate::exchange::{Ask, SpaceState, Vectors};
 use crate::id::{PeerId, SpaceId};
 use crate::limits::OPENINGS_MAX;
-use crate::wire::{Digest, Message, Opening, Told, VectorsTold};
+use crate::wire::{Digest, Message, Opening, Revisions, Told, VectorsTold};
 
 /// Vectors up to this size are told in the opening, in bytes: it saves half a round trip when they differ, and
 /// costs as much when they do not.
@@ -111,6 +111,8 @@ impl Engine {
         }
         if let Some(opening) = self.tell_opening(conn, space) {
             self.send(conn, Lane::Control, &Message::Open(opening));
+            // Those that did not fit into it.
+            self.tell_interests(conn, space);
             self.meet(conn, space);
         }
     }
@@ -119,26 +121,42 @@ impl Engine {
         let Some(entry) = self.conns.get_mut(&conn) else {
             return;
         };
-        entry.heard_slot = entry.heard_slot.max(opening.slot);
+        entry.opened.insert(opening.slot);
+        // As many again as a hello may hold: no honest peer comes near that.
+        let too_many = entry.opened.len() > 2 * OPENINGS_MAX;
         let (said_by, exporter, peer) = (entry.side.other(), entry.exporter, entry.peer);
+        if too_many {
+            return self.close(conn, CODE_PROTOCOL, "too many openings");
+        }
         let named = self.spaces.keys().find(|space| digest::tag(&exporter, said_by, space) == opening.tag);
         let Some(space) = named.copied().filter(|space| self.is_shared(*space, &peer)) else {
             return self.keep_opening(conn, opening);
         };
-        if !self.sessions.contains_key(&(conn, space)) {
-            self.add_session(conn, space);
-            self.ask(Purpose::Opening(conn, space), Ask::State { space });
+        let begun = |session: &super::Session| session.opened.is_some() || session.sent.is_some();
+        match self.sessions.get(&(conn, space)) {
+            // For the peer the space was over and is shared again, by changes of the membership that this side
+            // has not seen one by one. The two sides have to begin together.
+            Some(session) if begun(session) => {
+                return self.close(conn, CODE_CLOSED, "a space was opened anew");
+            }
+            Some(_) => {}
+            None => {
+                self.add_session(conn, space);
+                self.ask(Purpose::Opening(conn, space), Ask::State { space });
+            }
         }
         self.hear_opening(conn, space, opening);
         self.hear_early(conn);
     }
 
     /// This side has not heard of the space yet, or not that the peer belongs to it: the opening counts when it
-    /// has. The peer says it once.
+    /// has, and what follows it waits. The peer says it once, and once more where the space is over for it and
+    /// begins anew.
     fn keep_opening(&mut self, conn: ConnId, opening: Opening) {
         let Some(entry) = self.conns.get_mut(&conn) else {
             return;
         };
+        entry.unknown.retain(|kept| kept.tag != opening.tag);
         if entry.unknown.len() >= OPENINGS_MAX {
             return self.close(conn, CODE_PROTOCOL, "too many spaces that are not known here");
         }
@@ -154,6 +172,7 @@ impl Engine {
         if let Some(index) = entry.unknown.iter().position(|opening| opening.tag == tag) {
             let opening = entry.unknown.remove(index);
             self.hear_opening(conn, space, opening);
+            self.hear_early(conn);
         }
     }
 
@@ -196,7 +215,6 @@ impl Engine {
             return self.close(conn, CODE_PROTOCOL, "a space opened twice");
         }
         if let Some(entry) = self.conns.get_mut(&conn) {
-            entry.heard_slot = entry.heard_slot.max(opening.slot);
             entry.theirs.insert(opening.slot, space);
         }
         self.hear_reach(conn, space, &opening.reach);
@@ -238,6 +256,10 @@ impl Engine {
         // What was made by other interests than there are says nothing.
         let told = if trusted { theirs.told } else { Told::Later };
         if told == Told::Lost || is_lost(&vectors, &ours) {
+            if self.revisions(conn, space) != Revisions::default() {
+                // The peer may wait for what is held by the interests that changed since the openings.
+                self.tell_vectors(conn, space, super::check::Say::Ask, &ours);
+            }
             self.repair_lost(conn, space, vectors);
             return self.meet_one_way(conn, space, &theirs.reach, &ours);
         }

@@ -125,6 +125,7 @@ impl Engine {
         if cells.first == 0 && session.repair.is_none() {
             session.repair = Some(Repair::default());
         }
+        session.repairs += u64::from(cells.first == 0);
         // Cells that add nothing would go on for ever.
         let in_turn = |repair: &Repair| {
             repair.cells.len() == cells.first && !cells.cells.is_empty() && matches!(repair.step, Step::None)
@@ -235,6 +236,7 @@ impl Engine {
             return;
         };
         let first = std::mem::replace(&mut repair.sent, cells.len());
+        session.repairs += u64::from(first == 0);
         let cells = cells.get(first..).unwrap_or_default().to_vec();
         self.send(conn, Lane::Bulk, &Message::Cells(Cells { slot, first, cells }));
     }
@@ -348,7 +350,7 @@ impl Engine {
         self.watch(conn, space);
         self.check_soon(conn, space);
         if let Some(heads) = ended.and_then(|repair| repair.next) {
-            return self.hear_heads(conn, space, heads);
+            return self.compare_heads(conn, space, heads);
         }
         self.pump(conn, space);
     }

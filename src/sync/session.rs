@@ -83,6 +83,10 @@ pub(super) struct Session {
     /// The last comparison found the vectors to differ: what was counted as sent may be wrong.
     pub(super) anew: bool,
     pub(super) repair: Option<Repair>,
+    /// Steps of repairs that the leader began: sketches, and ranges of heads. Both sides count them.
+    pub(super) repairs: u64,
+    /// Our request for documents that the peer has not answered to its end, whoever waits for it.
+    pub(super) fetching: Option<u64>,
     /// The peer's request for documents that is being answered.
     pub(super) serving: Option<u64>,
     /// Indexes that one side keeps of what the other has.
@@ -143,6 +147,8 @@ impl Session {
             equal: false,
             anew: false,
             repair: None,
+            repairs: 0,
+            fetching: None,
             serving: None,
             followed: Followed::default(),
             repaired: false,

@@ -76,6 +76,7 @@ fn samples() -> Vec<Message> {
         Message::BatchTaken(BatchTaken { slot: 1, number: 2 }),
         Message::Ack(Ack { slot: 1, vectors: vectors() }),
         Message::Roots(Roots {
+            repairs: 300,
             slot: 1,
             log: [1; 16],
             vectors: [2; 16],
@@ -185,7 +186,7 @@ fn every_message_reads_back() {
 #[test]
 fn the_bytes_of_a_message_never_change() {
     assert_eq!(samples()[10].to_frame(), [16, 2, 1, 2]);
-    let roots = [[20, 52, 1].as_slice(), &[1; 16], &[2; 16], &[3; 16], &[2, 0, 0]].concat();
+    let roots = [[20, 54, 1].as_slice(), &[1; 16], &[2; 16], &[3; 16], &[2, 0, 0, 172, 2]].concat();
     assert_eq!(samples()[12].to_frame(), roots);
     let neighbours = [[51, 18, 1, 2].as_slice(), &[1; 8], &[2; 8]].concat();
     assert_eq!(samples()[19].to_frame(), neighbours);

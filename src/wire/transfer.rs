@@ -99,6 +99,9 @@ pub(crate) struct Roots {
     pub(crate) busy: bool,
     /// The interests by which the collections were chosen.
     pub(crate) revisions: Revisions,
+    /// How many steps of repairs the leader had begun, as the sender knew. Digests from before the last one say
+    /// nothing about what it brought.
+    pub(crate) repairs: u64,
 }
 
 impl Encode for VectorsTold {
@@ -260,6 +263,7 @@ impl Encode for Roots {
         out.raw(&self.roots);
         out.u8(u8::from(self.answer) | u8::from(self.busy) << 1);
         self.revisions.encode(out);
+        out.varint(self.repairs);
     }
 }
 
@@ -269,6 +273,7 @@ impl Decode for Roots {
         let (log, vectors) = (input.array("digest of the log")?, input.array("digest of the vectors")?);
         let roots = input.array("digest of the roots")?;
         let [answer, busy] = decode_flags(input)?;
-        Ok(Self { slot, log, vectors, roots, answer, busy, revisions: Revisions::decode(input)? })
+        let (revisions, repairs) = (Revisions::decode(input)?, input.varint("repairs")?);
+        Ok(Self { slot, log, vectors, roots, answer, busy, revisions, repairs })
     }
 }

@@ -190,9 +190,11 @@ async fn attack_46_lies_about_fingerprints_come_to_an_end() {
     let told = wire.until(|message| matches!(message, Message::Roots(roots) if !roots.answer)).await;
     let Ok(Message::Roots(told)) = told else { panic!("it says its own digests") };
     let before = scene.victim.metrics().snapshot();
+    let mut repairs = told.repairs;
 
     for number in 1..=100 {
-        let lie = Roots { revisions: told.revisions.mirrored(), ..lie(number, told.log, told.vectors) };
+        let revisions = told.revisions.mirrored();
+        let lie = Roots { revisions, repairs, ..lie(number, told.log, told.vectors) };
         wire.send(&Message::Roots(lie)).await;
         let answer = wire.until(|message| matches!(message, Message::Roots(roots) if !roots.answer)).await;
         answer.expect("a comparison costs little");
@@ -202,6 +204,7 @@ async fn attack_46_lies_about_fingerprints_come_to_an_end() {
         if scene.victim.peer() < mallory.peer() && number <= u8::try_from(REPAIR_ROUNDS_MAX).expect("few") {
             let cells = wire.until(|message| matches!(message, Message::Cells(_))).await;
             cells.expect("it compares");
+            repairs += 1;
             wire.send(&Message::Apart(apart)).await;
         }
     }
@@ -215,8 +218,8 @@ async fn attack_46_lies_about_fingerprints_come_to_an_end() {
 }
 
 fn lie(number: u8, log: [u8; 16], vectors: [u8; 16]) -> Roots {
-    let revisions = Default::default();
-    Roots { slot: SLOT, log, vectors, roots: [number; 16], answer: true, busy: false, revisions }
+    let (revisions, repairs) = Default::default();
+    Roots { slot: SLOT, log, vectors, roots: [number; 16], answer: true, busy: false, revisions, repairs }
 }
 
 /// As many items of no bytes as a frame may name. Seen failing with commits that cannot be read passed over in

@@ -107,6 +107,7 @@ fn the_default_budget_bears_what_honest_repair_asks_and_no_endless_sketches() {
         answer: true,
         busy: true,
         revisions: Default::default(),
+        repairs: 0,
     };
     for _ in 0..1_000 {
         says(&mut left, 2, 1, &Message::Roots(roots.clone()));
@@ -309,6 +310,7 @@ fn attack_46_lies_about_fingerprints_end_in_a_rest() {
             answer: true,
             busy: false,
             revisions: left.engine.revisions(ConnId(1), left.state.space).mirrored(),
+            repairs: left.engine.sessions[&(ConnId(1), left.state.space)].repairs,
         };
         says(&mut left, 1_000 + u64::from(round), 1, &Message::Roots(roots));
         repairs += left.asked.iter().filter(|ask| matches!(ask, Ask::Sketch { .. })).count();

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod ahead;
+mod crossing;
 
 use proptest::prelude::*;
 
@@ -53,6 +54,8 @@ fn now(ms: u64) -> Now {
 struct Party {
     engine: Engine,
     state: SpaceState,
+    /// Those of further spaces.
+    others: BTreeMap<SpaceId, SpaceState>,
     sent: Vec<(ConnId, Vec<u8>)>,
     closed: Vec<(ConnId, u32)>,
     held_back: BTreeSet<ConnId>,
@@ -82,6 +85,7 @@ impl Party {
         let mut side = Self {
             engine,
             state,
+            others: BTreeMap::new(),
             sent: Vec::new(),
             closed: Vec::new(),
             held_back: Default::default(),
@@ -122,7 +126,10 @@ impl Party {
                 Action::GoOn { conn } => assert!(self.held_back.remove(&conn), "held back before"),
                 Action::Ask { request, ask } => {
                     let answer = match &ask {
-                        Ask::State { .. } => Answer::State(Some(self.state.clone())),
+                        Ask::State { space } => {
+                            let state = self.others.get(space).unwrap_or(&self.state);
+                            Answer::State(Some(state.clone()))
+                        }
                         Ask::Feed { .. } | Ask::History { .. } => {
                             Answer::Commits { commits: Vec::new(), complete: true }
                         }
@@ -520,20 +527,27 @@ fn a_space_that_the_peer_opened_too_early_opens_when_it_is_known() {
 
 #[test]
 fn openings_of_unknown_spaces_are_bounded() {
-    let (mut left, mut right) = two();
-    left.connect(1, 1, 2, Side::Dialer);
-    right.connect(1, 1, 1, Side::Acceptor);
-    converse(&mut left, &mut right, 1);
+    let most = crate::limits::OPENINGS_MAX as u64;
+    for (differ, count) in [(true, most + 1), (false, 2 * most)] {
+        let (mut left, mut right) = two();
+        left.connect(1, 1, 2, Side::Dialer);
+        right.connect(1, 1, 1, Side::Acceptor);
+        converse(&mut left, &mut right, 1);
 
-    for slot in 2..=crate::limits::OPENINGS_MAX as u64 + 2 {
-        let told = crate::wire::Told::Later;
-        let opening =
-            crate::wire::Opening { slot, tag: [7; 16], log: [0; 16], data: [0; 16], told, reach: reach() };
-        assert_eq!(left.closed, []);
-        left.handle(2, Event::Frame { conn: ConnId(1), bytes: Message::Open(opening).to_frame() });
+        for slot in 2..count + 2 {
+            let told = crate::wire::Told::Later;
+            let mut tag = [7; 16];
+            if differ {
+                tag[..8].copy_from_slice(&slot.to_le_bytes());
+            }
+            let opening =
+                crate::wire::Opening { slot, tag, log: [0; 16], data: [0; 16], told, reach: reach() };
+            assert_eq!(left.closed, []);
+            left.handle(2, Event::Frame { conn: ConnId(1), bytes: Message::Open(opening).to_frame() });
+        }
+
+        assert_eq!(left.closed, [(ConnId(1), CODE_PROTOCOL)]);
     }
-
-    assert_eq!(left.closed, [(ConnId(1), CODE_PROTOCOL)]);
 }
 
 /// A removed device had taken a batch just before it was removed. Its word about it counted as a lie, and the
