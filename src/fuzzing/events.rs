@@ -2,8 +2,9 @@
 //! database answers. One plays by the rules; the frames between them are delivered, changed, lost or made up.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use crate::access::{Commit, Leaf, change_hash};
 use crate::exchange::{Answer, Apart, Ask, CollectionState, CommitKey, EntityClock, Packed, RequestId};
 use crate::exchange::{SpaceState, Stored};
 use crate::id::{
@@ -15,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::sync::{Action, Command, ConnId, DialId, Engine, Event, Options, Side};
 use crate::time::{Instant, Now, Timestamp};
 
-use super::{peer, shared};
+use super::{device, peer, shared};
 
 /// Most actions that one event may cause: an opening of every space and a batch for each, with room.
 const ACTIONS_MAX: usize = 10_000;
@@ -197,12 +198,14 @@ impl<'a> Duo<'a> {
     }
 
     fn stored(&mut self, index: usize) {
-        let oseq = self.script.byte();
+        let choice = self.script.byte();
         let Some(peer) = self.nodes.get(1 - index).map(|node| node.peer) else { return };
-        let from = (oseq & 1 == 1).then_some(peer);
+        let from = (choice & 1 == 1).then_some(peer);
+        // What a database says that it has made can be read.
+        let commit = if from.is_some() { packed(&mut self.script) } else { own(self.script.byte()) };
         let Some(node) = self.nodes.get_mut(index) else { return };
         node.position += 1;
-        let stored = Stored { position: Position(node.position), commit: packed(&mut self.script) };
+        let stored = Stored { position: Position(node.position), commit };
         self.handle(index, Event::Stored { space: shared().space(), from, stored });
     }
 
@@ -476,6 +479,32 @@ fn packed(script: &mut Script<'_>) -> Packed {
     let parts = vec![(collection(choice % 4), Oseq(u64::from(choice / 4) + 1))];
     let key = CommitKey { origin: origin(choice % 3), parts };
     Packed { key, bytes: script.take(usize::from(choice)).into() }
+}
+
+/// One of a few commits that are what they say, each signed once.
+fn own(choice: u8) -> Packed {
+    const COMMITS: u8 = 32;
+    static OWN: OnceLock<Vec<Packed>> = OnceLock::new();
+    let own = OWN.get_or_init(|| (0..COMMITS).map(signed).collect());
+    own.get(usize::from(choice % COMMITS)).expect("there are as many").clone()
+}
+
+fn signed(number: u8) -> Packed {
+    let change = vec![number; 40];
+    let leaf = Leaf {
+        collection: collection(number % 4),
+        entity: entity(number % 3),
+        oseq: Oseq(u64::from(number / 4) + 1),
+        prev: None,
+        of: 1,
+        seq: 1,
+        head: change_hash(&change).expect("long enough for a chunk"),
+    };
+    let origin = Origin { peer: peer(1 + number % 2), incarnation: Incarnation(1) };
+    let commit =
+        Commit::sign(&device(1 + number % 2), shared().space(), origin, Vec::new(), vec![(leaf, change)]);
+    let commit = commit.expect("one small change is signed");
+    Packed { key: CommitKey { origin, parts: commit.parts() }, bytes: commit.encode().into() }
 }
 
 fn clock(number: u8, choice: u8) -> EntityClock {
