@@ -64,7 +64,7 @@ pub(crate) use joins::Applicant;
 pub(crate) use open::OpenReport;
 #[cfg(feature = "sim")]
 pub(crate) use planted::Check;
-#[cfg(test)]
+#[cfg(any(test, feature = "sim"))]
 pub(crate) use reader::Held;
 pub use reader::HeldReason;
 pub(crate) use reader::{IndexedEntity, Reader};

@@ -53,6 +53,9 @@ pub(crate) struct Held {
     pub(crate) arrived: Timestamp,
     /// Why it is held.
     pub(crate) reason: HeldReason,
+    /// Changes that it waits for.
+    #[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "the simulator alone asks"))]
+    pub(crate) missing: Vec<ChangeHash>,
     /// Its size.
     pub(crate) bytes: usize,
 }
@@ -361,7 +364,7 @@ impl Reader {
         let mut held = Vec::new();
         self.store.each(&Prefix::<HeldKey>::space(space), |key, record| {
             let (arrived, reason, bytes) = (record.arrived, record.cause.into(), record.commit.len());
-            held.push(Held { author: key.author, arrived, reason, bytes });
+            held.push(Held { author: key.author, arrived, reason, missing: record.missing, bytes });
             Ok::<(), ReplicaError>(())
         })?;
         Ok(held)

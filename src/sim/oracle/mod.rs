@@ -76,8 +76,6 @@ pub(super) struct Oracle {
     durable: BTreeMap<usize, Vectors>,
     /// The same, of all its lives.
     ever: BTreeMap<usize, Vectors>,
-    /// Devices that lost something to damage.
-    hurt: BTreeSet<usize>,
     /// Devices that went back to an older state.
     went_back: BTreeSet<usize>,
     in_sync: BTreeSet<(usize, PeerId)>,
@@ -256,7 +254,6 @@ impl Oracle {
 
     /// A device lost something to damage and holds this: it promises no more than that.
     pub(super) fn damaged(&mut self, device: usize, held: &Vectors) {
-        self.hurt.insert(device);
         let nothing = Vector::new();
         for (collection, promised) in self.durable.entry(device).or_default() {
             let lost = held.get(collection).unwrap_or(&nothing).lacks_of(promised);

@@ -8,8 +8,8 @@ use super::{Oracle, Place, first_missing};
 use crate::access::Action;
 use crate::doc::Kind;
 use crate::exchange::{Answer, Ask, CommitKey, SpaceState, Vectors};
-use crate::id::{CollectionName, EntityId, Origin, Oseq, SpaceId};
-use crate::replica::{HeldReason, Reader, Replica};
+use crate::id::{ChangeHash, CollectionName, EntityId, Origin, Oseq, SpaceId};
+use crate::replica::{Held, HeldReason, Reader, Replica};
 use crate::sim::device::rows;
 use crate::sim::malice;
 use crate::sim::violation::Rule;
@@ -63,9 +63,11 @@ impl Oracle {
             self.check_agreement(at_ms, first, read);
             self.check_promises(at_ms, read, &reads);
         }
+        let changes = reads.iter().flat_map(|read| read.whole.deps.keys()).copied().collect();
         for (device, read) in devices.iter().zip(&reads) {
             self.check_rows(at_ms, space, device, read, kinds);
             self.check_whole_at_end(at_ms, space, device, read);
+            self.check_quarantine(at_ms, space, device, read, &changes);
             self.check_receipts(at_ms, space, device);
             let view = Device::new(device.number, place, device.reader);
             if let Err(text) = workload.check(&view, &settled) {
@@ -168,21 +170,25 @@ impl Oracle {
         }
     }
 
-    fn check_whole_at_end(&mut self, at_ms: u64, space: SpaceId, device: &Final<'_>, read: &Read) {
-        let commits = &read.whole.commits;
-        let mut forged: Vec<String> =
-            commits.iter().filter_map(|commit| self.misattributed(commit)).collect();
+    /// No commit of an honest device is held back whose dependencies anybody has.
+    fn check_quarantine(
+        &mut self,
+        at_ms: u64,
+        space: SpaceId,
+        device: &Final<'_>,
+        read: &Read,
+        changes: &BTreeSet<ChangeHash>,
+    ) {
         let membership = &read.state.membership;
-        let void = commits
-            .iter()
-            .flat_map(malice::changes)
-            .filter(|change| self.void.get(change).is_some_and(|author| membership.role(author).is_none()));
-        forged.extend(void.map(|(entity, _)| {
-            format!("a change of {} was made after its author was removed", entity.short())
-        }));
-        forged.into_iter().for_each(|text| self.violate(Rule::Authored, at_ms, device.number, text));
+        // What they build on, the only device that had it lost to damage or by going back to a copy, or took along
+        // when it went. Whoever promised to keep it still must have it: see `check_promises`.
+        let lost = |held: &Held| {
+            let nowhere = held.missing.iter().all(|change| !changes.contains(change));
+            held.reason == HeldReason::MissingDependency && !held.missing.is_empty() && nowhere
+        };
         let held = device.reader.quarantine(&space).map(|mut held| {
             held.retain(|held| !self.is_rogue(&held.author) && membership.role(&held.author).is_some());
+            held.retain(|held| !lost(held));
             held
         });
         match held {
@@ -196,16 +202,27 @@ impl Oracle {
                         let forgot = author.is_some_and(|author| self.went_back.contains(author));
                         forgot && held.reason == HeldReason::MissingDependency
                     }) => {}
-            // What they build on, damage took from the only device that had it.
-            Ok(held)
-                if self.hurt.contains(&device.number)
-                    && held.iter().all(|held| held.reason == HeldReason::MissingDependency) => {}
             Ok(held) => {
                 let text = format!("{} commits of honest devices are in quarantine: {held:?}", held.len());
                 self.violate(Rule::NotRejected, at_ms, device.number, text);
             }
             Err(error) => self.violate(Rule::Store, at_ms, device.number, error.to_string()),
         }
+    }
+
+    fn check_whole_at_end(&mut self, at_ms: u64, space: SpaceId, device: &Final<'_>, read: &Read) {
+        let commits = &read.whole.commits;
+        let mut forged: Vec<String> =
+            commits.iter().filter_map(|commit| self.misattributed(commit)).collect();
+        let membership = &read.state.membership;
+        let void = commits
+            .iter()
+            .flat_map(malice::changes)
+            .filter(|change| self.void.get(change).is_some_and(|author| membership.role(author).is_none()));
+        forged.extend(void.map(|(entity, _)| {
+            format!("a change of {} was made after its author was removed", entity.short())
+        }));
+        forged.into_iter().for_each(|text| self.violate(Rule::Authored, at_ms, device.number, text));
         let parts: BTreeSet<_> = read.whole.parts().collect();
         let mut lacking = Vec::new();
         for made in &self.commits {

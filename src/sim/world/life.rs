@@ -15,6 +15,7 @@ use crate::sim::fault::Fault;
 use crate::sim::node::{Backup, Up};
 use crate::sim::violation::Rule;
 use crate::store::Values;
+use crate::store::kv::KvError;
 use crate::sync::{Command, Engine, Event, Options};
 
 /// Time after which what could not be done now is tried again, in milliseconds.
@@ -60,7 +61,7 @@ impl World<'_> {
             Err(error) if !excused => self.violate(Rule::Store, device, format!("opening: {error}")),
             Err(error) => {
                 self.trace.line(self.now, format_args!("d{device} cannot open: {error}"));
-                self.restore_if_damaged(device);
+                self.restore_if_damaged(device, &error);
                 self.after(AGAIN_MS, Happening::Start { device });
             }
         }
@@ -205,8 +206,9 @@ impl World<'_> {
         self.after(lasts_ms.max(50), Happening::Start { device });
     }
 
-    /// Copies the store of a device.
+    /// Copies the store of a device, which is looked through for damage first.
     pub(super) fn back_up(&mut self, device: usize) {
+        self.scrub(device);
         if self.node(device).is_none_or(|node| node.up.is_none() || node.flipped || !node.has_joined()) {
             return;
         }
@@ -251,9 +253,11 @@ impl World<'_> {
         }
     }
 
-    /// A store that is too damaged to open is given up for its backup.
-    fn restore_if_damaged(&mut self, device: usize) {
-        if self.node(device).is_some_and(|node| node.damaged) {
+    /// A store that is too damaged to open is given up for its backup. One that finds no room is not: it opens
+    /// when there is some again.
+    fn restore_if_damaged(&mut self, device: usize, error: &ReplicaError) {
+        let waits = matches!(error, ReplicaError::Store(KvError::Full | KvError::Io { .. }));
+        if !waits && self.node(device).is_some_and(|node| node.damaged) {
             self.restore(device, 1_000);
         }
     }
