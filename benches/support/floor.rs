@@ -65,6 +65,29 @@ pub(crate) fn automerge_edit(count: usize) -> Outcome<(Times, Times)> {
     Ok((commit, apply))
 }
 
+/// Changes decoded and applied at once, as Automerge does it for who trusts them.
+pub(crate) fn automerge_apply(document: &mut Automerge, changes: &[Vec<u8>]) -> Outcome<()> {
+    let mut decoded = Vec::with_capacity(changes.len());
+    for bytes in changes {
+        decoded.push(Change::try_from(bytes.as_slice())?);
+    }
+    Ok(document.apply_changes(decoded)?)
+}
+
+/// The time in which so many documents of one entity are loaded from what they were saved as.
+pub(crate) fn automerge_loads(count: usize) -> Outcome<Duration> {
+    let mut document = Automerge::new();
+    let mut tx = document.transaction();
+    autosurgeon::reconcile(&mut tx, Job::numbered(1))?;
+    tx.commit();
+    let saved = document.save();
+    let start = now();
+    for _ in 0..count {
+        std::hint::black_box(Automerge::load(&saved)?);
+    }
+    Ok(start.elapsed())
+}
+
 /// Round trips of a small message over one stream of a bare QUIC connection.
 pub(crate) async fn quic_echo(bytes: usize, count: usize) -> Outcome<Times> {
     let loopback: SocketAddr = ([127, 0, 0, 1], 0).into();
