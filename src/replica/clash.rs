@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::held::HeldId;
+use super::planted::Check;
 use super::rebuild::{self, Shift};
 use super::space::Space;
 use super::{Replica, ReplicaError, Told, load};
@@ -161,6 +162,13 @@ impl Replica {
         Ok(open)
     }
 
+    /// Returns the devices that are proven to equivocate, each with the two commits, whether a verdict settled it or not.
+    #[cfg(feature = "sim")]
+    pub(crate) fn proofs(&self, space: SpaceId) -> Vec<(PeerId, [CommitHash; 2])> {
+        let clashes = self.spaces.get(&space).into_iter().flat_map(|known| &known.clashes);
+        clashes.map(|((_, origin), clash)| (origin.peer, clash.hashes)).collect()
+    }
+
     /// Looks at commits that were held because they cannot be beside another one, and notes what that proves. Tells
     /// whether that is new: then what was taken back may leave room for another.
     pub(super) fn note_clashes(
@@ -168,7 +176,9 @@ impl Replica {
         space: SpaceId,
         held: &BTreeSet<CommitHash>,
     ) -> Result<bool, ReplicaError> {
-        let Some(known) = self.spaces.get(&space) else { return Ok(false) };
+        let Some(known) = self.spaces.get(&space).filter(|_| !self.lacks(Check::Clash)) else {
+            return Ok(false);
+        };
         let of_cause = |hash: &&CommitHash| {
             known.held.id(hash).and_then(|id| known.held.cause(&id)) == Some(HeldCause::Equivocation)
         };
@@ -249,7 +259,9 @@ impl Replica {
             known.clashes.insert(place, clash);
         }
         let commits = vec![packed(&shown), packed(&other_shown)];
-        self.told.push_back(Told::Clash { space, commits, to: None });
+        if !self.lacks(Check::Proof) {
+            self.told.push_back(Told::Clash { space, commits, to: None });
+        }
         Ok(true)
     }
 
@@ -261,7 +273,8 @@ impl Replica {
         hash: &CommitHash,
         from: PeerId,
     ) -> Result<(), ReplicaError> {
-        let Some(known) = self.spaces.get_mut(&space) else { return Ok(()) };
+        let lacks = self.lacks(Check::Proof);
+        let Some(known) = self.spaces.get_mut(&space).filter(|_| !lacks) else { return Ok(()) };
         for (collection, _) in commit.parts() {
             let Some(clash) = known.clashes.get_mut(&(collection.clone(), commit.origin)) else { continue };
             if !clash.hashes.contains(hash) || !clash.told.insert(from) {
@@ -272,6 +285,27 @@ impl Replica {
             let read = |bytes: &[u8]| Commit::decode(space, bytes).map(|commit| packed(&commit));
             let commits = [read(&record.one)?, read(&record.other)?].into();
             self.told.push_back(Told::Clash { space, commits, to: Some(from) });
+        }
+        Ok(())
+    }
+
+    /// Tells a peer that this node met again of the clashes that it may not have heard of. It answers what it knows,
+    /// and then it is not told again.
+    pub(super) fn remind_of_clashes(&mut self, space: SpaceId, peer: PeerId) -> Result<(), ReplicaError> {
+        if self.lacks(Check::Proof) {
+            return Ok(());
+        }
+        let Some(known) = self.spaces.get(&space) else { return Ok(()) };
+        let untold = known.clashes.iter().filter(|((_, origin), clash)| {
+            let open = clash.hashes.iter().all(|hash| !known.dropped.contains(hash));
+            open && !clash.told.contains(&peer) && known.membership.role(&origin.peer).is_some()
+        });
+        let places: Vec<ClashPlace> = untold.map(|(place, _)| place.clone()).collect();
+        for (collection, origin) in places {
+            let Some(record) = self.store.get(&ClashKey { space, collection, origin })? else { continue };
+            let read = |bytes: &[u8]| Commit::decode(space, bytes).map(|commit| packed(&commit));
+            let commits = [read(&record.one)?, read(&record.other)?].into();
+            self.told.push_back(Told::Clash { space, commits, to: Some(peer) });
         }
         Ok(())
     }

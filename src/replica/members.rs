@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::heal::stage_statements;
+use super::planted::Check;
 use super::rebuild::{self, Shift};
 use super::{Replica, ReplicaError, Space, Told};
 use crate::access::{AccessError, Body, Invite, InviteKind, Log, Membership, Role, Statement};
@@ -267,8 +268,9 @@ impl Replica {
             batch.put(&rebuild::mark(&space), &Raw(Vec::new()));
         }
         self.store.write(batch)?;
+        let lacks = self.lacks(Check::Verdict);
         if let Some(known) = self.spaces.get_mut(&space) {
-            known.dropped = membership.dropped();
+            known.dropped = if lacks { BTreeSet::new() } else { membership.dropped() };
             known.membership = membership;
             known.removals = removals;
             known.log = log;

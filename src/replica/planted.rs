@@ -13,6 +13,12 @@ pub(crate) enum Check {
     Authorisation,
     /// The removal of its author reaches it.
     Cut,
+    /// No other commit has its number.
+    Clash,
+    /// What proves that one has is passed on.
+    Proof,
+    /// No verdict drops it.
+    Verdict,
 }
 
 impl Replica {

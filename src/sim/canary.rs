@@ -66,14 +66,27 @@ pub enum Canary {
     TakeUnauthorised,
     /// Removals reach everything that the removed device ever signs.
     ForgetCuts,
+    /// Nobody notices that a device signed two commits where there can be one.
+    MissClashes,
+    /// What proves that is passed on to nobody.
+    KeepProofs,
+    /// A verdict is taken for no statement at all.
+    ForgetVerdicts,
     /// The network loses what devices say of their interests.
     LoseInterests,
 }
 
 impl Canary {
     /// Checks against malice that are not made. They show only among rogues.
-    pub const CHECKS: [Self; 4] =
-        [Self::TakeForged, Self::TakeAnyActor, Self::TakeUnauthorised, Self::ForgetCuts];
+    pub const CHECKS: [Self; 7] = [
+        Self::TakeForged,
+        Self::TakeAnyActor,
+        Self::TakeUnauthorised,
+        Self::ForgetCuts,
+        Self::MissClashes,
+        Self::KeepProofs,
+        Self::ForgetVerdicts,
+    ];
 
     /// All others.
     pub const ALL: [Self; 22] = [
@@ -102,7 +115,15 @@ impl Canary {
     ];
 
     pub(super) fn check(self) -> Option<Check> {
-        let checks = [Check::Signature, Check::Attribution, Check::Authorisation, Check::Cut];
+        let checks = [
+            Check::Signature,
+            Check::Attribution,
+            Check::Authorisation,
+            Check::Cut,
+            Check::Clash,
+            Check::Proof,
+            Check::Verdict,
+        ];
         let place = Self::CHECKS.iter().position(|canary| *canary == self)?;
         checks.get(place).copied()
     }

@@ -90,6 +90,8 @@ pub enum Fault {
     Withheld,
     /// Malice: fingerprints, vectors and acknowledgements that are not so.
     Lied,
+    /// Malice: two commits where there can be one.
+    Equivocated,
 }
 
 impl Fault {
@@ -124,7 +126,7 @@ impl Fault {
     ];
 
     /// The kinds of malice; they happen when [`Options::malice`](super::Options::malice) says so.
-    pub const MALICE: [Self; 9] = [
+    pub const MALICE: [Self; 10] = [
         Self::Forged,
         Self::Replayed,
         Self::Overstepped,
@@ -134,6 +136,7 @@ impl Fault {
         Self::Babbled,
         Self::Withheld,
         Self::Lied,
+        Self::Equivocated,
     ];
 
     pub(super) fn of_wile(wile: Wile) -> Self {
@@ -147,6 +150,7 @@ impl Fault {
             Wile::Babble => Self::Babbled,
             Wile::Withhold => Self::Withheld,
             Wile::Lie => Self::Lied,
+            Wile::Equivocate => Self::Equivocated,
         }
     }
 }

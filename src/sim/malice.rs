@@ -9,8 +9,8 @@ use super::Dice;
 use crate::access::{Commit, Leaf, Slot, change_hash};
 use crate::doc::{Document, Edit};
 use crate::id::{
-    ActorId, ChangeHash, CollectionName, EntityId, Incarnation, Origin, Oseq, PeerId, SpaceId, StatementHash,
-    Vector,
+    ActorId, ChangeHash, CollectionName, CommitHash, EntityId, Incarnation, Origin, Oseq, PeerId, SpaceId,
+    StatementHash, Vector,
 };
 use crate::identity::Identity;
 use crate::time::Timestamp;
@@ -37,11 +37,13 @@ pub(super) enum Wile {
     Withhold,
     /// Says of itself what is not so, for a while.
     Lie,
+    /// Signs two commits with one number, or with one number of an actor, and shows one to some and one to others.
+    Equivocate,
 }
 
 impl Wile {
     /// Each, how often it is picked, and how long it lasts at most, in milliseconds.
-    pub(super) const ALL: [(Self, u64, u64); 9] = [
+    pub(super) const ALL: [(Self, u64, u64); 10] = [
         (Self::Forge, 4, 0),
         (Self::Replay, 3, 0),
         (Self::Overstep, 3, 0),
@@ -51,6 +53,7 @@ impl Wile {
         (Self::Babble, 2, 0),
         (Self::Withhold, 4, 60_000),
         (Self::Lie, 4, 60_000),
+        (Self::Equivocate, 5, 0),
     ];
 }
 
@@ -72,6 +75,8 @@ pub(super) struct Draft<'a> {
     /// The origin whose actor makes the change.
     pub(super) actor: Origin,
     pub(super) oseq: Oseq,
+    /// What it says that it comes right behind.
+    pub(super) prev: Option<CommitHash>,
     pub(super) at: Vec<StatementHash>,
     pub(super) collection: CollectionName,
     pub(super) entity: EntityId,
@@ -82,11 +87,11 @@ pub(super) struct Draft<'a> {
 impl Draft<'_> {
     /// A commit in another's name bears the signature of the one who made it.
     pub(super) fn sign(self) -> Option<Commit> {
-        let Self { identity, space, origin, actor, oseq, at, collection, entity, edit } = self;
+        let Self { identity, space, origin, actor, oseq, prev, at, collection, entity, edit } = self;
         let actor = ActorId::derive(&space, &entity, &actor);
         let made = edit(&mut Document::new(), &actor, Timestamp::from_unix_ms(1)).ok()??;
         let head = change_hash(&made.bytes)?;
-        let leaf = Leaf { collection, entity, oseq, prev: None, of: 1, seq: made.seq, head };
+        let leaf = Leaf { collection, entity, oseq, prev, of: 1, seq: made.seq, head };
         let own = Origin { peer: identity.peer(), ..origin };
         let commit = Commit::sign(identity, space, own, at, vec![(leaf, made.bytes)]).ok()?;
         Some(Commit { origin, ..commit })

@@ -255,3 +255,30 @@ fn title_of(commit: &Commit) -> Option<String> {
     let document = Document::load(None, &changes).expect("loads");
     Some(document.hydrate::<Note>().expect("a note").title)
 }
+
+/// Who was away when it came out is told when it is met again, until it is seen to know.
+#[test]
+fn attack_14_who_was_away_hears_of_it_when_it_is_met_again() {
+    let (mut a, mut b, liar, space) = scene();
+    let one = liar.says(1, None, id(1), &[], "one");
+    let other = liar.says(1, None, id(1), &[], "other");
+    take(&mut a, &b, &one);
+    take(&mut a, &b, &other);
+    a.replica.drain();
+    let met = |by: &mut Device, peer: crate::id::PeerId| {
+        let ask = Ask::Agreed { space, peer, digest: [0; 16], vectors: Vectors::new() };
+        assert!(matches!(by.replica.answer(now(), ask), Answer::Done));
+        proofs(by)
+    };
+
+    let told = met(&mut a, b.replica.peer());
+    assert_eq!(told.len(), 2, "both commits");
+    b.receive(space, &a, told.clone());
+    assert_eq!(b.replica.clashes(space).expect("here").len(), 1);
+    assert_eq!(met(&mut a, b.replica.peer()), told, "it may have been lost on its way");
+    let back = proofs(&mut b);
+    assert_eq!(back.len(), 2, "it passes it on");
+    a.receive(space, &b, back);
+    a.replica.drain();
+    assert_eq!(met(&mut a, b.replica.peer()), Vec::<Vec<u8>>::new(), "it knows");
+}

@@ -7,14 +7,16 @@ use super::violation::{Rule, Violation};
 use crate::access::{Commit, Membership, Slot};
 use crate::exchange::{CollectionState, CommitKey, Packed, Vectors};
 use crate::id::{
-    ActorId, ChangeHash, CollectionName, EntityId, Missing, Origin, Oseq, PeerId, Position, Seen, SpaceId,
-    Vector,
+    ActorId, ChangeHash, CollectionName, CommitHash, EntityId, Missing, Origin, Oseq, PeerId, Position, Seen,
+    SpaceId, Vector,
 };
 use crate::replica::{Reader, RowChange};
 
+mod clash;
 mod settled;
 mod whole;
 
+pub(super) use clash::Equivocation;
 pub(super) use settled::Final;
 
 /// A space, and its number in the plan.
@@ -67,6 +69,10 @@ pub(super) struct Oracle {
     pub(super) forbidden: BTreeSet<(EntityId, ChangeHash)>,
     /// Changes that a removed device made after its removal. Who has not heard of that may show them, for a while.
     pub(super) void: BTreeMap<(EntityId, ChangeHash), PeerId>,
+    /// Pairs of commits that rogues signed where there can be one.
+    pub(super) equivocations: Vec<Equivocation>,
+    /// What a founder decided: the commit that is kept, and the one that is dropped.
+    pub(super) verdicts: Vec<(CommitHash, CommitHash)>,
     commits: Vec<Made>,
     by_part: BTreeMap<(Origin, CollectionName, Oseq), usize>,
     hashes: BTreeMap<(ActorId, u64), ChangeHash>,

@@ -8,7 +8,7 @@ use super::{Oracle, Place, first_missing};
 use crate::access::Action;
 use crate::doc::Kind;
 use crate::exchange::{Answer, Ask, CommitKey, SpaceState, Vectors};
-use crate::id::{ChangeHash, CollectionName, EntityId, Origin, Oseq, SpaceId};
+use crate::id::{ChangeHash, CollectionName, CommitHash, EntityId, Origin, Oseq, PeerId, SpaceId};
 use crate::replica::{Held, HeldReason, Reader, Replica};
 use crate::sim::device::rows;
 use crate::sim::malice;
@@ -28,13 +28,15 @@ pub(in crate::sim) struct Final<'a> {
 type Part = (Origin, CollectionName, Oseq);
 
 /// What was read of a device.
-struct Read {
-    number: usize,
-    state: SpaceState,
+pub(super) struct Read {
+    pub(super) number: usize,
+    pub(super) state: SpaceState,
     readable: BTreeSet<CollectionName>,
     /// Those of them that reach it from the founder by way of devices that may read them too.
-    agreed: BTreeSet<CollectionName>,
-    whole: Whole,
+    pub(super) agreed: BTreeSet<CollectionName>,
+    pub(super) whole: Whole,
+    /// Who is proven to equivocate, and by which commits.
+    pub(super) proofs: Vec<(PeerId, [CommitHash; 2])>,
 }
 
 impl Oracle {
@@ -59,6 +61,7 @@ impl Oracle {
         agree(&mut reads, linked);
         let Some(first) = reads.first() else { return };
         let settled = self.settle(first, &reads);
+        self.check_clashes(at_ms, &reads);
         for read in &reads {
             self.check_agreement(at_ms, first, read);
             self.check_promises(at_ms, read, &reads);
@@ -279,7 +282,8 @@ fn read(space: SpaceId, device: &mut Final<'_>) -> Result<Read, String> {
     let readable = state.collections.keys().filter(|name| state.membership.may(&me, Action::Read, name));
     let readable = readable.cloned().collect();
     let whole = Whole::read(now, device.replica, space)?;
-    Ok(Read { number: device.number, state, readable, agreed: BTreeSet::new(), whole })
+    let proofs = device.replica.proofs(space);
+    Ok(Read { number: device.number, state, readable, agreed: BTreeSet::new(), whole, proofs })
 }
 
 /// Finds which collections come from the first device to which others: each goes by way of its readers alone.

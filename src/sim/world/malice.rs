@@ -4,7 +4,7 @@ use super::{Happening, World};
 use crate::access::{Action, Body, Commit, Role, Statement};
 use crate::doc;
 use crate::exchange::{Answer, Ask, Scope, Vectors};
-use crate::id::{CollectionName, EntityId, Incarnation, Origin, Oseq, SpaceId, Span};
+use crate::id::{CollectionName, CommitHash, EntityId, Incarnation, Origin, Oseq, SpaceId, Span};
 use crate::sim::fault::Fault;
 use crate::sim::malice::{self, Draft, Wile};
 use crate::sim::{Dice, Line, Note};
@@ -17,7 +17,25 @@ const FLOOD_COMMITS: u64 = 40;
 const REPLAY_BYTES: usize = 64 * 1024;
 /// What most members may not read or write when the plan says so.
 const RULED: &str = "lines";
-const OPEN: &str = "notes";
+pub(super) const OPEN: &str = "notes";
+
+/// What is to stand in a commit that is made by hand.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Made {
+    pub(super) origin: Origin,
+    /// The origin whose actor makes the change.
+    pub(super) actor: Origin,
+    pub(super) oseq: u64,
+    pub(super) prev: Option<CommitHash>,
+    pub(super) entity: EntityId,
+    pub(super) collection: &'static str,
+}
+
+impl Made {
+    pub(super) fn new(origin: Origin, oseq: u64, collection: &'static str, dice: &mut Dice) -> Self {
+        Self { origin, actor: origin, oseq, prev: None, entity: EntityId::new(dice.bytes()), collection }
+    }
+}
 
 impl World<'_> {
     pub(super) fn is_rogue(&self, device: usize) -> bool {
@@ -47,6 +65,7 @@ impl World<'_> {
             Wile::BackDate => self.back_date(device, space, id, dice),
             Wile::Flood => self.flood(device, id, dice),
             Wile::Babble => self.babble(device, id, dice),
+            Wile::Equivocate => self.equivocate(device, space, id, dice),
         };
         if done {
             self.faults.add(Fault::of_wile(wile), 1);
@@ -89,7 +108,7 @@ impl World<'_> {
     }
 
     /// The connections over which a device talks about a space with honest ones, and how its frames name it.
-    fn ways(&self, device: usize, space: SpaceId) -> Vec<(ConnId, u64)> {
+    pub(super) fn ways(&self, device: usize, space: SpaceId) -> Vec<(ConnId, u64)> {
         let Some(up) = self.node(device).and_then(|node| node.up.as_ref()) else { return Vec::new() };
         let conns = self.network.conns_of(device).into_iter();
         let honest = |conn: &ConnId| self.far(device, *conn).is_some_and(|far| !self.is_rogue(far));
@@ -97,7 +116,7 @@ impl World<'_> {
     }
 
     /// Sends a frame as it is.
-    fn post(&mut self, device: usize, conn: ConnId, lane: Lane, frame: Vec<u8>) {
+    pub(super) fn post(&mut self, device: usize, conn: ConnId, lane: Lane, frame: Vec<u8>) {
         self.trace.line(self.now, format_args!("d{device} c{} by hand {lane:?} {}", conn.0, frame.len()));
         if let Some(transit) = self.network.send(self.now, conn, device, lane, frame) {
             self.at(transit.at_ms, Happening::Arrive(transit));
@@ -120,36 +139,26 @@ impl World<'_> {
         }
     }
 
-    fn own_origin(&self, device: usize, dice: &mut Dice) -> Origin {
+    pub(super) fn own_origin(&self, device: usize, dice: &mut Dice) -> Origin {
         Origin { peer: self.peer(device), incarnation: Incarnation(dice.seed()) }
     }
 
     /// A commit by hand that inserts a note or a line.
-    #[expect(clippy::too_many_arguments, reason = "who writes what where, and as whom")]
-    fn craft(
-        &self,
-        device: usize,
-        space: SpaceId,
-        origin: Origin,
-        actor: Origin,
-        oseq: u64,
-        collection: &str,
-        dice: &mut Dice,
-    ) -> Option<Commit> {
+    pub(super) fn craft(&self, device: usize, space: SpaceId, made: Made, dice: &mut Dice) -> Option<Commit> {
+        let Made { origin, actor, oseq, prev, entity, collection } = made;
         let node = self.node(device)?;
         let at = node.rogue.as_ref()?.heads.get(&space)?.clone();
         if !self.kinds.iter().any(|kind| kind.collection().as_str() == collection) {
             return None;
         }
-        let title = format!("by hand {}", dice.below(1_000));
+        let title = format!("by hand {}", dice.below(1_000_000));
         let edit = match collection {
             RULED => doc::insert(Line { step: u64::MAX }),
             _ => doc::insert(Note { title, text: "".into(), minutes: 0.into(), tags: Vec::new() }),
         };
         let (identity, oseq) = (node.identity.as_ref(), Oseq(oseq));
         let collection = CollectionName::new(collection).ok()?;
-        let entity = EntityId::new(dice.bytes());
-        Draft { identity, space, origin, actor, oseq, at, collection, entity, edit }.sign()
+        Draft { identity, space, origin, actor, oseq, prev, at, collection, entity, edit }.sign()
     }
 
     fn forge(&mut self, device: usize, space: usize, id: SpaceId, dice: &mut Dice) -> bool {
@@ -157,8 +166,8 @@ impl World<'_> {
         let Some((victim, last)) = dice.pick(&origins).copied() else { return false };
         let own = self.own_origin(device, dice);
         let commit = match dice.chance(50) {
-            true => self.craft(device, id, victim, victim, last + 1, OPEN, dice),
-            false => self.craft(device, id, own, victim, 1, OPEN, dice),
+            true => self.craft(device, id, Made::new(victim, last + 1, OPEN, dice), dice),
+            false => self.craft(device, id, Made { actor: victim, ..Made::new(own, 1, OPEN, dice) }, dice),
         };
         let Some(commit) = commit else { return false };
         self.forbid(id, &commit);
@@ -195,7 +204,7 @@ impl World<'_> {
             Some(_) | None => return false,
         };
         let own = self.own_origin(device, dice);
-        let Some(commit) = self.craft(device, id, own, own, 1, place, dice) else { return false };
+        let Some(commit) = self.craft(device, id, Made::new(own, 1, place, dice), dice) else { return false };
         self.forbid(id, &commit);
         self.post_commit(device, id, &commit, dice)
     }
@@ -241,7 +250,7 @@ impl World<'_> {
         let inside = |other: &usize| !shared.out.contains(other) && self.is_rogue(*other);
         let friends: Vec<usize> = (0..self.plan.devices).filter(inside).collect();
         let own = self.own_origin(device, dice);
-        let Some(commit) = self.craft(device, id, own, own, 1, OPEN, dice) else { return false };
+        let Some(commit) = self.craft(device, id, Made::new(own, 1, OPEN, dice), dice) else { return false };
         let messenger = dice.pick(&friends).copied().unwrap_or(device);
         let (author, changes) = (commit.origin.peer, malice::changes(&commit));
         if let Some(shared) = self.shared.get_mut(space) {
@@ -255,7 +264,8 @@ impl World<'_> {
         let Some((conn, slot)) = dice.pick(&ways).copied() else { return false };
         let own = self.own_origin(device, dice);
         let crafted = (1..=FLOOD_COMMITS).filter_map(|oseq| {
-            self.craft(device, space, own, own, oseq, OPEN, dice).map(|commit| commit.encode())
+            let made = Made::new(own, oseq, OPEN, dice);
+            self.craft(device, space, made, dice).map(|commit| commit.encode())
         });
         let mut commits: Vec<Vec<u8>> = crafted.collect();
         let batched = commits.split_off(commits.len() / 2);

@@ -249,7 +249,7 @@ impl World<'_> {
     }
 
     /// Makes durable what a device signed, unless it was refused; tells whether it was signed.
-    fn signed(&mut self, device: usize, done: Result<(), ReplicaError>) -> bool {
+    pub(super) fn signed(&mut self, device: usize, done: Result<(), ReplicaError>) -> bool {
         match done {
             Ok(()) => {
                 self.sync(device);

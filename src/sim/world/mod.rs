@@ -19,6 +19,7 @@ use crate::limits::REQUEST_DEADLINE_MS;
 use crate::sync::{ConnId, DialId, Sizes};
 use crate::time::{Instant, Now, Timestamp};
 
+mod clash;
 mod engine;
 mod life;
 mod listing;
@@ -137,6 +138,8 @@ pub(super) struct World<'a> {
     next_ticket: u64,
     /// Counts what a planted bug may strike.
     pub(super) strikes: u64,
+    /// Clashes were settled.
+    pub(super) settled: bool,
     /// Frames between two honest devices.
     pub(super) honest_frames: u64,
     /// What everybody held, hour by hour.
@@ -217,6 +220,7 @@ impl<'a> World<'a> {
             phase: Phase::Trouble,
             next_ticket: 0,
             strikes: 0,
+            settled: false,
             honest_frames: 0,
             samples: Vec::new(),
         }
@@ -432,6 +436,10 @@ impl<'a> World<'a> {
         match self.unsettled() {
             None => {
                 self.accept_losses();
+                if self.settle_clashes() {
+                    self.phase = Phase::Settling(self.now);
+                    return;
+                }
                 self.trace.line(self.now, format_args!("settled"));
                 self.phase = Phase::Quiet(self.now, self.honest_frames);
             }
