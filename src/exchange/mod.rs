@@ -328,6 +328,13 @@ pub(crate) enum Ask {
         /// The space.
         space: SpaceId,
     },
+    /// The statements that removed a device, and those that they follow. Answer: `Statements`.
+    Removal {
+        /// The space.
+        space: SpaceId,
+        /// The device.
+        device: PeerId,
+    },
     /// Take statements of a device that is no member if they make it one. Answer: `Introduced`;
     /// `Event::SpaceChanged` tells the new state, first.
     Introduce {
@@ -489,7 +496,7 @@ pub(crate) enum Answer {
     Clocks(Vec<EntityClock>),
     /// To `StatementShorts`, sorted.
     StatementShorts(Vec<[u8; 8]>),
-    /// To `Statements` and `Enrolment`.
+    /// To `Statements`, `Enrolment` and `Removal`.
     Statements(Vec<Vec<u8>>),
     /// To `Learn`: how many were new.
     Learned(usize),

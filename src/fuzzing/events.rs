@@ -350,7 +350,7 @@ fn fitting(script: &mut Script<'_>, ask: &Ask, position: Position) -> Answer {
         Ask::Heads { .. } => 3,
         Ask::Clocks { .. } => 4,
         Ask::StatementShorts { .. } => 5,
-        Ask::Statements { .. } | Ask::Enrolment { .. } => 6,
+        Ask::Statements { .. } | Ask::Enrolment { .. } | Ask::Removal { .. } => 6,
         Ask::Learn { .. } => 7,
         Ask::Redeem { .. } => 8,
         Ask::Acked { .. }

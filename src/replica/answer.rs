@@ -53,6 +53,7 @@ impl Replica {
             Ask::StatementShorts { space } => self.statement_shorts(space),
             Ask::Statements { space, known } => self.statements(space, &known),
             Ask::Enrolment { space } => self.enrolment(space),
+            Ask::Removal { space, device } => self.removal(space, device),
             Ask::Introduce { space, from, statements } => self.introduce(space, from, &statements),
             Ask::Learn { space, from, statements } => self.learn(space, from, statements),
             Ask::Agreed { space, peer, digest, vectors } => self.agreed(space, peer, digest, &vectors),

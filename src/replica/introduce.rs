@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::space::Space;
 use super::{Replica, ReplicaError};
 use crate::access::{Body, Statement};
 use crate::exchange::Answer;
@@ -13,29 +14,16 @@ impl Replica {
     /// introduction holds; the genesis is known to everybody.
     pub(super) fn enrolment(&self, space: SpaceId) -> Result<Answer, ReplicaError> {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
-        let mut due: Vec<StatementHash> = known
-            .log
-            .statements()
-            .filter(|statement| enrolled(statement) == Some(self.peer))
-            .map(Statement::hash)
-            .collect();
-        let mut past = BTreeSet::new();
-        let mut by_age = BTreeMap::new();
-        while let Some(hash) = due.pop() {
-            let Some(statement) = known.log.statement(&hash).filter(|_| past.insert(hash)) else { continue };
-            due.extend(statement.prev());
-            if !matches!(statement.body(), Body::Genesis(_)) {
-                by_age.insert((statement.lamport(), hash), statement);
-            }
-        }
-        let mut bytes = 0;
-        let newest = by_age.into_values().rev().take(INTRODUCTION_STATEMENTS_MAX).take_while(|statement| {
-            bytes += statement.bytes().len();
-            bytes <= INTRODUCTION_BYTES_MAX
-        });
-        let mut statements: Vec<Vec<u8>> = newest.map(|statement| statement.bytes().to_vec()).collect();
-        statements.reverse();
-        Ok(Answer::Statements(statements))
+        let own = known.log.statements().filter(|statement| enrolled(statement) == Some(self.peer));
+        Ok(Answer::Statements(newest(known, own.map(Statement::hash).collect())))
+    }
+
+    /// The newest statements of those that removed a device and those that they follow, as many as an introduction
+    /// holds. It had most of the older ones when it was last heard of.
+    pub(super) fn removal(&self, space: SpaceId, device: PeerId) -> Result<Answer, ReplicaError> {
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let removals = known.removals.get(&device).into_iter().flatten().copied().collect();
+        Ok(Answer::Statements(newest(known, removals)))
     }
 
     /// Takes the statements of a device that is no member if they make it one; else nothing of them is kept.
@@ -65,6 +53,27 @@ impl Replica {
         }
         Ok(Answer::Introduced(is_member))
     }
+}
+
+/// The newest of these statements and those that they follow; the genesis is known to everybody.
+fn newest(known: &Space, mut due: Vec<StatementHash>) -> Vec<Vec<u8>> {
+    let mut past = BTreeSet::new();
+    let mut by_age = BTreeMap::new();
+    while let Some(hash) = due.pop() {
+        let Some(statement) = known.log.statement(&hash).filter(|_| past.insert(hash)) else { continue };
+        due.extend(statement.prev());
+        if !matches!(statement.body(), Body::Genesis(_)) {
+            by_age.insert((statement.lamport(), hash), statement);
+        }
+    }
+    let mut bytes = 0;
+    let newest = by_age.into_values().rev().take(INTRODUCTION_STATEMENTS_MAX).take_while(|statement| {
+        bytes += statement.bytes().len();
+        bytes <= INTRODUCTION_BYTES_MAX
+    });
+    let mut statements: Vec<Vec<u8>> = newest.map(|statement| statement.bytes().to_vec()).collect();
+    statements.reverse();
+    statements
 }
 
 /// The device that a statement enrols.

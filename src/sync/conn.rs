@@ -288,9 +288,11 @@ impl Engine {
         entry.hub = hello.features & FEATURE_HUB != 0;
         entry.opened.extend(hello.openings.iter().map(|opening| opening.slot));
         let peer = entry.peer;
+        let left = self.spaces_left(conn, &hello.openings);
         let named = self.spaces_named(conn, hello.openings);
         let mut unnamed = self.shared_with(&peer);
         unnamed.retain(|space| named.iter().all(|(other, _)| other != space));
+        unnamed.extend(left);
         match (named.is_empty(), unnamed.is_empty()) {
             (true, true) => return self.close(conn, CODE_NOTHING_SHARED, "no space in common"),
             (true, false) => return self.introduce(conn, unnamed, Then::Close),
@@ -351,6 +353,22 @@ impl Engine {
             .map(|space| (super::digest::tag(&entry.exporter, entry.side.other(), &space), space))
             .collect();
         openings.into_iter().filter_map(|opening| Some((*tags.get(&opening.tag)?, opening))).collect()
+    }
+
+    /// The spaces among those that a peer names from which it was removed.
+    fn spaces_left(&self, conn: ConnId, openings: &[Opening]) -> Vec<SpaceId> {
+        let Some(entry) = self.conns.get(&conn) else {
+            return Vec::new();
+        };
+        let was_removed = |local: &super::Local| {
+            let all = &local.membership;
+            all.role(&self.me).is_some()
+                && all.role(&entry.peer).is_none()
+                && all.author_of(&entry.peer).is_some()
+        };
+        let left = self.spaces.iter().filter(|(_, local)| was_removed(local)).map(|(space, _)| *space);
+        let tag = |space: &SpaceId| super::digest::tag(&entry.exporter, entry.side.other(), space);
+        left.filter(|space| openings.iter().any(|opening| opening.tag == tag(space))).collect()
     }
 
     /// Both have greeted each other. Of two connections to one peer, both sides keep the same one: that which

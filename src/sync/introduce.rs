@@ -10,6 +10,9 @@
 //! An acceptor that knows of a space which the dialler did not open introduces itself in the same way; then the
 //! dialler tries again. Who is no member after its statements have been read is a stranger: nothing is kept and
 //! nothing is said.
+//!
+//! A device that was removed and names the space all the same is shown, in the same way, the statements that removed
+//! it: it hears why it is turned away, and nothing that came later.
 
 use std::collections::BTreeSet;
 
@@ -53,10 +56,16 @@ impl Engine {
             return;
         };
         let spaces: BTreeSet<SpaceId> = spaces.into_iter().take(INTRODUCTIONS_MAX).collect();
+        let peer = entry.peer;
         entry.introductions.telling.clone_from(&spaces);
         entry.introductions.then = then;
         for space in spaces {
-            self.ask(Purpose::Introduce(conn, space), Ask::Enrolment { space });
+            // A device that was removed hears of that, and of nothing else.
+            let ask = match self.is_shared(space, &peer) {
+                true => Ask::Enrolment { space },
+                false => Ask::Removal { space, device: peer },
+            };
+            self.ask(Purpose::Introduce(conn, space), ask);
         }
     }
 
@@ -101,6 +110,8 @@ impl Engine {
             return;
         };
         if self.is_shared(space, &peer) {
+            // It may be this device that does not belong there any more.
+            self.ask(Purpose::Learn(conn, space), Ask::Learn { space, from: peer, statements });
             return self.open_shared(conn, space);
         }
         if let Some(entry) = self.conns.get_mut(&conn) {

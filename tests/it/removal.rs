@@ -15,7 +15,7 @@ async fn a_device_that_returns_after_its_removal_gets_nothing_and_changes_nothin
     let member = remove_b(&pair).await;
     let after = pair.tickets_a.insert(&ticket("after")).await.expect("written");
 
-    let mut peers = pair.b.watch_peers();
+    let (mut peers, mut events) = (pair.b.watch_peers(), pair.space_b.events());
     pair.b.resume().await.expect("open");
     let turned_away = peers.until(pair.a.peer(), |peer| {
         matches!(&peer.state, ConnectionState::Reconnecting { .. } | ConnectionState::Failed { .. })
@@ -30,8 +30,9 @@ async fn a_device_that_returns_after_its_removal_gets_nothing_and_changes_nothin
     assert_eq!(pair.tickets_b.get(after).await.expect("read"), None);
     assert_eq!(pair.a.metrics().commits_remote, 0);
     assert!(pair.space_a.members().iter().any(|other| other.id == member && other.removed));
-    // It was away when it was removed, and nobody tells it.
-    assert_eq!(pair.space_b.role(), Some(Role::Writer));
+    // It was away when it was removed, and is told that and nothing else.
+    bounded(until(&mut events, &SpaceEvent::Removed)).await;
+    assert_eq!(pair.space_b.role(), None);
     pair.close().await;
 }
 

@@ -519,6 +519,7 @@ fn writes(ask: &Ask) -> bool {
         | Ask::Agreed { .. }
         | Ask::Base { .. }
         | Ask::Enrolment { .. }
+        | Ask::Removal { .. }
         | Ask::Acked { .. } => false,
     }
 }

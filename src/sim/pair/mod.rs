@@ -19,6 +19,7 @@ use crate::wire::Message;
 mod flow;
 mod index;
 mod interest;
+mod removal;
 mod scale;
 mod secrets;
 mod tests;
@@ -237,12 +238,16 @@ impl Pair {
     }
 
     fn connect(&mut self) {
+        self.connect_from(0);
+    }
+
+    fn connect_from(&mut self, dialer: usize) {
         self.conns += 1;
         let conn = ConnId(self.conns);
         self.conn = Some(conn);
         self.hush();
         let peers = [self.parties[1].peer(), self.parties[0].peer()];
-        for (party, side) in [(1, Side::Acceptor), (0, Side::Dialer)] {
+        for (party, side) in [(1 - dialer, Side::Acceptor), (dialer, Side::Dialer)] {
             self.parties[party].depth = 0;
             let peer = peers[party];
             self.event(party, Event::Connected { conn, peer, side, dial: None, exporter: EXPORTER });

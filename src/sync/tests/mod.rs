@@ -140,7 +140,9 @@ impl Party {
                         }
                         Ask::TakeFetched { .. } => Answer::Taken { full: false, refused: None },
                         Ask::StatementShorts { .. } => Answer::StatementShorts(Vec::new()),
-                        Ask::Statements { .. } | Ask::Enrolment { .. } => Answer::Statements(Vec::new()),
+                        Ask::Statements { .. } | Ask::Enrolment { .. } | Ask::Removal { .. } => {
+                            Answer::Statements(Vec::new())
+                        }
                         Ask::Introduce { .. } => Answer::Introduced(false),
                         Ask::Heads { .. } => Answer::Heads { entries: Vec::new(), complete: true },
                         Ask::Clocks { .. } => Answer::Clocks(Vec::new()),
