@@ -69,7 +69,8 @@ impl Quarantine {
         Ok(held)
     }
 
-    /// Stages a commit for the quarantine, making room among those of the same author.
+    /// Stages a commit for the quarantine, making room: among those of the same author, and where the space has no
+    /// more, among those of whoever holds most. So a flood takes from itself, whoever signs it.
     ///
     /// Returns false, and stages nothing, when there is no room that this author may take.
     pub(super) fn stage_put(
@@ -82,19 +83,7 @@ impl Quarantine {
     ) -> bool {
         let (space, author) = (commit.space, commit.origin.peer);
         let entry = Entry::new(record, commit, hash);
-        let (mut mine, mut total) = changes.costs(self, &author);
-        let mut victims = Vec::new();
-        let kept = self.of_author(&author).filter(|(id, _)| !changes.removed.contains_key(id));
-        let mut oldest = kept.chain(changes.of_author(&author));
-        while mine + entry.cost > QUARANTINE_AUTHOR_BYTES_MAX
-            || total + entry.cost > QUARANTINE_SPACE_BYTES_MAX
-        {
-            let Some((id, victim)) = oldest.next() else { return false };
-            victims.push(*id);
-            mine -= victim.cost;
-            total -= victim.cost;
-        }
-        drop(oldest);
+        let Some(victims) = self.make_room(author, entry.cost, changes) else { return false };
         let last = self.of_author(&author).next_back().map(|(id, _)| id.1);
         let last = last.max(changes.of_author(&author).next_back().map(|(id, _)| id.1));
         let number = last.map_or(0, |last| last.saturating_add(1));
@@ -104,6 +93,27 @@ impl Quarantine {
         batch.put(&HeldKey { space, author, number }, record);
         changes.added.insert((author, number), entry);
         true
+    }
+
+    /// Finds what has to go so that an author's commit of this cost fits; `None` when it may not.
+    fn make_room(&self, author: PeerId, cost: usize, changes: &HeldChanges) -> Option<BTreeSet<HeldId>> {
+        let mut victims = BTreeSet::new();
+        let (mut costs, mut total) = changes.costs(self);
+        loop {
+            let mine = costs.get(&author).copied().unwrap_or(0) + cost;
+            let fits_author = mine <= QUARANTINE_AUTHOR_BYTES_MAX;
+            if fits_author && total + cost <= QUARANTINE_SPACE_BYTES_MAX {
+                return Some(victims);
+            }
+            let fullest = costs.iter().max_by_key(|(_, cost)| **cost).filter(|(_, most)| **most > mine);
+            let from = fullest.map(|(other, _)| *other).filter(|_| fits_author).unwrap_or(author);
+            let kept = self.of_author(&from).filter(|(id, _)| !changes.removed.contains_key(id));
+            let mut oldest = kept.chain(changes.of_author(&from)).filter(|(id, _)| !victims.contains(*id));
+            let (id, victim) = oldest.next().map(|(id, entry)| (*id, entry.cost))?;
+            victims.insert(id);
+            total -= victim;
+            costs.entry(from).and_modify(|of| *of -= victim);
+        }
     }
 
     /// Stages the end of a commit's time in quarantine.
@@ -261,22 +271,86 @@ impl Entry {
 }
 
 impl HeldChanges {
-    /// What an author and what all have in quarantine, with these changes.
-    fn costs(&self, held: &Quarantine, author: &PeerId) -> (usize, usize) {
-        let mut mine = held.cost.get(author).copied().unwrap_or(0);
-        let mut total = held.total;
+    /// What each author and what all have in quarantine, with these changes.
+    fn costs(&self, held: &Quarantine) -> (BTreeMap<PeerId, usize>, usize) {
+        let (mut costs, mut total) = (held.cost.clone(), held.total);
         for ((by, _), entry) in &self.added {
             total += entry.cost;
-            mine += if by == author { entry.cost } else { 0 };
+            *costs.entry(*by).or_default() += entry.cost;
         }
         for ((by, _), cost) in &self.removed {
             total -= cost;
-            mine -= if by == author { *cost } else { 0 };
+            costs.entry(*by).and_modify(|of| *of -= cost);
         }
-        (mine, total)
+        (costs, total)
     }
 
     fn of_author(&self, author: &PeerId) -> impl DoubleEndedIterator<Item = (&HeldId, &Entry)> {
         self.added.range((*author, 0)..=(*author, u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Leaf, Slot};
+    use crate::id::{CollectionName, EntityId, Incarnation, Origin, Oseq};
+    use crate::identity::{Identity, Signature};
+    use crate::time::Timestamp;
+
+    const BYTES: usize = 256 * 1024;
+
+    /// The number-th commit of an author, held as one of so many bytes.
+    fn put(held: &mut Quarantine, author: u8, number: u64, bytes: usize) -> Option<CommitHash> {
+        let identity = Identity::from_seed([author; 32]);
+        let origin = Origin { peer: identity.peer(), incarnation: Incarnation(1) };
+        let leaf = Leaf {
+            collection: CollectionName::new("notes").expect("a name"),
+            entity: EntityId::new([author; 16]),
+            oseq: Oseq(number),
+            prev: None,
+            of: 1,
+            seq: number,
+            head: ChangeHash::new([author; 32]),
+        };
+        let space = SpaceId::new([7; 32]);
+        let slots = vec![Slot::Open { leaf, change: Vec::new() }];
+        let commit = Commit { space, origin, at: Vec::new(), slots, signature: Signature([0; 64]) };
+        let record = HeldRecord {
+            cause: HeldCause::NotAllowed,
+            arrived: Timestamp::from_unix_ms(0),
+            from: identity.peer(),
+            missing: Vec::new(),
+            commit: vec![0; bytes - HELD_OVERHEAD_BYTES],
+        };
+        let (hash, mut changes) = (commit.hash(), HeldChanges::default());
+        let put = held.stage_put(&commit, hash, &record, &mut changes, &mut Batch::new());
+        held.apply(changes);
+        put.then_some(hash)
+    }
+
+    #[test]
+    fn who_fills_the_quarantine_takes_from_nobody_and_keeps_nobody_out() {
+        let mut held = Quarantine::default();
+        let early = put(&mut held, 9, 1, BYTES).expect("room");
+        for number in 1..=QUARANTINE_AUTHOR_BYTES_MAX / BYTES {
+            for author in 1..=6 {
+                assert!(put(&mut held, author, number as u64, BYTES).is_some(), "its own oldest go");
+            }
+        }
+        assert!(held.total + BYTES > QUARANTINE_SPACE_BYTES_MAX, "it is full");
+
+        let late: Vec<CommitHash> =
+            (1..=20).map(|number| put(&mut held, 8, number, BYTES).expect("others hold more")).collect();
+        for author in 1..=6 {
+            for number in 100..140 {
+                assert!(put(&mut held, author, number, BYTES).is_some(), "its own oldest go");
+            }
+        }
+
+        let kept = |hash: &CommitHash| held.place(hash).is_some();
+        assert!(kept(&early) && late.iter().all(kept), "who holds less loses nothing");
+        assert!(held.total <= QUARANTINE_SPACE_BYTES_MAX);
+        assert_eq!(held.total, held.cost.values().sum::<usize>());
     }
 }

@@ -189,7 +189,10 @@ fn quarantine_of_a_space_takes_no_more_than_it_may() {
     }
 
     assert_eq!(stored, [true, true, true, true, false]);
-    assert!(!hold(&mut a, space, &b, 9, 1_000));
+    assert!(hold(&mut a, space, &b, 9, 1_000), "who holds little is let in, and who holds most makes room");
+    let held = a.replica.reader().quarantine(&space).expect("reads");
+    assert_eq!(held.len(), 4);
+    assert!(held.iter().any(|held| held.author == b.replica.peer()));
 }
 
 /// Puts a record into the quarantine as if a commit of `author` had been held.
