@@ -154,3 +154,17 @@ pub(crate) async fn agree(spaces: &[&Space], nodes: &[&Node]) {
     })
     .await;
 }
+
+/// Replaces a directory with a copy of another.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    let _not_there = std::fs::remove_dir_all(to);
+    std::fs::create_dir_all(to).expect("a temporary directory");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).expect("an entry");
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else {
+            std::fs::copy(&path, to.join(name)).expect("a file");
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod bounds;
 mod commits;
 mod common;
 mod connections;
+mod copies;
 mod discovery;
 mod hub;
 #[path = "../disk/image.rs"]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use driftless::{ConnectionState, Durability, EntityId, Error, ErrorKind, Invite, Node, PeerId, Role, Space};
 
-use crate::common::{Order, Pair, Ticket, agree, bounded, builder, join, node, temp, ticket};
+use crate::common::{Order, Pair, Ticket, agree, bounded, builder, copy, join, node, temp, ticket};
 use crate::image::Image;
 
 #[tokio::test]
@@ -483,20 +483,6 @@ async fn heal(node: &Node, space: &Space, other: &Node, other_space: &Space) {
         }
     })
     .await;
-}
-
-/// Replaces a directory with a copy of another.
-fn copy(from: &Path, to: &Path) {
-    let _not_there = std::fs::remove_dir_all(to);
-    std::fs::create_dir_all(to).expect("a temporary directory");
-    for entry in std::fs::read_dir(from).expect("a directory") {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).expect("an entry");
-        if path.is_dir() {
-            copy(&path, &to.join(name));
-        } else {
-            std::fs::copy(&path, to.join(name)).expect("a file");
-        }
-    }
 }
 
 /// A text of 96 KiB that does not compress.

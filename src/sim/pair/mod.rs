@@ -16,6 +16,7 @@ use crate::sync::{Action, ConnId, Engine, Event, Lane, Notice, Options, Side};
 use crate::time::{Instant, Now, Timestamp};
 use crate::wire::Message;
 
+mod cuts;
 mod flow;
 mod index;
 mod interest;
@@ -124,6 +125,17 @@ impl Entity for Memo {
     const VERSION: u32 = 1;
 }
 
+/// Where a connection breaks, counted from where it began, both ways together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    /// Before this frame: it is lost, and all that is on its way.
+    Before(usize),
+    /// After this frame: whatever its sender has said by then still comes, and nothing of what the other says.
+    After(usize),
+    /// After so many bytes: all is lost that is not whole by then.
+    AtByte(usize),
+}
+
 /// Two devices that share one space.
 struct Pair {
     parties: [Party; 2],
@@ -134,8 +146,8 @@ struct Pair {
     talk: Talk,
     /// The frames of the talk.
     frames: Vec<Vec<u8>>,
-    /// Frames after which the connection breaks, losing what is on its way.
-    cut_after: Option<usize>,
+    /// Where the connection breaks.
+    cut: Option<Cut>,
     /// Who reads nothing of what it is sent.
     deaf: Option<usize>,
     /// All that the second device was sent, and when; absent where nobody asks.
@@ -154,7 +166,7 @@ impl Pair {
             conns: 0,
             talk: Talk::default(),
             frames: Vec::new(),
-            cut_after: None,
+            cut: None,
             deaf: None,
             said: None,
         };
@@ -299,16 +311,44 @@ impl Pair {
         if self.conn != Some(conn) {
             return true;
         }
-        if self.cut_after == Some(0) {
+        let number = self.talk.frames;
+        let torn = match self.cut {
+            Some(Cut::Before(frames)) => (frames == number).then_some(0),
+            Some(Cut::AtByte(at)) => at.checked_sub(self.talk.bytes).filter(|left| *left < bytes.len()),
+            Some(Cut::After(_)) | None => None,
+        };
+        if let Some(torn) = torn {
+            let read = Message::from_frame(&bytes[..torn]);
+            assert!(!matches!(read, Ok(Some(_))), "a part of a frame passes for a frame");
             self.part();
             return true;
         }
-        self.cut_after = self.cut_after.map(|left| left - 1);
-        let to = 1 - from;
+        self.deliver(1 - from, conn, bytes, depth);
+        if self.cut == Some(Cut::After(number)) {
+            self.part_late(from);
+        }
+        true
+    }
+
+    fn deliver(&mut self, to: usize, conn: ConnId, bytes: Vec<u8>, depth: usize) {
         self.count(&bytes, depth);
         self.parties[to].depth = self.parties[to].depth.max(depth);
         self.event(to, Event::Frame { conn, bytes });
-        true
+    }
+
+    /// The connection breaks for one side, and for the other when it has heard all that was said to it.
+    fn part_late(&mut self, from: usize) {
+        let Some(conn) = self.conn else { return };
+        let mut said: Vec<Frame> = std::mem::take(&mut self.parties[from].outbox).into();
+        said.retain(|frame| frame.conn == conn);
+        said.sort_by_key(|frame| frame.lane);
+        self.event(from, Event::Disconnected { conn, reason: "cut".to_owned() });
+        for Frame { bytes, depth, .. } in said {
+            self.deliver(1 - from, conn, bytes, depth);
+        }
+        self.conn = None;
+        self.parties[1 - from].outbox.clear();
+        self.event(1 - from, Event::Disconnected { conn, reason: "cut".to_owned() });
     }
 
     fn count(&mut self, bytes: &[u8], depth: usize) {

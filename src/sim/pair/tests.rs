@@ -60,63 +60,6 @@ fn more_holes_than_a_vector_names_cost_duplicates_and_nothing_else() {
     assert_eq!((metrics[0].commits_quarantined, metrics[0].commits_duplicate), (0, 50));
 }
 
-/// Breaks the connection before every frame in turn, and lets the two meet again.
-fn cut_before_every_frame(prepare: impl Fn() -> Pair) {
-    let mut whole = prepare();
-    let uncut = whole.meet();
-    assert!(whole.is_agreed());
-    let step = (uncut.frames / 12).max(1);
-    for frames in (0..uncut.frames).step_by(step) {
-        let mut pair = prepare();
-        pair.cut_after = Some(frames);
-        let first = pair.meet();
-        pair.cut_after = None;
-        let second = pair.meet();
-
-        pair.talk_out(5_000);
-        assert!(pair.is_agreed(), "after a cut before frame {frames}");
-        assert_eq!(pair.metrics().map(|metrics| metrics.commits_duplicate), [0, 0], "cut before {frames}");
-        assert!(
-            first.commits + second.commits <= uncut.commits,
-            "what arrived is not sent again: {first:?} {second:?} {uncut:?}"
-        );
-    }
-}
-
-#[test]
-fn a_first_sync_goes_on_where_it_was_cut() {
-    cut_before_every_frame(|| {
-        let mut pair = Pair::new();
-        pair.insert(0, 0..450);
-        pair
-    });
-}
-
-#[test]
-fn a_catch_up_goes_on_where_it_was_cut() {
-    cut_before_every_frame(|| {
-        let mut pair = Pair::agreed(20);
-        for number in 0..10 {
-            pair.edit(0, number);
-            pair.edit(1, 19 - number);
-        }
-        pair
-    });
-}
-
-#[test]
-fn a_repair_goes_on_where_it_was_cut() {
-    cut_before_every_frame(|| {
-        let mut pair = Pair::agreed(20);
-        for number in 0..10 {
-            pair.edit(0, number);
-            pair.edit(1, 19 - number);
-        }
-        pair.lie();
-        pair
-    });
-}
-
 #[test]
 fn vectors_that_lie_are_found_out_and_repaired() {
     let mut pair = Pair::agreed(20);
