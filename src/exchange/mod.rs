@@ -208,7 +208,8 @@ pub(crate) enum Ask {
         /// The symbols, sorted.
         symbols: Vec<Symbol>,
     },
-    /// The peer holds the same entities at the same heads: what its vectors hold is held here. Answer: `Done`.
+    /// The peer holds the same entities at the same heads: of the numbers in its vectors, those of which there is a record
+    /// here are held here. Answer: `Done`.
     Adopt {
         /// The space.
         space: SpaceId,

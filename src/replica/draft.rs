@@ -253,8 +253,8 @@ impl Replica {
     }
 
     /// Stages that a commit is held, applied or not. What a vector has no room for, among too many holes, is not
-    /// noted: peers offer it again, and it is known here, until the holes are filled or the vector of a peer
-    /// that holds the same is adopted.
+    /// noted: peers offer it again, and it is known here, until the holes are filled or a peer that holds the same
+    /// tells its vector.
     pub(super) fn stage_seen(
         &self,
         draft: &mut Draft,

@@ -369,6 +369,19 @@ impl Reader {
         })?;
         Ok(held)
     }
+
+    /// The numbers of the commits in quarantine, with their origins and collections.
+    #[cfg(feature = "sim")]
+    pub(crate) fn held_keys(&self, space: &SpaceId) -> Result<Vec<CommitKey>, ReplicaError> {
+        let mut held = Vec::new();
+        self.store.each(&Prefix::<HeldKey>::space(space), |_, record| {
+            if let Ok(commit) = crate::access::Commit::decode(*space, &record.commit) {
+                held.push(CommitKey { origin: commit.origin, parts: commit.parts() });
+            }
+            Ok::<(), ReplicaError>(())
+        })?;
+        Ok(held)
+    }
 }
 
 fn pending_of(origin: Origin, slots: &[SlotRecord]) -> Pending {

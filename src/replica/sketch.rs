@@ -6,11 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Replica, ReplicaError};
-use crate::access::Action::Read;
+use crate::access::{Action::Read, Commit};
 use crate::exchange::{Answer, Apart, Clocks, EntityClock, Scope, Vectors};
-use crate::id::{Cell, CollectionName, PeerId, Sketch, SpaceId, Symbol};
+use crate::id::{Cell, CollectionName, Missing, Oseq, PeerId, Sketch, SpaceId, Symbol, Vector};
 use crate::limits::{HEADS_PAGE_ENTITIES, SKETCH_CELLS_MAX};
-use crate::store::keyspaces::{Batch, Head, HeadKey, Prefix, SeenRecord, VectorKey};
+use crate::store::keyspaces::{Batch, CommitId, Head, HeadKey, HeldKey, Prefix, SeenRecord, VectorKey};
+
+/// Records of commits that are looked at together.
+const RECORDS_PAGE: usize = 256;
 
 impl Replica {
     pub(super) fn sketch(
@@ -51,12 +54,65 @@ impl Replica {
         Ok(Answer::Apart(Apart { ours: self.named(&space, &with, key, scope, symbols)?, theirs: Vec::new() }))
     }
 
-    /// Counts as held here what the vectors name: the peer holds the same entities at the same heads.
+    /// Counts as held here what the vectors name and a record here backs: the vectors of this store may have been
+    /// lost. The rest is no more than the word of a peer; taken over, it would keep the commits away for good.
     pub(super) fn adopt_vectors(
         &mut self,
         space: SpaceId,
         vectors: &Vectors,
     ) -> Result<Answer, ReplicaError> {
+        let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let (mut lacking, nothing) = (Vectors::new(), Vector::new());
+        for (collection, vector) in vectors {
+            let held = known.collections.get(collection).map_or(&nothing, |state| &state.vector);
+            let entry = lacking.entry(collection.clone()).or_default();
+            for Missing { origin, first, last } in held.lacks_of(vector) {
+                // More holes than there may be are not looked at.
+                let _ = entry.insert_range(origin, first, last);
+            }
+        }
+        lacking.retain(|_, vector| !vector.is_empty());
+        let backed = self.backed(space, &lacking)?;
+        self.note_held(space, &backed)
+    }
+
+    /// The numbers among these of which there is a commit here, applied or held.
+    fn backed(&self, space: SpaceId, lacking: &Vectors) -> Result<Vectors, ReplicaError> {
+        let mut backed = Vectors::new();
+        for (collection, vector) in lacking {
+            for Missing { origin, first, last } in Vector::new().lacks_of(vector) {
+                let mut next = CommitId { space, collection: collection.clone(), origin, oseq: first };
+                let last = CommitId { oseq: last, ..next.clone() };
+                loop {
+                    let page = self.store.range(&next, &last, RECORDS_PAGE)?;
+                    for (id, _) in &page {
+                        let _ = backed.entry(collection.clone()).or_default().insert(origin, id.oseq);
+                    }
+                    match page.last().filter(|(id, _)| page.len() == RECORDS_PAGE && id.oseq < last.oseq) {
+                        Some((id, _)) => next.oseq = Oseq(id.oseq.0.saturating_add(1)),
+                        None => break,
+                    }
+                }
+            }
+        }
+        if lacking.is_empty() {
+            return Ok(backed);
+        }
+        self.store.each(&Prefix::<HeldKey>::space(&space), |_, record| {
+            if let Ok(commit) = Commit::decode(space, &record.commit) {
+                for (collection, oseq) in commit.parts() {
+                    if lacking.get(&collection).is_some_and(|vector| vector.contains(&commit.origin, oseq)) {
+                        let _ = backed.entry(collection).or_default().insert(commit.origin, oseq);
+                    }
+                }
+            }
+            Ok::<(), ReplicaError>(())
+        })?;
+        Ok(backed)
+    }
+
+    /// Adds numbers to the vectors.
+    fn note_held(&mut self, space: SpaceId, vectors: &Vectors) -> Result<Answer, ReplicaError> {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let mut collections = known.collections.clone();
         let mut batch = Batch::new();
@@ -160,12 +216,17 @@ impl Replica {
     /// Forgets which commits are held, as a damaged store would.
     pub(crate) fn lose_vectors(&mut self, space: SpaceId) {
         if let Some(known) = self.spaces.get_mut(&space) {
-            known.collections.values_mut().for_each(|state| state.vector = crate::id::Vector::new());
+            known.collections.values_mut().for_each(|state| state.vector = Vector::new());
         }
     }
 
-    /// Writes what two stores compare of so many more entities of a collection: their heads. Documents and rows
-    /// they have none.
+    /// Says that it holds what it does not.
+    pub(crate) fn claim(&mut self, space: SpaceId, vectors: &Vectors) {
+        self.note_held(space, vectors).expect("memory writes");
+    }
+
+    /// Writes what two stores compare of so many more entities of a collection: their heads. Documents, rows and
+    /// commits with numbers they have none.
     pub(crate) fn pretend(&mut self, space: SpaceId, collection: &CollectionName, count: u64) {
         if count == 0 {
             return;
@@ -185,10 +246,6 @@ impl Replica {
                 &Head { heads, clock, ..Head::default() },
             );
         }
-        let (first, last) = (crate::id::Oseq(1), crate::id::Oseq(count));
-        state.vector.insert_range(origin, first, last).expect("a new origin");
-        let seen = state.vector.seen(&origin).cloned().expect("noted");
-        batch.put(&VectorKey { space, collection: collection.clone(), origin }, &SeenRecord(seen));
         let key = crate::store::keyspaces::RootKey { space, collection: collection.clone() };
         batch.put(&key, &state.root);
         self.store.write(batch).expect("memory writes");

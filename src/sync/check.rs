@@ -153,13 +153,10 @@ impl Engine {
             // They speak of different collections; what follows a change of interests comes to its end first.
             return self.check_soon(conn, space);
         }
-        if mine.vectors == theirs.vectors && mine.roots == theirs.roots {
-            // The log alone differs; its statements are on their way.
-            return self.check_soon(conn, space);
-        }
-        // What was told before the last repair is older than what that brought.
-        let repairs = self.sessions.get(&(conn, space)).map_or(0, |session| session.repairs);
-        if busy || mine.repairs != repairs || theirs.repairs != repairs {
+        // The statements of the log are on their way, where it alone differs. What was told before the last repair
+        // is older than what that brought.
+        let log_alone = mine.vectors == theirs.vectors && mine.roots == theirs.roots;
+        if log_alone || busy || [mine.repairs, theirs.repairs] != [self.repairs(conn, space); 2] {
             return self.check_soon(conn, space);
         }
         let with_hub = self.is_with_hub(conn);
@@ -167,6 +164,10 @@ impl Engine {
             return;
         };
         let leads = self.me < session.peer;
+        let differ_by_notes = mine.roots == theirs.roots && mine.log == theirs.log;
+        if differ_by_notes && session.heard == Some(theirs.vectors) {
+            return self.agreed_apart(conn, space);
+        }
         if mine.vectors != theirs.vectors && say == Say::Answer {
             // The side that asked acts; this one sees that it comes to an end.
             return self.check_soon(conn, space);
@@ -230,6 +231,23 @@ impl Engine {
         }
     }
 
+    /// Both sides hold the same, and have noted different numbers: one of them knows of commits of which the other has
+    /// no record, such as what is in quarantine, or says so. The peer has told its numbers and was sent all that they
+    /// lack, and nobody takes over on another's word what nothing backs.
+    fn agreed_apart(&mut self, conn: ConnId, space: SpaceId) {
+        let again = self.now.instant.plus_ms(ROOT_CHECK_MS);
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        session.rounds = 0;
+        if session.is_idle() {
+            session.urgent = false;
+            session.check_due = Some(again);
+            self.metrics.roots_equal.add(1);
+            self.set_in_sync(conn, space, true);
+        }
+    }
+
     /// The peer holds on its disk what this side holds; the note costs a write, so only when it says more.
     fn note_acked_if_new(&mut self, conn: ConnId, space: SpaceId, vectors: &Vectors) {
         let Some(session) = self.sessions.get(&(conn, space)) else {
@@ -241,6 +259,10 @@ impl Engine {
         }
     }
 
+    fn repairs(&self, conn: ConnId, space: SpaceId) -> u64 {
+        self.sessions.get(&(conn, space)).map_or(0, |session| session.repairs)
+    }
+
     pub(super) fn digests_of(&self, conn: ConnId, state: &SpaceState) -> Digests {
         let common = |collection: &_| self.common(conn, state.space, collection);
         let collections = state.collections.iter().filter(|(collection, _)| common(collection));
@@ -249,7 +271,7 @@ impl Engine {
             vectors: digest::of_vectors(&self.vectors_of(conn, state)),
             roots: digest::of_roots(collections),
             revisions: self.revisions(conn, state.space),
-            repairs: self.sessions.get(&(conn, state.space)).map_or(0, |session| session.repairs),
+            repairs: self.repairs(conn, state.space),
         }
     }
 }

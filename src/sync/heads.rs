@@ -61,15 +61,13 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
-        let (slot, peer) = (session.slot, session.peer);
+        let peer = session.peer;
         if self.me < peer || session.repair.is_some() {
             return self.close(conn, super::conn::CODE_PROTOCOL, "heads out of turn");
         }
         if !self.may_both(space, &peer, &heads.collection) {
-            // The peer has not heard of the change yet. There is nothing to tell it.
-            let (collection, upto) = (heads.collection, heads.range.upto);
-            let clocks = Clocks { slot, collection, clocks: Vec::new(), upto, answer: true };
-            return self.send(conn, Lane::Bulk, &Message::Clocks(clocks));
+            // An answer would name the collection.
+            return self.not_shared(conn, space);
         }
         let (collection, after) = (heads.collection.clone(), heads.range.after);
         if let Some(session) = self.sessions.get_mut(&(conn, space)) {

@@ -253,6 +253,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&(conn, space)) else { return };
         session.wants.owed = session.sent.is_some();
         session.equal = false;
+        session.heard = None;
         session.urgent = true;
         session.rounds = 0;
         if session.wants.owed {

@@ -265,9 +265,9 @@ impl Engine {
         }
         match told {
             Told::Lost => {}
-            Told::Whole(held) => self.note_held(conn, space, &held, &held),
+            Told::Whole(held) => self.hear_whole(conn, space, &held),
             Told::Since { base, added } => match self.based_on(&peer, space, base, &added) {
-                Some(held) => self.note_held(conn, space, &held, &held),
+                Some(held) => self.hear_whole(conn, space, &held),
                 None => self.tell_vectors(conn, space, super::check::Say::Ask, &ours),
             },
             Told::Later => self.tell_vectors(conn, space, super::check::Say::Ask, &ours),
@@ -306,6 +306,14 @@ impl Engine {
         let mut held = vectors.clone();
         digest::merge(&mut held, added);
         Some(held)
+    }
+
+    /// The peer's opening says what it holds.
+    fn hear_whole(&mut self, conn: ConnId, space: SpaceId, held: &Vectors) {
+        if let Some(session) = self.sessions.get_mut(&(conn, space)) {
+            session.heard = Some(digest::of_vectors(held));
+        }
+        self.note_held(conn, space, held, held);
     }
 
     /// The peer said what it holds on its disk; beyond that it may have been sent more.
@@ -384,10 +392,10 @@ impl Engine {
                 return self.close(conn, CODE_PROTOCOL, "vectors by interests that were not told");
             }
         }
-        session.dirty |= !told.equal;
-        session.urgent = true;
         session.wants.own_known = true;
         if told.part {
+            session.dirty = true;
+            session.urgent = true;
             if let Some(sent) = session.sent.as_mut() {
                 sent.extend(told.vectors.clone());
             }
@@ -405,14 +413,32 @@ impl Engine {
             // Commits that are on their way count as held.
             digest::merge(&mut held, sent);
         }
+        let mut common = told.vectors.clone();
+        common.retain(|collection, _| self.common(conn, space, collection));
+        let digest = digest::of_vectors(&common);
         if told.equal {
-            let mut vectors = told.vectors.clone();
-            vectors.retain(|collection, _| self.common(conn, space, collection));
-            self.ask(Purpose::Adopted, Ask::Adopt { space, vectors });
+            self.ask(Purpose::Adopted, Ask::Adopt { space, vectors: common });
         }
-        if told.answer {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        if told.equal && !told.answer {
+            // What this side told is from before it found which of these numbers it has records of.
+            (session.equal, session.anew) = (false, true);
+        }
+        if told.equal || told.answer {
             self.ask(Purpose::Vectors(conn, space, super::check::Say::Answer), Ask::State { space });
         }
+        if told.equal && told.answer {
+            // What the peer lacks is known when it has done the same, and says so.
+            return self.watch(conn, space);
+        }
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        session.dirty = true;
+        session.urgent = true;
+        session.heard = Some(digest);
         self.note_held(conn, space, &held, &told.vectors);
         self.watch(conn, space);
         self.pump(conn, space);

@@ -11,7 +11,7 @@ use super::{Action, Conn, ConnId, Engine, Notice};
 use crate::exchange::{CommitKey, Packed, SpaceState, Vectors};
 use crate::id::{PeerId, SpaceId};
 use crate::time::Instant;
-use crate::wire::{Opening, Slot};
+use crate::wire::{Digest, Opening, Slot};
 
 /// What the engine keeps of one space over one connection.
 #[derive(Debug)]
@@ -78,8 +78,10 @@ pub(super) struct Session {
     pub(super) in_sync: bool,
     /// Equal fingerprints were seen since the last ticket was drawn.
     pub(super) verified: bool,
-    /// The last comparison found the roots equal and the vectors not: they are to be adopted.
+    /// The last comparison found the roots equal and the vectors not: each side takes over what it has records of.
     pub(super) equal: bool,
+    /// The digest of the vectors that the peer told last.
+    pub(super) heard: Option<Digest>,
     /// The last comparison found the vectors to differ: what was counted as sent may be wrong.
     pub(super) anew: bool,
     pub(super) repair: Option<Repair>,
@@ -145,6 +147,7 @@ impl Session {
             in_sync: false,
             verified: false,
             equal: false,
+            heard: None,
             anew: false,
             repair: None,
             repairs: 0,

@@ -24,7 +24,8 @@ pub(crate) struct VectorsTold {
     pub(crate) vectors: BTreeMap<CollectionName, Vector>,
     /// The receiver tells its own in return.
     pub(crate) answer: bool,
-    /// The two sides were found to hold the same: the vectors are to be adopted, nothing is lacking.
+    /// The two sides were found to hold the same: of the numbers, the receiver notes those of which it has records.
+    /// Who asked tells its own once more when it has done so.
     pub(crate) equal: bool,
     /// They follow a comparison that found the vectors to differ: what the receiver believed to have sent may be
     /// wrong. Otherwise commits may be on their way that they do not name yet.

@@ -8,7 +8,9 @@ use super::{Oracle, Place, first_missing};
 use crate::access::Action;
 use crate::doc::Kind;
 use crate::exchange::{Answer, Ask, CommitKey, SpaceState, Vectors};
-use crate::id::{ChangeHash, CollectionName, CommitHash, EntityId, Origin, Oseq, PeerId, SpaceId};
+use crate::id::{
+    ChangeHash, CollectionName, CommitHash, EntityId, Missing, Origin, Oseq, PeerId, SpaceId, Vector,
+};
 use crate::replica::{Held, HeldReason, Reader, Replica};
 use crate::sim::device::rows;
 use crate::sim::malice;
@@ -37,6 +39,8 @@ pub(super) struct Read {
     pub(super) whole: Whole,
     /// Who is proven to equivocate, and by which commits.
     pub(super) proofs: Vec<(PeerId, [CommitHash; 2])>,
+    /// What is in quarantine.
+    held: BTreeSet<Part>,
 }
 
 impl Oracle {
@@ -61,10 +65,13 @@ impl Oracle {
         agree(&mut reads, linked);
         let Some(first) = reads.first() else { return };
         let settled = self.settle(first, &reads);
+        // What is in quarantine is not sent on, and nobody takes over a number that nothing backs: one device may
+        // have noted it and another not.
+        let held: BTreeSet<Part> = reads.iter().flat_map(|read| read.held.iter().cloned()).collect();
         self.check_clashes(at_ms, &reads);
         for read in &reads {
-            self.check_agreement(at_ms, first, read);
-            self.check_promises(at_ms, read, &reads);
+            self.check_agreement(at_ms, first, read, &held);
+            self.check_promises(at_ms, read, &reads, &held);
         }
         let changes = reads.iter().flat_map(|read| read.whole.deps.keys()).copied().collect();
         for (device, read) in devices.iter().zip(&reads) {
@@ -98,7 +105,7 @@ impl Oracle {
         settled
     }
 
-    fn check_agreement(&mut self, at_ms: u64, first: &Read, read: &Read) {
+    fn check_agreement(&mut self, at_ms: u64, first: &Read, read: &Read, held: &BTreeSet<Part>) {
         if first.state.log != read.state.log {
             self.violate(Rule::Convergent, at_ms, read.number, "another membership log".to_owned());
         }
@@ -109,7 +116,8 @@ impl Oracle {
                 let text = format!("{collection}: another root than device {}", first.number);
                 self.violate(Rule::Convergent, at_ms, read.number, text);
             }
-            if ours.vector != theirs.vector {
+            let lacks = |a: &Vector, b: &Vector| first_unheld(collection, &a.lacks_of(b), held).is_some();
+            if lacks(&ours.vector, &theirs.vector) || lacks(&theirs.vector, &ours.vector) {
                 let text = format!("{collection}: another vector than device {}", first.number);
                 self.violate(Rule::Convergent, at_ms, read.number, text);
             }
@@ -118,8 +126,11 @@ impl Oracle {
 
     /// What any device promised to keep has come to all that may read it. A device that was removed, or may not
     /// read a collection any more, is not heard about it either.
-    fn check_promises(&mut self, at_ms: u64, read: &Read, reads: &[Read]) {
-        let held = vectors(read);
+    fn check_promises(&mut self, at_ms: u64, read: &Read, reads: &[Read], quarantined: &BTreeSet<Part>) {
+        let mut held = vectors(read);
+        for (origin, collection, oseq) in quarantined {
+            let _ = held.entry(collection.clone()).or_default().insert(*origin, *oseq);
+        }
         let mut lost = Vec::new();
         for (device, promised) in &self.durable {
             let Some(promiser) = reads.iter().find(|other| other.number == *device) else { continue };
@@ -282,8 +293,12 @@ fn read(space: SpaceId, device: &mut Final<'_>) -> Result<Read, String> {
     let readable = state.collections.keys().filter(|name| state.membership.may(&me, Action::Read, name));
     let readable = readable.cloned().collect();
     let whole = Whole::read(now, device.replica, space)?;
+    let held = device.reader.held_keys(&space).map_err(|error| error.to_string())?;
+    let parts =
+        |key: CommitKey| key.parts.into_iter().map(move |(collection, oseq)| (key.origin, collection, oseq));
+    let held = held.into_iter().flat_map(parts).collect();
     let proofs = device.replica.proofs(space);
-    Ok(Read { number: device.number, state, readable, agreed: BTreeSet::new(), whole, proofs })
+    Ok(Read { number: device.number, state, readable, agreed: BTreeSet::new(), whole, proofs, held })
 }
 
 /// Finds which collections come from the first device to which others: each goes by way of its readers alone.
@@ -307,6 +322,14 @@ fn agree(reads: &mut [Read], linked: &dyn Fn(usize, usize) -> bool) {
 fn held_parts<'a>(parts: &BTreeSet<Part>, key: &'a CommitKey) -> BTreeSet<&'a CollectionName> {
     let held = key.parts.iter().filter(|(name, oseq)| parts.contains(&(key.origin, name.clone(), *oseq)));
     held.map(|(collection, _)| collection).collect()
+}
+
+/// The first of the missing numbers that is not in quarantine anywhere.
+fn first_unheld(collection: &CollectionName, missing: &[Missing], held: &BTreeSet<Part>) -> Option<Oseq> {
+    missing.iter().find_map(|missing| {
+        let mut numbers = (missing.first.0..=missing.last.0).map(Oseq);
+        numbers.find(|oseq| !held.contains(&(missing.origin, collection.clone(), *oseq)))
+    })
 }
 
 fn vectors(read: &Read) -> Vectors {

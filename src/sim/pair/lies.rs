@@ -1,0 +1,43 @@
+//! A member that says that it holds what nobody has.
+
+use super::*;
+use crate::id::{Incarnation, Origin, Oseq, Vector};
+use crate::wire::VectorsTold;
+
+/// Numbers that came with equal fingerprints were taken over on the word of the peer: the commits that would have
+/// them one day, or were made elsewhere already, were sent to nobody who believed it.
+#[test]
+fn numbers_that_nothing_backs_are_taken_over_by_nobody() {
+    let mut pair = Pair::agreed(5);
+    let space = pair.space;
+    let claimed = Origin { peer: PeerId::new([7; 32]), incarnation: Incarnation(3) };
+    let mut vector = Vector::new();
+    vector.insert_range(claimed, Oseq(1), Oseq(40)).expect("small");
+    let vectors = Vectors::from([(tickets(), vector)]);
+    pair.parties[0].replica.claim(space, &vectors);
+    let believes = |pair: &mut Pair| {
+        pair.parties[1].state(space).collections[&tickets()].vector.seen(&claimed).is_some()
+    };
+
+    for _ in 0..2 {
+        let talk = pair.meet();
+
+        assert!(pair.is_agreed(), "what they hold is the same");
+        assert!(talk.frames <= 6, "{} frames: two openings, and a comparison from each side", talk.frames);
+        assert!(!believes(&mut pair), "a word is not a commit");
+        pair.part();
+    }
+    pair.meet();
+    for answer in [false, true] {
+        let revisions = Default::default();
+        let vectors = vectors.clone();
+        let told = VectorsTold { slot: 1, vectors, answer, equal: true, anew: true, part: false, revisions };
+        let (conn, bytes) = (pair.conn.expect("connected"), Message::Vectors(told).to_frame());
+        pair.event(1, Event::Frame { conn, bytes });
+        assert!(!believes(&mut pair), "nor is it when the fingerprints are equal");
+    }
+    pair.edit(0, 1);
+    pair.edit(1, 2);
+    pair.talk_out(1_000);
+    assert!(pair.is_agreed());
+}
