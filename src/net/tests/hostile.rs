@@ -93,6 +93,27 @@ async fn a_lane_that_ends_inside_a_frame_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn a_lane_that_ends_at_any_byte_gives_whole_frames_and_no_others() {
+    let sent = [&[Lane::Control.byte()] as &[u8], &[7, 1, 9], &[8, 0], &[9, 3, 1, 2, 3]].concat();
+    let ends = [1, 4, 6, 11];
+    for at in 1..=sent.len() {
+        let visit = Visit::greeted().await;
+
+        visit.stream(&sent[..at]).await.finish().expect("it is open");
+
+        let whole = ends.windows(2).filter(|frame| frame[1] <= at);
+        for frame in whole {
+            let (_, received) = soon(visit.ours.receive()).await.expect("the frame is whole");
+            assert_eq!(received, sent[frame[0]..frame[1]], "{at} bytes");
+        }
+        if !ends.contains(&at) {
+            let error = visit.end().await;
+            assert!(matches!(error, NetError::FrameTruncated { lane: Lane::Control }), "{at}: {error:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_lane_may_end_between_two_frames() {
     let visit = Visit::greeted().await;
 

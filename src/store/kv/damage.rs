@@ -13,6 +13,8 @@ use super::*;
 enum Outcome {
     /// It did not open: damage.
     Refused,
+    /// It did not open in time: some damage makes the engine wait for ever, and a busy machine takes long.
+    NoEnd,
     /// It opened and holds less than its watermark.
     RolledBack,
     /// It opened and some of its values are damage.
@@ -63,6 +65,9 @@ pub(crate) fn flip_stored(path: &Path, class: u8) -> usize {
 fn open_damaged(path: &Path, batches: u64) -> Result<Outcome, String> {
     let values = match Values::open(path, &options()) {
         Err(KvError::Corrupt { .. }) => return Ok(Outcome::Refused),
+        Err(KvError::Io { what: "opening the store", reason }) if reason.starts_with("no end within") => {
+            return Ok(Outcome::NoEnd);
+        }
         Err(other) => return Err(format!("told as {other}")),
         Ok(values) => values,
     };
