@@ -341,9 +341,16 @@ impl Engine {
     /// The database told what is listed, or took an answer: asks for what differs.
     fn index_apart(&mut self, conn: ConnId, space: SpaceId, ticket: u64, apart: Vec<SpanPrint>) {
         let (now, number) = (self.now.instant, self.mint());
-        let Some(slot) = self.sessions.get(&(conn, space)).map(|session| session.slot) else { return };
         let answers = |follow: &Follow| follow.ticket == ticket && follow.at == Some(conn);
-        let Some((key, follow)) = self.follows.iter_mut().find(|(_, follow)| answers(follow)) else { return };
+        let asking = self.follows.iter().find(|(_, follow)| answers(follow)).map(|(key, _)| key.clone());
+        let slot = self.sessions.get(&(conn, space)).map(|session| session.slot);
+        let Some((key, slot)) = asking.zip(slot) else { return };
+        // The peer is not to hear the name of what it may not read any more.
+        let wanted = self.wants_index(conn, space, &key.1);
+        let Some(follow) = self.follows.get_mut(&key) else { return };
+        if !wanted {
+            return follow.leave(now);
+        }
         apart.into_iter().rev().for_each(|span| follow.pending.push_front(span));
         let count = follow.pending.len().min(INDEX_SPANS_MAX);
         let spans: Vec<SpanPrint> = follow.pending.drain(..count).collect();
@@ -354,7 +361,7 @@ impl Engine {
         }
         follow.step = Step::Asked(number);
         follow.due = now.plus_ms(REQUEST_DEADLINE_MS);
-        let collection = key.1.clone();
+        let (_, collection) = key;
         self.send(conn, Lane::Bulk, &Message::IndexAsk(IndexAsk { slot, collection, number, spans }));
     }
 
