@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::access::{Commit, Invite, InviteKind, Log, Role, Statement};
+use crate::access::{Commit, Invite, InviteKind, JoinReply, JoinRequest, Log, Role, Statement};
 use crate::codec::{Decode, Encode};
 use crate::doc::gate::prescan;
 use crate::doc::{Counter, Document, Entity, Hydrate, KindOf, Made, Reconcile, Text};
@@ -108,14 +108,28 @@ pub fn tickets(bytes: &[u8]) -> bool {
     true
 }
 
+/// Reads a request to join, or the replies to one. A reply that ends is read whole.
+pub fn joins(bytes: &[u8]) -> bool {
+    let request = JoinRequest::decode(bytes);
+    let replies = JoinReply::decode_all(bytes);
+    assert_eq!(JoinReply::ends(bytes).is_ok(), replies.is_ok(), "what can be read can be judged");
+    if let Ok(request) = &request {
+        // Nobody invited it, and no key proves anything: it is refused.
+        let by_nobody = alone().redeem(&device(1), bytes, peer(2), &[0; 32], Timestamp::from_unix_ms(0));
+        assert!(by_nobody.is_err() || alone().space() == request.space(), "an invite is of one space");
+    }
+    request.is_ok() || replies.is_ok_and(|replies| !replies.is_empty())
+}
+
 /// A door: takes bytes, and tells whether it accepted them.
 pub type Door = fn(&[u8]) -> bool;
 
 /// The doors by name.
-pub const DOORS: [(&str, Door); 7] = [
+pub const DOORS: [(&str, Door); 8] = [
     ("commits", commits),
     ("events", events),
     ("gate", gate),
+    ("joins", joins),
     ("statements", statements),
     ("tickets", tickets),
     ("vectors", vectors),

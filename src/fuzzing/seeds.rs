@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use super::{Note, device, note, shared, write};
-use crate::access::{Commit, Invite, InviteKind, Leaf};
+use crate::access::{Commit, Invite, InviteKind, JoinReply, Leaf, Refusal};
 use crate::codec::Encode;
 use crate::doc::{Edit, delete, update};
 use crate::id::{CollectionName, EntityId, Incarnation, Origin, Oseq, PeerId, Vector};
@@ -21,6 +21,7 @@ pub fn seeds() -> Vec<Seed> {
     seeds.extend(statements());
     seeds.extend(commits());
     seeds.extend(invites());
+    seeds.extend(joins());
     seeds.extend(vectors());
     seeds.extend(frames());
     seeds.extend(scripts());
@@ -162,6 +163,23 @@ fn invites() -> Vec<Seed> {
     let text = invite.expect("one address fits").to_string();
     let short = text.get(..text.len() - 1).unwrap_or_default().to_owned();
     vec![seed("tickets", "valid-member", text), seed("tickets", "bad-short", short)]
+}
+
+/// What a joiner says, and what it is told.
+fn joins() -> Vec<Seed> {
+    let (log, expiry) = (shared(), Timestamp::from_unix_ms(1));
+    let invite = Invite::new(InviteKind::Member, log.space(), device(1).peer(), Vec::new(), [3; 16], expiry);
+    let invite = invite.expect("no addresses");
+    let request = invite.request(&device(2), "two", "device", &[0; 32]).expect("the names are short");
+    let short = request.get(..request.len() / 2).unwrap_or_default().to_vec();
+    vec![
+        seed("joins", "valid-request", request),
+        seed("joins", "bad-half-a-request", short),
+        seed("joins", "valid-log", JoinReply::parts(log).concat()),
+        seed("joins", "valid-refusal", JoinReply::refuse(Refusal::Expired)),
+        seed("joins", "valid-waiting", JoinReply::wait(invite.key(), [4; 32])),
+        seed("joins", "bad-parts-of-all-counts", vec![1, 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 1]),
+    ]
 }
 
 fn vectors() -> Vec<Seed> {
