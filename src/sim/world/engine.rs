@@ -443,6 +443,9 @@ fn named(message: &Message) -> Vec<(Slot, Vec<CollectionName>)> {
             vec![(wanted.slot, [names(&wanted.wanted), names(&wanted.later)].concat())]
         }
         Message::Heads(heads) => vec![(heads.slot, vec![heads.collection.clone()])],
+        // The answer to heads of what is not shared: it repeats the name that the peer gave, whether there is such a
+        // collection or not, and tells nothing.
+        Message::Clocks(clocks) if clocks.answer && clocks.clocks.is_empty() => Vec::new(),
         Message::Clocks(clocks) => vec![(clocks.slot, vec![clocks.collection.clone()])],
         Message::Apart(apart) => vec![(apart.slot, apart.clocks.keys().cloned().collect())],
         _ => Vec::new(),
