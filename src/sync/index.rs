@@ -101,10 +101,13 @@ impl Engine {
         }
     }
 
-    /// The peer wants the index of what this side has live, and may read it.
+    /// The peer, which has been greeted, said that it wants the index of what this side has live, and may read it.
     fn offers_index(&self, conn: ConnId, space: SpaceId, collection: &CollectionName) -> bool {
+        let opened = self.is_opened(conn, space);
         self.sessions.get(&(conn, space)).is_some_and(|session| {
-            !session.parting
+            opened
+                && !session.parting
+                && session.wants.heard
                 && session.wants.theirs.of(collection) == Interest::Index
                 && session.wants.ours.is_live(collection)
                 && self.may_both(space, &session.peer, collection)
@@ -115,6 +118,7 @@ impl Engine {
     fn wants_index(&self, conn: ConnId, space: SpaceId, collection: &CollectionName) -> bool {
         self.sessions.get(&(conn, space)).is_some_and(|session| {
             !session.parting
+                && session.wants.heard
                 && session.wants.ours.of(collection) == Interest::Index
                 && session.wants.theirs.is_live(collection)
                 && self.may_both(space, &session.peer, collection)
@@ -124,10 +128,9 @@ impl Engine {
     /// The openings met, or what one side wants or may read changed: finds out what the peer can be told of, and what
     /// it may be asked for.
     pub(super) fn offer_indexes(&mut self, conn: ConnId, space: SpaceId) {
-        if !self.is_opened(conn, space) {
-            return;
-        }
-        let Some(session) = self.sessions.get(&(conn, space)).filter(|session| session.wants.heard) else {
+        let opened = self.is_opened(conn, space);
+        let Some(session) = self.sessions.get(&(conn, space)).filter(|session| opened && session.wants.heard)
+        else {
             return;
         };
         let (wanted, followed) = (session.wants.theirs.wants_index(), &session.followed);

@@ -161,6 +161,22 @@ fn two_collections_are_asked_for_at_once() {
     assert!(pair.is_indexed(&memos()) && pair.is_indexed(&tickets()) && pair.is_honest());
 }
 
+/// What a peer wanted the last time is known before it is greeted; nothing is said of it then.
+#[test]
+fn what_changes_before_the_greeting_is_listed_after_it() {
+    let mut pair = indexed(5);
+    pair.meet();
+    pair.part();
+    pair.connect();
+
+    pair.edit_unheard(0, 3);
+
+    let lanes: Vec<Lane> = pair.parties[0].outbox.iter().map(|frame| frame.lane).collect();
+    assert_eq!(lanes, [Lane::Control], "the hello and nothing else");
+    pair.talk_out(1_000);
+    assert!(pair.is_indexed(&tickets()) && pair.is_honest());
+}
+
 /// A reader that may not see a collection hears neither its name nor what is in it.
 #[test]
 fn no_index_is_told_of_what_may_not_be_read() {
