@@ -22,6 +22,7 @@ use crate::store::keyspaces::{
     JournalEntry, JournalKey, JournalPart, RootKey, RowKey, RowRecord, SlotRecord,
 };
 use crate::store::keyspaces::{SeenRecord, VectorKey};
+use crate::time::Timestamp;
 
 /// A set of writes to one space that happen together.
 #[derive(Debug)]
@@ -119,6 +120,12 @@ impl Touched {
     }
 }
 
+/// The largest time that changes name. Whatever is made again of an entity asks for it anew: devices that hold the same
+/// changes are to say the same.
+pub(super) fn activity<'a>(changes: impl Iterator<Item = &'a Header>) -> Timestamp {
+    changes.map(|header| header.time).fold(Timestamp::default(), Timestamp::max)
+}
+
 impl Draft {
     pub(super) fn new(space: SpaceId, position: Position) -> Self {
         Self {
@@ -163,7 +170,7 @@ impl Draft {
             touched.head.next_arrival = arrival.next();
             touched.head.tail_bytes += change.len() as u64;
             if let Some(header) = header {
-                touched.head.activity = touched.head.activity.max(header.time);
+                touched.head.activity = touched.head.activity.max(activity([header].into_iter()));
             }
             let key = HeadKey { space: self.space, collection: leaf.collection.clone(), entity: leaf.entity };
             let origin = applied.commit.origin;

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::draft::activity;
 use super::heal::DamagedEntity;
 use super::held::HeldChanges;
 use super::hub::{Content, Ledger};
@@ -384,7 +385,7 @@ impl Replica {
             next_arrival: before.next_arrival.max(last.unwrap_or_default()),
             tail_bytes: chunks.iter().map(|chunk| chunk.len() as u64).sum(),
             position,
-            activity: rest.kept().map(|(_, header)| header.time).max().unwrap_or(before.activity),
+            activity: activity(rest.kept().map(|(_, header)| header)),
             ..Head::default()
         };
         let lost = self.need(loss, place, rest).into_iter().filter(|(actor, seq)| head.seq(actor) < *seq);

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::accepted::{collections_of, speaks};
 use super::apply::causal_order;
 use super::clash::NOBODY;
-use super::draft::{Draft, Touched};
+use super::draft::{Draft, Touched, activity};
 use super::hub::{Content, Ledger};
 use super::space::Space;
 use super::{Replica, ReplicaError, RowChange, Told, load};
@@ -433,6 +433,7 @@ impl Replica {
         }
         touched.head.tail_bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         touched.head.position = draft.position;
+        touched.head.activity = activity(left().map(|(.., header)| header));
         let change = touched.settle_anew();
         draft.entities.insert(place, touched);
         Ok(change)

@@ -278,6 +278,32 @@ fn a_removal_that_is_void_gives_back_what_it_took() {
 }
 
 /// Whom somebody invited who was removed, as of before the invitation, never belonged: what it wrote goes.
+/// The latest time that a change of an entity names goes back with the change that named it: all that hold the same
+/// changes list the same.
+#[test]
+fn the_last_activity_of_an_entity_goes_back_with_what_is_taken_back() {
+    let mut shop = shop();
+    let space = shop.space;
+    shop.goes.commit(space, vec![insert(id(1), "one")]);
+    shop.goes.send(space, &mut shop.owner);
+    let later = Now { instant: Instant::from_ms(6), wall: Timestamp::from_unix_ms(90_000) };
+    shop.goes.replica.commit(later, space, vec![retitle(id(1), "two")]).expect("it is a writer");
+    shop.goes.send(space, &mut shop.stays);
+    let listed = |device: &Device| {
+        let index = device.replica.reader().index(&space, &notes(), false, None, usize::MAX).expect("reads");
+        index.into_iter().map(|entry| entry.listed).collect::<Vec<_>>()
+    };
+    let [before] = listed(&shop.stays).try_into().expect("one entity");
+
+    shop.remove();
+    shop.owner.send(space, &mut shop.stays);
+
+    assert_eq!(reasons(&shop.stays, space), [HeldReason::AfterCut]);
+    assert_eq!(before.version.activity_ms, 90_000);
+    assert_eq!(listed(&shop.stays), listed(&shop.owner));
+    assert_eq!(listed(&shop.stays.reopened()), listed(&shop.owner));
+}
+
 #[test]
 fn what_was_never_allowed_is_taken_back_with_what_follows_it() {
     let mut shop = shop();
