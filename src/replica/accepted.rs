@@ -15,7 +15,7 @@ use super::{Replica, ReplicaError, load};
 use crate::access::{Commit, Cut, Membership};
 use crate::id::{CollectionName, CommitHash, Origin, Oseq, PeerId, Position, SpaceId, StatementHash};
 use crate::limits::{CUT_HASHES_MAX, JUDGED_TOGETHER_MAX};
-use crate::store::keyspaces::{CommitEntry, CommitId, CommitRecord, HeldCause, Prefix};
+use crate::store::keyspaces::{CommitEntry, CommitId, CommitRecord, HeldCause, Prefix, SlotRecord};
 
 /// What is known here of the chains of one removed device, by removal.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(super) struct Chains {
 /// How far one cut reaches.
 #[derive(Debug, Default)]
 struct Reach {
-    /// Commits that the cut reaches and that are not applied here.
+    /// Commits that the cut reaches and that are not applied here, or not with all their parts.
     open: BTreeSet<CommitHash>,
     /// Commits that are applied here although the cut does not reach them, each with those that it follows. They
     /// are vouched for.
@@ -39,6 +39,8 @@ pub(super) struct Known {
     pub(super) id: CommitId,
     pub(super) record: CommitRecord,
     pub(super) follows: Vec<CommitHash>,
+    /// Other parts of the commit may be elsewhere.
+    pub(super) in_part: bool,
 }
 
 impl Chains {
@@ -55,9 +57,15 @@ impl Chains {
 
     fn note_applied(&mut self, commit: &Incoming) {
         for (removal, reach) in &mut self.by_removal {
-            reach.open.remove(&commit.hash);
-            if commit.owes.contains(removal) {
+            if let Some(follows) = reach.beyond.get_mut(&commit.hash) {
+                // Another part of one that is vouched for.
+                follows.extend(commit.commit.follows());
+            } else if commit.owes.contains(removal) {
                 reach.beyond.insert(commit.hash, commit.commit.follows());
+            } else if commit.commit.open().count() < commit.commit.slots.len() {
+                reach.open.insert(commit.hash);
+            } else {
+                reach.open.remove(&commit.hash);
             }
         }
     }
@@ -78,6 +86,8 @@ impl Reach {
         while let Some(hash) = next.pop() {
             if let Some(follows) = self.beyond.remove(&hash) {
                 next.extend(follows);
+                // Its other parts may come later.
+                self.open.insert(hash);
             } else if self.open.insert(hash)
                 && let Some((id, follows)) = held.follows(&hash)
             {
@@ -146,6 +156,12 @@ impl Replica {
                 commit.speaks = speaks(&membership, &suspended, &owed, (bound, &commit.owes), (of, at))?;
             }
         }
+        for commit in commits.iter_mut().filter(|commit| !commit.owes.is_empty()) {
+            // A commit counts as a whole: who vouches for the part that is applied here vouches for this one.
+            let chains = known.chains.get(&commit.commit.origin.peer);
+            let vouched = chains.map(|chains| chains.owed(&commit.hash)).unwrap_or_default();
+            commit.owes.retain(|removal| !vouched.contains(removal));
+        }
         Ok(released)
     }
 
@@ -207,6 +223,7 @@ impl Replica {
                 reach.beyond.insert(*hash, record.follows.clone());
             }
             reach.extend(membership.cut(removal).to_vec(), &known.held, &mut BTreeSet::new());
+            reach.open.retain(|hash| records.get(hash).is_none_or(|known| known.in_part));
             chains.by_removal.insert(*removal, reach);
         }
         // What a removal does not bind, as of a device that came back as a new member, does not wait for it.
@@ -237,8 +254,12 @@ impl Replica {
             self.store.each(&Prefix::<CommitId>::origin(&space, &collection, &origin), |id, entry| {
                 if let CommitEntry::Record(record) = entry {
                     let commit = load::commit(&self.store, space, origin, &record, &|_| false)?;
-                    let follows = commit.follows();
-                    records.insert(commit.hash(), Known { id, record, follows });
+                    let in_part = record.slots.iter().any(|slot| matches!(slot, SlotRecord::Blind(_)));
+                    let mut follows = commit.follows();
+                    let hash = commit.hash();
+                    let other: Option<Known> = records.remove(&hash);
+                    follows.extend(other.into_iter().flat_map(|other| other.follows));
+                    records.insert(hash, Known { id, record, follows, in_part });
                 }
                 Ok::<(), ReplicaError>(())
             })?;

@@ -139,6 +139,63 @@ fn a_commit_that_a_cut_reaches_may_come_in_parts() {
     assert_consistent(&mut shop.stays, space);
 }
 
+/// The remover had one part alone, and the other was held for good: they have no collection in common.
+#[test]
+fn the_remover_takes_the_part_that_it_had_not() {
+    let mut shop = shop();
+    let space = shop.space;
+    shop.goes.commit(space, vec![insert(id(1), "one"), task(id(2), true)]);
+    shop.goes.send(space, &mut shop.stays);
+    let whole = shop.goes.feed(space, &mut shop.owner, FEED_BYTES).0.remove(0).bytes.to_vec();
+    let [note, task] = in_parts(space, &whole);
+    assert_eq!(shop.owner.receive(space, &shop.goes, vec![task]), applied(1));
+    shop.remove();
+
+    assert_eq!(shop.owner.receive(space, &shop.stays, vec![note.clone()]), applied(1));
+    shop.owner.teach(space, &mut shop.stays);
+
+    assert_eq!(title(shop.owner.note(space, id(1))), Some("one".to_owned()));
+    assert_eq!(shop.stays.roots(space), shop.owner.roots(space));
+    assert_consistent(&mut shop.owner, space);
+    let mut away = joined(&mut shop.owner, 4, space, Role::Writer);
+    let [note, task] = in_parts(space, &whole);
+    assert_eq!(away.receive(space, &shop.stays, vec![note]), applied(1), "whichever part comes first");
+    assert_eq!(away.receive(space, &shop.stays, vec![task]), applied(1));
+    assert_eq!(away.roots(space), shop.owner.roots(space));
+}
+
+/// Somebody built on one part of a commit, and the other came later: it was held for good.
+#[test]
+fn who_vouches_for_one_part_of_a_commit_vouches_for_the_other() {
+    let mut shop = shop();
+    let space = shop.space;
+    shop.goes.commit(space, vec![insert(id(1), "one"), task(id(2), true)]);
+    let whole = shop.goes.feed(space, &mut shop.stays, FEED_BYTES).0.remove(0).bytes.to_vec();
+    shop.goes.send(space, &mut shop.stays);
+    shop.stays.commit(space, vec![retitle(id(1), "two")]);
+    shop.remove();
+    let built = shop.stays.feed(space, &mut shop.owner, FEED_BYTES).0;
+    let built = built.into_iter().find(|commit| commit.key.origin.peer == shop.stays.replica.peer());
+    let [note, _] = in_parts(space, &whole);
+    let both = vec![note, built.expect("it was made").bytes.to_vec()];
+    assert_eq!(shop.owner.receive(space, &shop.stays, both), applied(2));
+
+    assert_eq!(shop.owner.receive(space, &shop.stays, vec![whole]), applied(1));
+
+    shop.owner.teach(space, &mut shop.stays);
+    assert_eq!(shop.stays.roots(space), shop.owner.roots(space));
+    assert_consistent(&mut shop.owner, space);
+}
+
+/// The parts of a commit over notes and tasks, with the other blinded.
+fn in_parts(space: SpaceId, whole: &[u8]) -> [Vec<u8>; 2] {
+    let commit = Commit::decode(space, whole).expect("a commit");
+    [true, false].map(|of_notes| {
+        let part = commit.blinded(&|collection| (*collection == notes()) == of_notes);
+        part.expect("of two collections").encode()
+    })
+}
+
 /// Without the cut, this was believed: the commit names a position at which its author was a member, and somebody
 /// who may still write passes it on.
 #[test]
