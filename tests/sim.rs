@@ -46,6 +46,7 @@ fn nobody_is_blamed_for_what_went_with_its_only_device() {
         (100_802, [12, 25, 26].as_slice(), short()),
         (200_631, &[33, 63, 64], Options::default()),
         (201_370, &[63, 72, 73, 92], Options::default()),
+        (300_789, &[64, 68, 71, 88], Options::default()),
     ];
     for (seed, keep, options) in runs {
         let keep = Some(keep.iter().copied().collect());

@@ -370,13 +370,16 @@ impl Reader {
         Ok(held)
     }
 
-    /// The numbers of the commits in quarantine, with their origins and collections.
+    /// The commits in quarantine that can be read, each with why it is there.
     #[cfg(feature = "sim")]
-    pub(crate) fn held_keys(&self, space: &SpaceId) -> Result<Vec<CommitKey>, ReplicaError> {
+    pub(crate) fn held_commits(
+        &self,
+        space: &SpaceId,
+    ) -> Result<Vec<(HeldReason, crate::access::Commit)>, ReplicaError> {
         let mut held = Vec::new();
         self.store.each(&Prefix::<HeldKey>::space(space), |_, record| {
             if let Ok(commit) = crate::access::Commit::decode(*space, &record.commit) {
-                held.push(CommitKey { origin: commit.origin, parts: commit.parts() });
+                held.push((record.cause.into(), commit));
             }
             Ok::<(), ReplicaError>(())
         })?;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::whole::Whole;
 use super::{Oracle, Place, first_missing};
-use crate::access::Action;
+use crate::access::{Action, Commit, Statement};
 use crate::doc::Kind;
 use crate::exchange::{Answer, Ask, CommitKey, SpaceState, Vectors};
 use crate::id::{
-    ChangeHash, CollectionName, CommitHash, EntityId, Missing, Origin, Oseq, PeerId, SpaceId, Vector,
+    ChangeHash, CollectionName, CommitHash, EntityId, Missing, Origin, Oseq, PeerId, SpaceId, StatementHash,
+    Vector,
 };
 use crate::replica::{Held, HeldReason, Reader, Replica};
 use crate::sim::device::rows;
@@ -41,6 +42,42 @@ pub(super) struct Read {
     pub(super) proofs: Vec<(PeerId, [CommitHash; 2])>,
     /// What is in quarantine.
     held: BTreeSet<Part>,
+    /// Commits there whose statements are not here: their authors, and what they name.
+    unplaced: Vec<(PeerId, Vec<StatementHash>)>,
+    statements: BTreeSet<StatementHash>,
+}
+
+/// What any device holds of what others build on.
+struct Anywhere {
+    changes: BTreeSet<ChangeHash>,
+    statements: BTreeSet<StatementHash>,
+}
+
+impl Anywhere {
+    fn of(reads: &[Read]) -> Self {
+        Self {
+            changes: reads.iter().flat_map(|read| read.whole.deps.keys()).copied().collect(),
+            statements: reads.iter().flat_map(|read| &read.statements).copied().collect(),
+        }
+    }
+
+    /// What a commit in quarantine builds on, the only device that had it lost to damage or by going back to a copy, or
+    /// took along when it went. Whoever promised to keep it still must have it: see `check_promises`.
+    fn lost(&self, held: &Held, read: &Read) -> bool {
+        match held.reason {
+            HeldReason::MissingDependency => {
+                !held.missing.is_empty() && held.missing.iter().all(|change| !self.changes.contains(change))
+            }
+            HeldReason::UnknownPosition => {
+                let mut named = read.unplaced.iter().filter(|(author, _)| *author == held.author);
+                named.all(|(_, at)| at.iter().any(|statement| !self.statements.contains(statement)))
+            }
+            HeldReason::NotAllowed
+            | HeldReason::AfterCut
+            | HeldReason::Equivocation
+            | HeldReason::Malformed => false,
+        }
+    }
 }
 
 impl Oracle {
@@ -73,11 +110,11 @@ impl Oracle {
             self.check_agreement(at_ms, first, read, &held);
             self.check_promises(at_ms, read, &reads, &held);
         }
-        let changes = reads.iter().flat_map(|read| read.whole.deps.keys()).copied().collect();
+        let anywhere = Anywhere::of(&reads);
         for (device, read) in devices.iter().zip(&reads) {
             self.check_rows(at_ms, space, device, read, kinds);
             self.check_whole_at_end(at_ms, space, device, read);
-            self.check_quarantine(at_ms, space, device, read, &changes);
+            self.check_quarantine(at_ms, space, device, read, &anywhere);
             self.check_receipts(at_ms, space, device);
             let view = Device::new(device.number, place, device.reader);
             if let Err(text) = workload.check(&view, &settled) {
@@ -184,25 +221,19 @@ impl Oracle {
         }
     }
 
-    /// No commit of an honest device is held back whose dependencies anybody has.
+    /// No commit of an honest device is held back when anybody has what it builds on.
     fn check_quarantine(
         &mut self,
         at_ms: u64,
         space: SpaceId,
         device: &Final<'_>,
         read: &Read,
-        changes: &BTreeSet<ChangeHash>,
+        anywhere: &Anywhere,
     ) {
         let membership = &read.state.membership;
-        // What they build on, the only device that had it lost to damage or by going back to a copy, or took along
-        // when it went. Whoever promised to keep it still must have it: see `check_promises`.
-        let lost = |held: &Held| {
-            let nowhere = held.missing.iter().all(|change| !changes.contains(change));
-            held.reason == HeldReason::MissingDependency && !held.missing.is_empty() && nowhere
-        };
         let held = device.reader.quarantine(&space).map(|mut held| {
             held.retain(|held| !self.is_rogue(&held.author) && membership.role(&held.author).is_some());
-            held.retain(|held| !lost(held));
+            held.retain(|held| !anywhere.lost(held, read));
             held
         });
         match held {
@@ -293,12 +324,25 @@ fn read(space: SpaceId, device: &mut Final<'_>) -> Result<Read, String> {
     let readable = state.collections.keys().filter(|name| state.membership.may(&me, Action::Read, name));
     let readable = readable.cloned().collect();
     let whole = Whole::read(now, device.replica, space)?;
-    let held = device.reader.held_keys(&space).map_err(|error| error.to_string())?;
-    let parts =
-        |key: CommitKey| key.parts.into_iter().map(move |(collection, oseq)| (key.origin, collection, oseq));
+    let held = device.reader.held_commits(&space).map_err(|error| error.to_string())?;
+    let unplaced = held.iter().filter(|(reason, _)| *reason == HeldReason::UnknownPosition);
+    let unplaced = unplaced.map(|(_, commit)| (commit.origin.peer, commit.at.clone())).collect();
+    let parts = |(_, commit): (_, Commit)| {
+        let origin = commit.origin;
+        commit.parts().into_iter().map(move |(collection, oseq)| (origin, collection, oseq))
+    };
     let held = held.into_iter().flat_map(parts).collect();
-    let proofs = device.replica.proofs(space);
-    Ok(Read { number: device.number, state, readable, agreed: BTreeSet::new(), whole, proofs, held })
+    let statements = statements(now, device.replica, space)?;
+    let (number, proofs, agreed) = (device.number, device.replica.proofs(space), BTreeSet::new());
+    Ok(Read { number, state, readable, agreed, whole, proofs, held, unplaced, statements })
+}
+
+fn statements(now: Now, replica: &mut Replica, space: SpaceId) -> Result<BTreeSet<StatementHash>, String> {
+    let Answer::Statements(all) = replica.answer(now, Ask::Statements { space, known: Vec::new() }) else {
+        return Err("the statements are not told".to_owned());
+    };
+    let hash = |bytes: &Vec<u8>| Statement::decode(bytes).map(|statement| statement.hash());
+    all.iter().map(hash).collect::<Result<_, _>>().map_err(|error| error.to_string())
 }
 
 /// Finds which collections come from the first device to which others: each goes by way of its readers alone.
