@@ -382,6 +382,15 @@ pub(crate) enum Ask {
         /// The vectors.
         vectors: Vectors,
     },
+    /// A peer and this node hold the same: what it may not have heard of is told to it. Answer: `Done`.
+    Met {
+        /// The space.
+        space: SpaceId,
+        /// The peer.
+        peer: PeerId,
+        /// For the first time on this connection: what it was told on another it may have forgotten.
+        first: bool,
+    },
     /// The vectors on which a peer and this node last agreed. Answer: `Base`.
     Base {
         /// The space.
@@ -517,7 +526,7 @@ pub(crate) enum Answer {
         /// The code that both sides show.
         code: JoinCode,
     },
-    /// To `Acked`, `Agreed`, `Adopt` and `Joined`.
+    /// To `Acked`, `Agreed`, `Met`, `Adopt` and `Joined`.
     Done,
     /// The question could not be answered; the reason is for people.
     Failed(String),

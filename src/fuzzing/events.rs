@@ -355,6 +355,7 @@ fn fitting(script: &mut Script<'_>, ask: &Ask, position: Position) -> Answer {
         Ask::Redeem { .. } => 8,
         Ask::Acked { .. }
         | Ask::Agreed { .. }
+        | Ask::Met { .. }
         | Ask::Revealed { .. }
         | Ask::Joined { .. }
         | Ask::Adopt { .. } => 9,

@@ -17,7 +17,7 @@ use super::rebuild::{self, Shift};
 use super::space::Space;
 use super::{Replica, ReplicaError, Told, load};
 use crate::access::Commit;
-use crate::exchange::{CommitKey, Packed};
+use crate::exchange::{Answer, CommitKey, Packed};
 use crate::id::{
     ChangeHash, CollectionName, CommitHash, EntityId, Origin, Oseq, PeerId, SpaceId, StatementHash,
 };
@@ -291,11 +291,19 @@ impl Replica {
 
     /// Tells a peer that this node met again of the clashes that it may not have heard of. It answers what it knows,
     /// and then it is not told again.
-    pub(super) fn remind_of_clashes(&mut self, space: SpaceId, peer: PeerId) -> Result<(), ReplicaError> {
-        if self.lacks(Check::Proof) {
-            return Ok(());
+    pub(super) fn remind_of_clashes(
+        &mut self,
+        space: SpaceId,
+        peer: PeerId,
+        first: bool,
+    ) -> Result<Answer, ReplicaError> {
+        let lacks = self.lacks(Check::Proof);
+        let Some(known) = self.spaces.get_mut(&space).filter(|_| !lacks) else { return Ok(Answer::Done) };
+        if first {
+            for clash in known.clashes.values_mut() {
+                clash.told.remove(&peer);
+            }
         }
-        let Some(known) = self.spaces.get(&space) else { return Ok(()) };
         let untold = known.clashes.iter().filter(|((_, origin), clash)| {
             let open = clash.hashes.iter().all(|hash| !known.dropped.contains(hash));
             open && !clash.told.contains(&peer) && known.membership.role(&origin.peer).is_some()
@@ -307,7 +315,7 @@ impl Replica {
             let commits = [read(&record.one)?, read(&record.other)?].into();
             self.told.push_back(Told::Clash { space, commits, to: Some(peer) });
         }
-        Ok(())
+        Ok(Answer::Done)
     }
 
     /// Finds out again on which commits others built, when one was held that follows a frozen one. What that ends is

@@ -49,7 +49,7 @@ impl Replica {
     /// Notes on which vectors a member and this node agree. When ours have moved on meanwhile, the next agreement
     /// is noted.
     pub(super) fn agreed(
-        &mut self,
+        &self,
         space: SpaceId,
         peer: PeerId,
         digest: [u8; 16],
@@ -64,7 +64,6 @@ impl Replica {
             batch.put(&BaseKey { space, peer }, &BaseRecord { digest, position: self.position });
             self.store.write(batch)?;
         }
-        self.remind_of_clashes(space, peer)?;
         Ok(Answer::Done)
     }
 

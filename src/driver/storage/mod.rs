@@ -517,6 +517,7 @@ fn writes(ask: &Ask) -> bool {
         | Ask::Statements { .. }
         | Ask::Unheld { .. }
         | Ask::Agreed { .. }
+        | Ask::Met { .. }
         | Ask::Base { .. }
         | Ask::Enrolment { .. }
         | Ask::Removal { .. }

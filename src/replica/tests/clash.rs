@@ -265,12 +265,13 @@ fn attack_14_who_was_away_hears_of_it_when_it_is_met_again() {
     take(&mut a, &b, &one);
     take(&mut a, &b, &other);
     a.replica.drain();
-    let met = |by: &mut Device, peer: crate::id::PeerId| {
-        let ask = Ask::Agreed { space, peer, digest: [0; 16], vectors: Vectors::new() };
+    let meet = |by: &mut Device, peer: crate::id::PeerId, first: bool| {
+        let ask = Ask::Met { space, peer, first };
         assert!(matches!(by.replica.answer(now(), ask), Answer::Done));
         proofs(by)
     };
 
+    let met = |by: &mut Device, peer| meet(by, peer, false);
     let told = met(&mut a, b.replica.peer());
     assert_eq!(told.len(), 2, "both commits");
     b.receive(space, &a, told.clone());
@@ -281,4 +282,5 @@ fn attack_14_who_was_away_hears_of_it_when_it_is_met_again() {
     a.receive(space, &b, back);
     a.replica.drain();
     assert_eq!(met(&mut a, b.replica.peer()), Vec::<Vec<u8>>::new(), "it knows");
+    assert_eq!(meet(&mut a, b.replica.peer(), true), told, "on another connection it may have forgotten");
 }

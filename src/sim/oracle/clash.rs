@@ -67,14 +67,7 @@ impl Oracle {
                 return text("a commit is frozen that a verdict picks");
             }
         }
-        // One that went back to an older state may have forgotten it. Who was seen to know is not told again.
-        let forgot = self.went_back.contains(&read.number);
-        if belongs
-            && open(read)
-            && !proof(read)
-            && !forgot
-            && reads.iter().any(|other| open(other) && proof(other))
-        {
+        if belongs && open(read) && !proof(read) && reads.iter().any(|other| open(other) && proof(other)) {
             return text("the proof of it has not come here");
         }
         // Somebody else built on it.

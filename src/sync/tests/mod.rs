@@ -157,6 +157,7 @@ impl Party {
                         Ask::Unheld { vectors, .. } => Answer::Unheld(vectors.clone()),
                         Ask::Acked { .. }
                         | Ask::Agreed { .. }
+                        | Ask::Met { .. }
                         | Ask::Adopt { .. }
                         | Ask::Revealed { .. }
                         | Ask::Joined { .. }
