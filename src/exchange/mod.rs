@@ -324,10 +324,13 @@ pub(crate) enum Ask {
         /// Sorted short hashes.
         known: Vec<[u8; 8]>,
     },
-    /// The statements that enrolled this device, and those that they follow. Answer: `Statements`.
+    /// The statements that enrolled this device, and those that they follow; to a member that may have heard of a
+    /// removal of itself that does not count, also those that whoever removed it had not heard. Answer: `Statements`.
     Enrolment {
         /// The space.
         space: SpaceId,
+        /// Who is to be shown them, a member.
+        to: PeerId,
     },
     /// The statements that removed a device, and those that they follow. Answer: `Statements`.
     Removal {

@@ -52,7 +52,7 @@ impl Replica {
             Ask::Adopt { space, vectors } => self.adopt_vectors(space, &vectors),
             Ask::StatementShorts { space } => self.statement_shorts(space),
             Ask::Statements { space, known } => self.statements(space, &known),
-            Ask::Enrolment { space } => self.enrolment(space),
+            Ask::Enrolment { space, to } => self.enrolment(space, to),
             Ask::Removal { space, device } => self.removal(space, device),
             Ask::Introduce { space, from, statements } => self.introduce(space, from, &statements),
             Ask::Learn { space, from, statements } => self.learn(space, from, statements),

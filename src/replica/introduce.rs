@@ -9,13 +9,18 @@ use crate::exchange::Answer;
 use crate::id::{PeerId, SpaceId, StatementHash};
 use crate::limits::{INTRODUCTION_BYTES_MAX, INTRODUCTION_STATEMENTS_MAX};
 
+/// Statements, each behind those that it follows.
+type Aged<'a> = BTreeMap<(u64, StatementHash), &'a Statement>;
+
 impl Replica {
     /// The newest statements of those that enrolled this device and those that they follow, as many as an
-    /// introduction holds; the genesis is known to everybody.
-    pub(super) fn enrolment(&self, space: SpaceId) -> Result<Answer, ReplicaError> {
+    /// introduction holds; the genesis is known to everybody. Before those go the statements for which a removal of
+    /// `to` does not count: who has heard of the removal alone believes that it is no member, and asks nobody.
+    pub(super) fn enrolment(&self, space: SpaceId, to: PeerId) -> Result<Answer, ReplicaError> {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let own = known.log.statements().filter(|statement| enrolled(statement) == Some(self.peer));
-        Ok(Answer::Statements(newest(known, own.map(Statement::hash).collect())))
+        let own = past(known, own.map(Statement::hash).collect());
+        Ok(Answer::Statements(shown(unheard_by_void_removals(known, &to), own)))
     }
 
     /// The newest statements of those that removed a device and those that they follow, as many as an introduction
@@ -23,10 +28,10 @@ impl Replica {
     pub(super) fn removal(&self, space: SpaceId, device: PeerId) -> Result<Answer, ReplicaError> {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let removals = known.removals.get(&device).into_iter().flatten().copied().collect();
-        Ok(Answer::Statements(newest(known, removals)))
+        Ok(Answer::Statements(shown(Aged::new(), past(known, removals))))
     }
 
-    /// Takes the statements of a device that is no member if they make it one; else nothing of them is kept.
+    /// Takes the statements of a device if it and this one are members by them; else nothing of them is kept.
     pub(super) fn introduce(
         &mut self,
         space: SpaceId,
@@ -43,11 +48,11 @@ impl Replica {
                 Ok(false) => {}
                 Err(error) => {
                     tracing::debug!(peer = %from.short(), %error, "statement of a stranger refused");
-                    return Ok(Answer::Introduced(false));
                 }
             }
         }
-        let is_member = log.membership().role(&from).is_some();
+        let membership = log.membership();
+        let is_member = [from, self.peer].iter().all(|device| membership.role(device).is_some());
         if is_member && !new.is_empty() {
             self.adopt(log, &new)?;
         }
@@ -55,25 +60,59 @@ impl Replica {
     }
 }
 
-/// The newest of these statements and those that they follow; the genesis is known to everybody.
-fn newest(known: &Space, mut due: Vec<StatementHash>) -> Vec<Vec<u8>> {
-    let mut past = BTreeSet::new();
-    let mut by_age = BTreeMap::new();
+/// These statements and those that they follow; the genesis is known to everybody.
+fn past(known: &Space, mut due: Vec<StatementHash>) -> Aged<'_> {
+    let mut met = BTreeSet::new();
+    let mut past = Aged::new();
     while let Some(hash) = due.pop() {
-        let Some(statement) = known.log.statement(&hash).filter(|_| past.insert(hash)) else { continue };
+        let Some(statement) = known.log.statement(&hash).filter(|_| met.insert(hash)) else { continue };
         due.extend(statement.prev());
         if !matches!(statement.body(), Body::Genesis(_)) {
-            by_age.insert((statement.lamport(), hash), statement);
+            past.insert((statement.lamport(), hash), statement);
         }
     }
-    let mut bytes = 0;
-    let newest = by_age.into_values().rev().take(INTRODUCTION_STATEMENTS_MAX).take_while(|statement| {
+    past
+}
+
+/// What the removals of a device that do not count had not heard; nothing when there are none.
+fn unheard_by_void_removals<'a>(known: &'a Space, device: &PeerId) -> Aged<'a> {
+    let member = known.membership.member_of(device).map(|member| member.id);
+    let of_device = |statement: &Statement| {
+        enrolled(statement) == Some(*device)
+            || matches!(statement.body(), Body::Genesis(_)) && statement.signer() == *device
+    };
+    let removes = |statement: &Statement| {
+        let body = statement.body();
+        matches!(body, Body::RemoveMember { member: removed, .. } if Some(*removed) == member)
+            || matches!(body, Body::RemoveDevice { enrolment, .. }
+                if known.log.statement(enrolment).is_some_and(of_device))
+    };
+    let mut unheard = Aged::new();
+    for removal in known.log.statements().filter(|statement| removes(statement)) {
+        if !known.membership.counts(&removal.hash()) {
+            let heard = past(known, vec![removal.hash()]);
+            let all = known.log.statements().filter(|other| !matches!(other.body(), Body::Genesis(_)));
+            let all = all.map(|other| ((other.lamport(), other.hash()), other));
+            unheard.extend(all.filter(|(age, _)| !heard.contains_key(age)));
+        }
+    }
+    unheard
+}
+
+/// As many statements as an introduction holds: the oldest of the first, then the newest of the others.
+fn shown(first: Aged<'_>, others: Aged<'_>) -> Vec<Vec<u8>> {
+    let (mut shown, mut bytes) = (Aged::new(), 0);
+    for (age, statement) in first.into_iter().chain(others.into_iter().rev()) {
+        if shown.contains_key(&age) {
+            continue;
+        }
         bytes += statement.bytes().len();
-        bytes <= INTRODUCTION_BYTES_MAX
-    });
-    let mut statements: Vec<Vec<u8>> = newest.map(|statement| statement.bytes().to_vec()).collect();
-    statements.reverse();
-    statements
+        if shown.len() >= INTRODUCTION_STATEMENTS_MAX || bytes > INTRODUCTION_BYTES_MAX {
+            break;
+        }
+        shown.insert(age, statement);
+    }
+    shown.into_values().map(|statement| statement.bytes().to_vec()).collect()
 }
 
 /// The device that a statement enrols.

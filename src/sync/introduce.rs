@@ -12,7 +12,8 @@
 //! nothing is said.
 //!
 //! A device that was removed and names the space all the same is shown, in the same way, the statements that removed
-//! it: it hears why it is turned away, and nothing that came later.
+//! it: it hears why it is turned away, and nothing that came later. One that only believes that it was, because the
+//! removal turned out not to count, is shown what the remover had not heard.
 
 use std::collections::BTreeSet;
 
@@ -62,7 +63,7 @@ impl Engine {
         for space in spaces {
             // A device that was removed hears of that, and of nothing else.
             let ask = match self.is_shared(space, &peer) {
-                true => Ask::Enrolment { space },
+                true => Ask::Enrolment { space, to: peer },
                 false => Ask::Removal { space, device: peer },
             };
             self.ask(Purpose::Introduce(conn, space), ask);

@@ -102,7 +102,9 @@ fn newcomer() -> (Device, Device, SpaceId, Vec<Vec<u8>>) {
     let redeem = Ask::Redeem { joiner: c.replica.peer(), exporter: [7; 32], request };
     let Answer::Redeemed(reply) = a.replica.answer(now(), redeem) else { panic!("redeemed") };
     c.replica.answer(now(), Ask::Joined { from: a.replica.peer(), reply: reply.concat() });
-    let Answer::Statements(statements) = c.replica.answer(now(), Ask::Enrolment { space }) else {
+    let Answer::Statements(statements) =
+        c.replica.answer(now(), Ask::Enrolment { space, to: b.replica.peer() })
+    else {
         panic!("statements")
     };
     (b, c, space, statements)
@@ -159,7 +161,9 @@ fn an_introduction_is_bounded_and_keeps_the_newest() {
     let Answer::Redeemed(reply) = a.replica.answer(now(), redeem) else { panic!("redeemed") };
     c.replica.answer(now(), Ask::Joined { from: a.replica.peer(), reply: reply.concat() });
 
-    let Answer::Statements(statements) = c.replica.answer(now(), Ask::Enrolment { space }) else {
+    let Answer::Statements(statements) =
+        c.replica.answer(now(), Ask::Enrolment { space, to: b.replica.peer() })
+    else {
         panic!("statements")
     };
 
@@ -268,4 +272,36 @@ fn keys_of(device: &Device, space: &SpaceId) -> usize {
     let keys = device.replica.store.values().keys(&[1], &[255], usize::MAX).expect("a good disk");
     let classes = [2, 3, 4, 5, 6, 7, 9, 10, 11, 12];
     keys.iter().filter(|key| classes.contains(&key[0]) && key[1..].starts_with(space.as_bytes())).count()
+}
+
+/// It had heard of the removal and of nothing else, took itself for removed, and nobody told it.
+#[test]
+fn who_was_removed_by_a_removal_that_is_void_is_shown_why() {
+    let mut owner = Device::new(1);
+    let space = founded(&mut owner);
+    let mut admin = joined(&mut owner, 2, space, Role::Admin);
+    let mut removed = joined(&mut owner, 3, space, Role::Writer);
+    let device = removed.replica.peer();
+    owner.teach(space, &mut admin);
+    let belongs = |to: &Device| to.replica.membership(&space).expect("here").role(&device).is_some();
+    // Neither of the two has heard of the other.
+    let member = owner.replica.membership(&space).expect("here").member_of(&admin.replica.peer()).cloned();
+    owner.replica.set_role(now(), space, member.expect("a member").id, Role::Reader).expect("an owner may");
+    admin.replica.remove_device(now(), space, device).expect("it came later");
+    admin.teach(space, &mut removed);
+    admin.teach(space, &mut owner);
+    assert!(belongs(&owner) && !belongs(&removed), "the one knows more");
+
+    for (from, becomes) in [(&mut admin, false), (&mut owner, true)] {
+        let ask = Ask::Enrolment { space, to: device };
+        let Answer::Statements(statements) = from.replica.answer(now(), ask) else { panic!("statements") };
+        let from = from.replica.peer();
+        let introduced = removed.replica.answer(now(), Ask::Introduce { space, from, statements });
+
+        assert!(
+            matches!(introduced, Answer::Introduced(is_member) if is_member == becomes),
+            "{introduced:?}"
+        );
+        assert_eq!(belongs(&removed), becomes);
+    }
 }
