@@ -47,6 +47,7 @@ fn nobody_is_blamed_for_what_went_with_its_only_device() {
         (200_631, &[33, 63, 64], Options::default()),
         (201_370, &[63, 72, 73, 92], Options::default()),
         (300_789, &[64, 68, 71, 88], Options::default()),
+        (600_061, &[21, 25], among_rogues()),
     ];
     for (seed, keep, options) in runs {
         let keep = Some(keep.iter().copied().collect());

@@ -93,6 +93,12 @@ impl From<HeldCause> for HeldReason {
 }
 
 impl Reader {
+    /// The device.
+    #[cfg(feature = "sim")]
+    pub(crate) fn peer(&self) -> PeerId {
+        self.peer
+    }
+
     pub(super) fn new(store: Keyspaces, peer: PeerId) -> Self {
         Self { store, peer }
     }

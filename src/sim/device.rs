@@ -1,8 +1,10 @@
 //! What a workload sees of one device, and the commits that it makes there.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::oracle::Place;
+use crate::access::{Action, Membership};
 use crate::doc::{self, Conflict, Edit, Entity};
 use crate::id::{CollectionName, EntityId, SpaceId};
 use crate::replica::{Intent, Reader, Write};
@@ -26,6 +28,7 @@ pub struct Device<'a> {
     space: SpaceId,
     place: usize,
     reader: &'a Reader,
+    membership: Option<Arc<Membership>>,
 }
 
 /// A device's store cannot be read: it is damaged, and says so. Workloads pass it on.
@@ -46,8 +49,13 @@ pub struct Unreadable {
 }
 
 impl<'a> Device<'a> {
-    pub(super) fn new(number: usize, place: Place, reader: &'a Reader) -> Self {
-        Self { number, space: place.id, place: place.number, reader }
+    pub(super) fn new(
+        number: usize,
+        place: Place,
+        reader: &'a Reader,
+        membership: Option<Arc<Membership>>,
+    ) -> Self {
+        Self { number, space: place.id, place: place.number, reader, membership }
     }
 
     /// Returns the number of the device; 0 founded the first space. Copies of a store have numbers of their own.
@@ -78,6 +86,23 @@ impl<'a> Device<'a> {
     #[must_use]
     pub fn space(&self) -> usize {
         self.place
+    }
+
+    /// Tells whether the device may read the entities of a type. When it may not any more, nothing comes or goes there:
+    /// it shows what it read before, and what it made and nobody else got.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::sim::{Device, Line, Note};
+    /// fn reads_all(device: &Device<'_>) -> bool {
+    ///     device.may_read::<Note>() && device.may_read::<Line>()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn may_read<T: Entity>(&self) -> bool {
+        let peer = self.reader.peer();
+        self.membership.as_ref().is_some_and(|known| known.may(&peer, Action::Read, &name::<T>()))
     }
 
     /// Returns all entities of a type that are not deleted, in order of id.

@@ -69,8 +69,9 @@ impl Anywhere {
                 !held.missing.is_empty() && held.missing.iter().all(|change| !self.changes.contains(change))
             }
             HeldReason::UnknownPosition => {
-                let mut named = read.unplaced.iter().filter(|(author, _)| *author == held.author);
-                named.all(|(_, at)| at.iter().any(|statement| !self.statements.contains(statement)))
+                let mut named = read.unplaced.iter().filter(|(author, _)| *author == held.author).peekable();
+                named.peek().is_some()
+                    && named.all(|(_, at)| at.iter().any(|statement| !self.statements.contains(statement)))
             }
             HeldReason::NotAllowed
             | HeldReason::AfterCut
@@ -116,7 +117,8 @@ impl Oracle {
             self.check_whole_at_end(at_ms, space, device, read);
             self.check_quarantine(at_ms, space, device, read, &anywhere);
             self.check_receipts(at_ms, space, device);
-            let view = Device::new(device.number, place, device.reader);
+            let membership = Some(Arc::clone(&read.state.membership));
+            let view = Device::new(device.number, place, device.reader, membership);
             if let Err(text) = workload.check(&view, &settled) {
                 self.violate(Rule::App, at_ms, device.number, text);
             }

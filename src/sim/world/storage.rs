@@ -156,7 +156,8 @@ impl World<'_> {
         let Some(node) = self.nodes.get_mut(device) else { return };
         let damaged = node.damaged;
         let Some(up) = node.up.as_mut() else { return };
-        let view = Device::new(device, Place { id: space, number }, &up.reader);
+        let membership = up.replica.membership(&space);
+        let view = Device::new(device, Place { id: space, number }, &up.reader, membership);
         let tx = match self.workload.act(&view, step, &mut dice) {
             Ok(tx) => tx,
             // The app cannot read what waits for a peer.
