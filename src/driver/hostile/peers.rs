@@ -1,5 +1,7 @@
 //! Who is let into a conversation, and who is put out of it.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::access::{Body, Cut, Invite, InviteKind};
 use crate::wire::Statements;
@@ -114,7 +116,17 @@ async fn attacks_8_and_49_a_removed_device_is_cut_off_at_once_told_why_and_not_l
     let again = scene.dial(&mallory).await;
     again.send(&again.hello(&mallory, scene.space)).await;
     let (heard, end) = again.all().await;
-    assert!(heard.iter().all(|message| matches!(message, Message::Farewell(_))), "{heard:?}");
+    // It hears once more that it was removed, and nothing that it does not know.
+    let log = mallory.log.as_ref().expect("let in once");
+    let known: BTreeSet<&[u8]> = log.statements().map(Statement::bytes).collect();
+    for message in &heard {
+        match message {
+            Message::Introduce(told) => {
+                assert!(told.statements.iter().all(|statement| known.contains(statement.as_slice())));
+            }
+            message => assert!(matches!(message, Message::Farewell(_)), "{message:?}"),
+        }
+    }
     end.assert(NOTHING_SHARED, "no space in common");
 
     // Nor does somebody else bring in what it signs from then on.
