@@ -30,7 +30,7 @@ pub enum Canary {
     LoseStatements,
     /// Peers are told what is written as if it were on disk.
     StateUnsynced,
-    /// Some commits are never fed to those who lack them.
+    /// Some commits are never sent to those who lack them, neither fed nor in a repair, which makes up for a feed.
     FeedOmits,
     /// Of an index some entities are never told.
     IndexOmits,

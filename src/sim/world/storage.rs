@@ -93,7 +93,7 @@ impl World<'_> {
         if let (Answer::Learned(_), Some(count)) = (&answer, instead) {
             answer = Answer::Learned(count);
         }
-        if let Answer::Commits { commits, .. } = &mut answer
+        if let Answer::Commits { commits, .. } | Answer::Lacking { commits, .. } = &mut answer
             && self.options.canary == Some(Canary::FeedOmits)
         {
             commits.retain(|packed| packed.key.parts.iter().all(|(_, oseq)| oseq.0 % 4 != 0));
