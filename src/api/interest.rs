@@ -22,10 +22,6 @@ impl Space {
     /// [`INTERESTS_PER_SPACE_MAX`](crate::limits::INTERESTS_PER_SPACE_MAX) collections have an interest of their own;
     /// [`Space::set_default_interest`] sets that of all others.
     ///
-    /// Not finished: in the simulator about one run in 600 that changes interests while devices are connected ends a
-    /// connection as if the peer had broken a rule; it is made again. The manual's page on
-    /// [testing](crate::manual::testing) lists the seeds.
-    ///
     /// Durable on return.
     ///
     /// # Errors
