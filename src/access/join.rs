@@ -735,18 +735,6 @@ fn redeems(statement: &Statement, invite: &Statement) -> bool {
 }
 
 fn key_of(log: &Log, enrolment: &Enrolment) -> Option<PeerId> {
-    match log.statement(&enrolment.invite)?.body() {
-        Body::Invite { key, .. } => Some(*key),
-        Body::Genesis(_)
-        | Body::SetName { .. }
-        | Body::RevokeInvite { .. }
-        | Body::AddMember(_)
-        | Body::AddDevice { .. }
-        | Body::RemoveMember { .. }
-        | Body::RemoveDevice { .. }
-        | Body::SetRole { .. }
-        | Body::SetRule { .. }
-        | Body::Verdict { .. }
-        | Body::Other { .. } => None,
-    }
+    let invite = log.statement(&enrolment.invite)?.body();
+    if let Body::Invite { key, .. } = invite { Some(*key) } else { None }
 }

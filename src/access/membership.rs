@@ -662,19 +662,6 @@ fn name_of(graph: &Graph, resolution: &Resolution) -> String {
     if let Some(Body::SetName { name }) = resolution.name.map(|number| graph.statement(number).body()) {
         return name.clone();
     }
-    let genesis = graph.statements().find_map(|statement| match statement.body() {
-        Body::Genesis(genesis) => Some(genesis.name.clone()),
-        Body::SetName { .. }
-        | Body::Invite { .. }
-        | Body::RevokeInvite { .. }
-        | Body::AddMember(_)
-        | Body::AddDevice { .. }
-        | Body::RemoveMember { .. }
-        | Body::RemoveDevice { .. }
-        | Body::SetRole { .. }
-        | Body::SetRule { .. }
-        | Body::Verdict { .. }
-        | Body::Other { .. } => None,
-    });
-    genesis.unwrap_or_default()
+    let genesis = graph.statements().find_map(|statement| statement.body().genesis());
+    genesis.map(|genesis| genesis.name.clone()).unwrap_or_default()
 }

@@ -88,19 +88,8 @@ impl Membership {
     pub(crate) fn dropped(&self) -> BTreeSet<CommitHash> {
         let numbered = self.graph.statements().enumerate();
         let verdicts = numbered.filter(|(number, _)| self.resolution.counts(*number));
-        let dropped = verdicts.filter_map(|(_, statement)| match statement.body() {
-            Body::Verdict { drop, .. } => Some(*drop),
-            Body::Genesis(_)
-            | Body::SetName { .. }
-            | Body::Invite { .. }
-            | Body::RevokeInvite { .. }
-            | Body::AddMember(_)
-            | Body::AddDevice { .. }
-            | Body::RemoveMember { .. }
-            | Body::RemoveDevice { .. }
-            | Body::SetRole { .. }
-            | Body::SetRule { .. }
-            | Body::Other { .. } => None,
+        let dropped = verdicts.filter_map(|(_, statement)| {
+            if let Body::Verdict { drop, .. } = statement.body() { Some(*drop) } else { None }
         });
         dropped.collect()
     }

@@ -448,20 +448,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn recovery(&self) -> Option<PeerId> {
-        match self.graph.statement(self.genesis()?).body() {
-            Body::Genesis(genesis) => genesis.recovery,
-            Body::SetName { .. }
-            | Body::Invite { .. }
-            | Body::RevokeInvite { .. }
-            | Body::AddMember(_)
-            | Body::AddDevice { .. }
-            | Body::RemoveMember { .. }
-            | Body::RemoveDevice { .. }
-            | Body::SetRole { .. }
-            | Body::SetRule { .. }
-            | Body::Verdict { .. }
-            | Body::Other { .. } => None,
-        }
+        self.graph.statement(self.genesis()?).body().genesis()?.recovery
     }
 
     fn is_adding(&self, number: usize) -> bool {

@@ -539,6 +539,11 @@ impl Decode for Role {
 }
 
 impl Body {
+    /// What a space was founded with, if this founds one.
+    pub(super) fn genesis(&self) -> Option<&Genesis> {
+        if let Self::Genesis(genesis) = self { Some(genesis) } else { None }
+    }
+
     /// The enrolment that it makes, if it makes one of somebody who was invited.
     pub(super) fn enrolment(&self) -> Option<&Enrolment> {
         if let Self::AddMember(enrolment) | Self::AddDevice { enrolment, .. } = self {
