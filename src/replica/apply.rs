@@ -52,6 +52,7 @@ impl Replica {
     ) -> Result<Vec<ChangeHash>, ReplicaError> {
         let mut group = self.group(&draft, in_causal_order(incoming))?;
         self.admit(&mut group);
+        group.note_missing();
         let Group { incoming, works, brings, dead, .. } = group;
         for (place, work) in works {
             if !work.commits.iter().any(|index| !dead.contains_key(index)) {
@@ -237,6 +238,22 @@ impl Group {
             }
         }
         self.bury_dependents();
+    }
+
+    /// Notes all that commits miss that cannot be applied, whichever of it they were found to miss first: commits
+    /// that may count together are found by it.
+    fn note_missing(&mut self) {
+        let waiting = self.dead.iter_mut().filter(|(_, hold)| hold.cause == HeldCause::MissingDependency);
+        for (index, hold) in waiting {
+            let Some(commit) = self.incoming.get(*index) else { continue };
+            let missing = changes(commit).flat_map(|(place, header, _)| {
+                let document = self.works.get(&place).map(|work| &work.document);
+                let missing = move |dep: &&ChangeHash| document.is_none_or(|document| !document.has(dep));
+                header.deps.iter().filter(missing)
+            });
+            let missing: BTreeSet<ChangeHash> = missing.copied().collect();
+            hold.missing = missing.into_iter().take(HELD_MISSING_MAX).collect();
+        }
     }
 
     fn fact(&self, index: usize) -> Option<Fact> {

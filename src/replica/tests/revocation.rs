@@ -187,6 +187,28 @@ fn who_vouches_for_one_part_of_a_commit_vouches_for_the_other() {
     assert_consistent(&mut shop.owner, space);
 }
 
+/// It was noted under what its first entity misses alone, so it was judged with one of the two at a time, in vain.
+#[test]
+fn who_vouches_for_several_commits_is_judged_with_all_of_them() {
+    let mut shop = shop();
+    let space = shop.space;
+    shop.goes.commit(space, vec![insert(id(1), "one")]);
+    shop.goes.commit(space, vec![insert(id(2), "two")]);
+    shop.goes.send(space, &mut shop.stays);
+    shop.stays.commit(space, vec![retitle(id(1), "three"), retitle(id(2), "four")]);
+    shop.remove();
+
+    for commit in shop.stays.feed(space, &mut shop.owner, FEED_BYTES).0 {
+        shop.owner.receive(space, &shop.stays, vec![commit.bytes.to_vec()]);
+    }
+
+    assert_eq!(reasons(&shop.owner, space), []);
+    assert_eq!(title(shop.owner.note(space, id(1))), Some("three".to_owned()));
+    shop.owner.teach(space, &mut shop.stays);
+    assert_eq!(shop.stays.roots(space), shop.owner.roots(space));
+    assert_consistent(&mut shop.owner, space);
+}
+
 /// The parts of a commit over notes and tasks, with the other blinded.
 fn in_parts(space: SpaceId, whole: &[u8]) -> [Vec<u8>; 2] {
     let commit = Commit::decode(space, whole).expect("a commit");
