@@ -4,7 +4,8 @@
 //! read takes its commit along, and every commit that builds on it. What is left is a store that holds less, and
 //! says so: its vectors do not name those commits, its fingerprints do not count their changes, and any peer that
 //! has them sends them again by the ordinary ways. Commits that can be read and only build on lost ones wait in
-//! quarantine for what they depend on, and are applied when it comes.
+//! quarantine for what they depend on, and are applied when it comes. When a peer sends a part of one, of other
+//! collections, that part is applied alone: of the rest, nobody may have what it depends on.
 //!
 //! An entity of which something is lost is served to nobody until all of it is back.
 

@@ -79,6 +79,15 @@ enum Found {
     Refused(String),
 }
 
+/// What a commit brings that is held already.
+enum Again {
+    /// Leaves that were closed: this is what is to be held, with the leaves open that are open in either.
+    Wider(Vec<u8>),
+    /// A part of what damage put into quarantine here. It may be applied without the rest.
+    Part,
+    Same,
+}
+
 /// Commits of one batch, sorted by what is to become of them.
 struct Sorted {
     draft: Draft,
@@ -236,16 +245,7 @@ impl Replica {
                 tally.duplicate += 1;
                 return Ok(());
             }
-            Found::Waiting(origin, parts) => {
-                // What damage took along does not count until a peer that has it sends it.
-                if self.has_room(draft, origin, &parts) {
-                    for (collection, oseq) in &parts {
-                        self.stage_seen(draft, collection, origin, *oseq)?;
-                    }
-                }
-                tally.duplicate += 1;
-                return Ok(());
-            }
+            Found::Waiting(origin, parts) => return self.count_waiting(draft, origin, &parts, tally),
             Found::Refused(reason) => {
                 self.drop_held(draft, source);
                 tally.refuse(reason);
@@ -283,6 +283,24 @@ impl Replica {
         }
     }
 
+    /// A commit that came is in quarantine already. What damage took along does not count as received until a peer
+    /// that has it sends it.
+    fn count_waiting(
+        &self,
+        draft: &mut Draft,
+        origin: Origin,
+        parts: &[(CollectionName, Oseq)],
+        tally: &mut Tally,
+    ) -> Result<(), ReplicaError> {
+        if self.has_room(draft, origin, parts) {
+            for (collection, oseq) in parts {
+                self.stage_seen(draft, collection, origin, *oseq)?;
+            }
+        }
+        tally.duplicate += 1;
+        Ok(())
+    }
+
     /// A commit that came out of quarantine and is no longer needed there.
     fn drop_held(&self, draft: &mut Draft, source: Source) {
         if let (Some(id), Some(known)) = (source.held, self.spaces.get(&draft.space)) {
@@ -303,14 +321,16 @@ impl Replica {
         let hash = commit.hash();
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let again = known.held.place(&hash).filter(|_| source.held.is_none());
-        if let Some(widened) = again.map(|held| self.widened(space, &commit, held)).transpose()? {
-            // It is held already. Leaves that were closed before are held from here on.
-            let source = Source { held: again, ..source };
-            let Some(bytes) = widened else {
-                self.answer_clash(space, &commit, &hash, source.from)?;
-                return Ok(Found::Waiting(commit.origin, parts));
-            };
-            return self.inspect(space, bytes, source);
+        if let Some(held) = again {
+            match self.again(space, &commit, held)? {
+                // Leaves that were closed before are held from here on.
+                Again::Wider(bytes) => return self.inspect(space, bytes, Source { held: again, ..source }),
+                Again::Part => {}
+                Again::Same => {
+                    self.answer_clash(space, &commit, &hash, source.from)?;
+                    return Ok(Found::Waiting(commit.origin, parts));
+                }
+            }
         }
         let Fresh { slots: fresh, existing, equivocates } = self.fresh_slots(&commit, hash)?;
         if !fresh.contains(&true) && !equivocates {
@@ -357,23 +377,35 @@ impl Replica {
         Ok(Found::Held(incoming, cause.into()))
     }
 
-    /// A held commit with the leaves open that are open in either; `None` when that is nothing new.
-    fn widened(
+    /// Compares a commit that came with what is held of it.
+    fn again(
         &self,
         space: SpaceId,
         commit: &Commit,
         (author, number): HeldId,
-    ) -> Result<Option<Vec<u8>>, ReplicaError> {
-        let Some(record) = self.store.get(&HeldKey { space, author, number })? else { return Ok(None) };
-        let Ok(mut held) = Commit::decode(space, &record.commit) else { return Ok(None) };
-        let mut wider = false;
+    ) -> Result<Again, ReplicaError> {
+        let Some(record) = self.store.get(&HeldKey { space, author, number })? else {
+            return Ok(Again::Same);
+        };
+        let Ok(mut held) = Commit::decode(space, &record.commit) else { return Ok(Again::Same) };
+        let (mut wider, mut narrower) = (false, false);
         for (slot, other) in held.slots.iter_mut().zip(&commit.slots) {
-            if matches!((&slot, other), (Slot::Blind(_), Slot::Open { .. })) {
-                slot.clone_from(other);
-                wider = true;
+            match (&slot, other) {
+                (Slot::Blind(_), Slot::Open { .. }) => {
+                    slot.clone_from(other);
+                    wider = true;
+                }
+                (Slot::Open { .. }, Slot::Blind(_)) => narrower = true,
+                (Slot::Open { .. }, Slot::Open { .. }) | (Slot::Blind(_), Slot::Blind(_)) => {}
             }
         }
-        Ok(wider.then(|| held.encode()))
+        // Damage holds a commit until all that it builds on is back, and of one of its collections nobody may have it.
+        let by_damage = record.from == self.peer;
+        Ok(match (wider, narrower && by_damage) {
+            (true, _) => Again::Wider(held.encode()),
+            (false, true) => Again::Part,
+            (false, false) => Again::Same,
+        })
     }
 
     /// Finds which slots of a commit are not here, the record of those that are, and whether another commit has
@@ -442,6 +474,10 @@ impl Replica {
         let Commit { origin, .. } = incoming.commit;
         let parts = incoming.commit.parts();
         let again = !incoming.source.sent;
+        if incoming.source.held.is_none() && known.held.place(&incoming.hash).is_some() {
+            // A part of what is held.
+            return self.count_waiting(draft, origin, &parts, tally);
+        }
         self.drop_held(draft, incoming.source);
         if !self.has_room(draft, origin, &parts) {
             tracing::debug!(author = %origin.peer.short(), "no room in the version vector");

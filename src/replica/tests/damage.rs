@@ -366,6 +366,34 @@ fn what_only_this_device_had_is_told_as_lost_and_can_be_accepted() {
     assert_holds_together(&mut a, space);
 }
 
+/// The tasks differed for ever: their part of the commit was held with the part that waits for what nobody has.
+#[test]
+fn a_part_of_a_commit_comes_back_although_another_part_is_lost() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    a.commit(space, vec![insert(id(1), "never sent")]);
+    a.commit(space, vec![retitle(id(1), "nor this"), task(id(2), false)]);
+    a.commit(space, vec![task(id(3), true)]);
+    for commit in a.feed(space, &mut b, FEED_BYTES).0 {
+        let commit = Commit::decode(space, &commit.bytes).expect("a commit");
+        if let Some(part) = commit.blinded(&|collection| *collection == tasks()) {
+            b.receive(space, &a, vec![part.encode()]);
+        }
+    }
+    let mut a = a.reopened();
+    let first = change_key_of(&a, space, id(1), 0);
+    assert!(a.memory.flip_bit(7, &first, &[&first[..], &[0]].concat()).is_some());
+    a.replica.verify(now(), None).expect("mends");
+    assert_ne!(a.roots(space)[&tasks()], b.roots(space)[&tasks()], "its part of the commit is held");
+
+    b.send(space, &mut a);
+
+    assert_eq!(a.roots(space)[&tasks()], b.roots(space)[&tasks()]);
+    let damaged = a.replica.reader().damaged(&space).expect("reads");
+    assert_eq!(damaged, [(notes(), id(1), 1)], "what is lost is still told");
+    let a = a.reopened();
+    assert_eq!(a.vectors(space)[&tasks()], b.vectors(space)[&tasks()]);
+}
+
 /// A loaded document has every change: what the disk lost is written again without a peer.
 #[test]
 fn changes_that_memory_has_are_written_again() {
