@@ -132,7 +132,8 @@ impl Connection {
     /// Writes one whole frame: its type, its length and its body.
     ///
     /// Waits while the peer does not read. Frames of one lane keep their order. Until the peer has greeted
-    /// this side, only the control lane can be opened; a send on another waits for the greeting.
+    /// this side, only the control lane can be opened; a send on another waits for the greeting, whichever of
+    /// the two was called first.
     ///
     /// # Errors
     ///
@@ -147,6 +148,9 @@ impl Connection {
         let header = Header::of_whole(frame)?;
         let link = &self.shared.link;
         let mut outbound = self.outbound(lane).lock().await;
+        if lane != Lane::Control && matches!(*outbound, Outbound::Unopened) {
+            self.open_control().await?;
+        }
         let mut stream = match std::mem::replace(&mut *outbound, Outbound::Broken) {
             Outbound::Open(stream) => stream,
             Outbound::Unopened => match open(link, lane, &mut outbound).await {
@@ -160,6 +164,18 @@ impl Connection {
         link.state.metrics.frames_sent.add(1);
         link.state.metrics.frame_bytes_sent.add(header.len() as u64);
         trace!(peer = %self.shared.peer.short(), %lane, bytes = header.len(), "frame sent");
+        Ok(())
+    }
+
+    /// Opens the control lane, unless it is open. A peer that has not greeted this side lets it open one stream, and
+    /// has to find the hello in it: another lane would take its place.
+    async fn open_control(&self) -> Result<(), NetError> {
+        let mut control = self.outbound(Lane::Control).lock().await;
+        if matches!(*control, Outbound::Unopened) {
+            let link = &self.shared.link;
+            let stream = open(link, Lane::Control, &mut control).await;
+            *control = Outbound::Open(stream.map_err(|error| link.reason(error))?);
+        }
         Ok(())
     }
 

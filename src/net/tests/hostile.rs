@@ -237,6 +237,7 @@ async fn a_stream_whose_lane_is_not_named_yet_holds_up_no_other() {
 async fn a_lane_that_the_peer_stops_reading_fails_the_send() {
     let visit = Visit::new().await;
     soon(visit.ours.send(Lane::Live, &frame(1, 1))).await.expect("it is open");
+    let _control = soon(visit.stranger.accept_uni()).await.expect("it is opened first");
     let mut lane = soon(visit.stranger.accept_uni()).await.expect("it was opened");
     lane.stop(quinn::VarInt::from_u32(7)).expect("it is open");
 
