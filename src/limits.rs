@@ -348,6 +348,14 @@ pub const STORAGE_QUEUE_MAX: usize = 1_024;
 pub const QUARANTINE_AUTHOR_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Quarantined bytes kept in one space.
 pub const QUARANTINE_SPACE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Time for which a commit waits in quarantine, in milliseconds, of the time that this node is open: thirty days. Time
+/// in which it is not does not count, for nothing here tells how long that was.
+pub const QUARANTINE_WAIT_MS: u64 = 30 * 24 * 3_600_000;
+/// How often the quarantine is looked at for what has waited too long, in milliseconds. What a crash forgets of the
+/// time that a node was open is no more.
+pub const QUARANTINE_LOOK_MS: u64 = 3_600_000;
+/// Held commits that are dropped together.
+pub const EXPIRED_TOGETHER_MAX: usize = 1_024;
 /// Changes whose place in their entities a hub remembers; others are read again.
 pub const LEDGER_CHANGES_MAX: usize = 262_144;
 /// What a held commit costs beyond its bytes: its places in the indexes of the quarantine, in bytes.
@@ -398,6 +406,7 @@ const _: () = assert!(BATCH_COMMITS_MAX as u64 <= PEER_COMMITS_BURST_MAX);
 const _: () = assert!(CHANGE_BYTES_MAX < COMMIT_BYTES_MAX);
 const _: () = assert!(COMMIT_BYTES_MAX + HELD_OVERHEAD_BYTES < QUARANTINE_AUTHOR_BYTES_MAX);
 const _: () = assert!(QUARANTINE_AUTHOR_BYTES_MAX < QUARANTINE_SPACE_BYTES_MAX);
+const _: () = assert!(24 * QUARANTINE_LOOK_MS <= QUARANTINE_WAIT_MS);
 const _: () = assert!(COMMIT_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES + COMMIT_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(ANNOUNCED_SPACES_MAX.is_multiple_of(ANNOUNCED_SPACES_STEP));

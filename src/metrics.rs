@@ -69,6 +69,8 @@ counters! {
     commits_duplicate,
     /// Commits that arrived and went into quarantine.
     commits_quarantined,
+    /// Commits that waited in quarantine as long as they may, and were dropped.
+    commits_expired,
     /// Commits or frames that were refused for good.
     refused,
     /// Damaged values that were met in the store.

@@ -181,7 +181,8 @@ impl<T: Entity> Changes<T> {
                     | Happening::JoinRequested { .. }
                     | Happening::Removed { .. }
                     | Happening::Erased { .. }
-                    | Happening::TakenBack { .. },
+                    | Happening::TakenBack { .. }
+                    | Happening::Expired { .. },
                 ) => {}
                 Err(RecvError::Lagged(_)) => self.lagged = true,
             }

@@ -165,6 +165,16 @@ pub enum SpaceEvent {
         /// Why.
         reason: HeldReason,
     },
+    /// Commits that waited in quarantine for thirty days in which this node was open were dropped. They never counted
+    /// here and nobody needs them, so nothing that was shown changes; whoever counts them sends them again.
+    Expired {
+        /// The device that made them.
+        author: PeerId,
+        /// How many.
+        commits: usize,
+        /// Why they waited.
+        reason: HeldReason,
+    },
     /// A peer told of entities in a collection of which this device wants the index: read it again with
     /// [`Collection::index`](super::Collection::index).
     Indexed {
@@ -285,8 +295,7 @@ impl Events {
                     return Some(SpaceEvent::Repaired { collection, id: entity, from });
                 }
                 Happening::Indexed { space, collection } if space == self.id() => {
-                    let collection = collection.as_str().to_owned();
-                    return Some(SpaceEvent::Indexed { collection });
+                    return Some(SpaceEvent::Indexed { collection: collection.as_str().to_owned() });
                 }
                 Happening::JoinRequested { space, applicant } if space == self.id() => {
                     let request = Arc::unwrap_or_clone(applicant).into();
@@ -300,6 +309,9 @@ impl Events {
                 Happening::TakenBack { space, author, commits, reason } if space == self.id() => {
                     return Some(SpaceEvent::TakenBack { author, commits, reason });
                 }
+                Happening::Expired { space, author, commits, reason } if space == self.id() => {
+                    return Some(SpaceEvent::Expired { author, commits, reason });
+                }
                 Happening::Changed { .. }
                 | Happening::Conflict { .. }
                 | Happening::Damaged { .. }
@@ -309,7 +321,8 @@ impl Events {
                 | Happening::JoinRequested { .. }
                 | Happening::Removed { .. }
                 | Happening::Erased { .. }
-                | Happening::TakenBack { .. } => {}
+                | Happening::TakenBack { .. }
+                | Happening::Expired { .. } => {}
             }
         }
         None

@@ -45,6 +45,8 @@ pub(crate) enum Happening {
     Repaired { space: SpaceId, collection: CollectionName, entity: EntityId, from: Option<PeerId> },
     /// Commits do not count any more.
     TakenBack { space: SpaceId, author: PeerId, commits: usize, reason: HeldReason },
+    /// Held commits had waited as long as they may, and were dropped.
+    Expired { space: SpaceId, author: PeerId, commits: usize, reason: HeldReason },
     /// The index of a collection changed.
     Indexed { space: SpaceId, collection: CollectionName },
     /// Members, roles or rules changed.

@@ -49,6 +49,11 @@ impl Chains {
         self.by_removal.values().flat_map(|reach| reach.beyond.keys().copied()).collect()
     }
 
+    /// Tells whether a cut reaches a commit that is not applied here, or not with all its parts.
+    pub(super) fn is_reached(&self, hash: &CommitHash) -> bool {
+        self.by_removal.values().any(|reach| reach.open.contains(hash))
+    }
+
     /// The removals whose cuts do not reach an applied commit.
     pub(super) fn owed(&self, hash: &CommitHash) -> BTreeSet<StatementHash> {
         let owed = self.by_removal.iter().filter(|(_, reach)| reach.beyond.contains_key(hash));

@@ -10,6 +10,7 @@ impl Replica {
     /// Every failure becomes [`Answer::Failed`], so that each question has exactly one answer.
     pub(crate) fn answer(&mut self, now: Now, ask: Ask) -> Answer {
         self.wall = now.wall;
+        self.waits.seen = now.instant;
         if let Ask::Receive { from, .. } = &ask {
             self.sender = Some(*from);
         }

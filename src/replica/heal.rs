@@ -26,8 +26,8 @@ use crate::limits::{MENDS_MAX, VERIFY_PAGE_VALUES};
 use crate::store::keyspaces::{
     AckedKey, BaseKey, Batch, ChangeKey, ClashKey, CommitId, CopyKey, DamagedKey, DamagedRecord, Head,
     HeadKey, HeldKey, IndexKey, JournalEntry, JournalKey, Key, META_ERASING, META_HUB, META_INCARNATION,
-    MetaKey, Prefix, Raw, RootKey, RowKey, RowRecord, SeenRecord, SnapshotKey, StatementKey, VectorKey,
-    meta_interests,
+    META_OPEN_MS, MetaKey, Prefix, Raw, RootKey, RowKey, RowRecord, SeenRecord, SnapshotKey, StatementKey,
+    VectorKey, meta_interests,
 };
 use crate::store::kv::RawKey;
 use crate::time::Now;
@@ -241,6 +241,7 @@ impl Replica {
     fn mend_other(&self, key: &RawKey) -> Result<(), ReplicaError> {
         let mut batch = Batch::new();
         match MetaKey::from_key(&key.0) {
+            Some(MetaKey(name)) if name == META_OPEN_MS => return self.note_open_ms(),
             Some(MetaKey(name)) if name == META_INCARNATION => {
                 let bytes = self.incarnation.0.to_le_bytes().to_vec();
                 batch.put(&MetaKey(name), &Raw(bytes));

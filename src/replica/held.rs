@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ReplicaError;
 use crate::access::Commit;
-use crate::id::{ChangeHash, CommitHash, PeerId, SpaceId};
-use crate::limits::{HELD_OVERHEAD_BYTES, QUARANTINE_AUTHOR_BYTES_MAX, QUARANTINE_SPACE_BYTES_MAX};
+use crate::id::{ChangeHash, CollectionName, CommitHash, Origin, Oseq, PeerId, SpaceId};
+use crate::limits::{
+    HELD_OVERHEAD_BYTES, QUARANTINE_AUTHOR_BYTES_MAX, QUARANTINE_SPACE_BYTES_MAX, QUARANTINE_WAIT_MS,
+};
 use crate::store::keyspaces::{Batch, HeldCause, HeldKey, HeldRecord, Key, Keyspaces, Prefix};
 use crate::store::kv::KvError;
 
@@ -33,6 +35,11 @@ pub(super) struct Quarantine {
 struct Entry {
     cause: HeldCause,
     hash: CommitHash,
+    /// How long the store had been open when it came; absent for one that stays.
+    since: Option<u64>,
+    origin: Origin,
+    /// Its numbers.
+    parts: Vec<(CollectionName, Oseq)>,
     missing: Vec<ChangeHash>,
     /// The commits of its device that it follows.
     follows: Vec<CommitHash>,
@@ -191,6 +198,37 @@ impl Quarantine {
         self.entries.get(id).map(|entry| entry.cause)
     }
 
+    /// Returns those that have waited as long as they may, in a store that has been open for so long.
+    pub(super) fn overdue(&self, open_ms: u64) -> impl Iterator<Item = HeldId> {
+        let waited = move |entry: &Entry| entry.since.map(|since| open_ms.saturating_sub(since));
+        let overdue = move |entry: &Entry| waited(entry).is_some_and(|waited| waited >= QUARANTINE_WAIT_MS);
+        self.entries.iter().filter(move |(_, entry)| overdue(entry)).map(|(id, _)| *id)
+    }
+
+    /// Returns the numbers of commits that no other one here in quarantine has.
+    pub(super) fn numbers_of_none_but(
+        &self,
+        gone: &BTreeSet<HeldId>,
+    ) -> BTreeMap<(CollectionName, Origin), BTreeSet<Oseq>> {
+        let mut numbers: BTreeMap<(CollectionName, Origin), BTreeSet<Oseq>> = BTreeMap::new();
+        for entry in gone.iter().filter_map(|id| self.entries.get(id)) {
+            for (collection, oseq) in &entry.parts {
+                numbers.entry((collection.clone(), entry.origin)).or_default().insert(*oseq);
+            }
+        }
+        let authors: BTreeSet<PeerId> = gone.iter().map(|(author, _)| *author).collect();
+        let left =
+            authors.iter().flat_map(|author| self.of_author(author)).filter(|(id, _)| !gone.contains(id));
+        for (_, entry) in left {
+            for (collection, oseq) in &entry.parts {
+                if let Some(numbers) = numbers.get_mut(&(collection.clone(), entry.origin)) {
+                    numbers.remove(oseq);
+                }
+            }
+        }
+        numbers
+    }
+
     /// Tells whether any is beyond the cut of a removal, or frozen.
     pub(super) fn has_unvouched(&self) -> bool {
         self.unvouched > 0
@@ -257,8 +295,9 @@ impl Entry {
     fn new(record: &HeldRecord, commit: &Commit, hash: CommitHash) -> Self {
         let cost = record.commit.len() + HELD_OVERHEAD_BYTES;
         let changes = commit.open().map(|(leaf, _)| leaf.head).collect();
-        let (cause, missing) = (record.cause, record.missing.clone());
-        Self { cause, hash, missing, follows: commit.follows(), changes, cost }
+        let (cause, since, missing) = (record.cause, record.since, record.missing.clone());
+        let (origin, parts, follows) = (commit.origin, commit.parts(), commit.follows());
+        Self { cause, hash, since, origin, parts, missing, follows, changes, cost }
     }
 
     fn may_count_with_others(&self) -> bool {
@@ -320,6 +359,7 @@ mod tests {
             cause: HeldCause::NotAllowed,
             arrived: Timestamp::from_unix_ms(0),
             from: identity.peer(),
+            since: None,
             missing: Vec::new(),
             commit: vec![0; bytes - HELD_OVERHEAD_BYTES],
         };

@@ -346,7 +346,7 @@ impl Replica {
             return false;
         }
         let (cause, arrived, from) = (HeldCause::MissingDependency, now.wall, self.peer);
-        let record = HeldRecord { cause, arrived, from, missing, commit: commit.encode() };
+        let record = HeldRecord { cause, arrived, from, since: None, missing, commit: commit.encode() };
         known.held.stage_put(commit, commit.hash(), &record, changes, batch)
     }
 

@@ -30,6 +30,7 @@ mod commit;
 mod draft;
 mod erase;
 mod error;
+mod expire;
 mod feed;
 mod fetch;
 mod heal;
@@ -70,6 +71,7 @@ pub use reader::HeldReason;
 pub(crate) use reader::{IndexedEntity, Reader};
 
 use cache::Cache;
+use expire::Waits;
 use hub::Ledgers;
 use joins::Joins;
 use space::Space;
@@ -105,6 +107,7 @@ pub(crate) struct Replica {
     sender: Option<PeerId>,
     report: OpenReport,
     opened: Now,
+    waits: Waits,
     #[cfg(feature = "sim")]
     lacking: Option<Check>,
     /// The time of the last call, for display.
@@ -230,6 +233,14 @@ pub(crate) enum Told {
         /// Why.
         reason: HeldReason,
     },
+    /// Held commits had waited as long as they may, and were dropped: they do not count as received any more. For the
+    /// engine, and for subscribers.
+    Expired {
+        /// The space.
+        space: SpaceId,
+        /// How many, by the device that made them and the reason for which they were held.
+        dropped: Vec<(PeerId, HeldReason, usize)>,
+    },
     /// Two commits that cannot both be: whoever may read their collection is to know both. For the engine.
     Clash {
         /// The space.
@@ -295,6 +306,10 @@ impl Replica {
     ///
     /// [`ReplicaError::Store`] when the store fails.
     pub(crate) fn close(&mut self) -> Result<(), ReplicaError> {
+        // A disk that has no room for the note still closes cleanly: waits are longer then.
+        if let Err(error) = self.note_open_ms() {
+            tracing::debug!(%error, "how long the store was open is not noted");
+        }
         self.sync()?;
         if self.renew {
             // Whoever opens the store next must not write as this incarnation either.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::cache::Cache;
+use super::expire::Waits;
 use super::hub::Ledgers;
 use super::joins::Joins;
 use super::{Entropy, Replica, ReplicaError, Space, Told};
@@ -79,8 +80,7 @@ impl Replica {
         let mut batch = Batch::new();
         batch.put(&MetaKey(META_INCARNATION.to_owned()), &Raw(incarnation.0.to_le_bytes().to_vec()));
         store.write(batch)?;
-        let hub = is_hub(&store)?;
-        let peer = identity.peer();
+        let (hub, waits, peer) = (is_hub(&store)?, Waits::open(&store, now)?, identity.peer());
         let mut replica = Self {
             store,
             identity,
@@ -102,6 +102,7 @@ impl Replica {
             told: VecDeque::new(),
             sender: None,
             opened: now,
+            waits,
             wall: now.wall,
             #[cfg(feature = "sim")]
             lacking: None,

@@ -392,7 +392,8 @@ impl Replica {
         let commit: Commit = load::commit(&self.store, space, origin, &node.record, &|_| true)?;
         let entry = self.store.get(&JournalKey { position: node.record.position })?;
         let from = entry.and_then(|entry| entry.from).unwrap_or(self.peer);
-        let record = HeldRecord { cause, arrived: self.wall, from, missing, commit: commit.encode() };
+        let arrived = self.wall;
+        let record = HeldRecord { cause, arrived, from, since: None, missing, commit: commit.encode() };
         if let Some(known) = self.spaces.get(&space)
             && !known.held.stage_put(&commit, node.hash, &record, &mut draft.held, &mut draft.batch)
         {

@@ -40,6 +40,8 @@ pub(super) struct Incoming {
 pub(super) struct Source {
     pub(super) from: PeerId,
     pub(super) arrived: Timestamp,
+    /// For how long this store had been open then; absent for what counted here before. See [`super::expire`].
+    pub(super) since: Option<u64>,
     /// Its place in quarantine, when it comes out of there or takes the place of what is there.
     pub(super) held: Option<HeldId>,
     /// A peer just sent it.
@@ -82,7 +84,8 @@ enum Found {
 /// What a commit brings that is held already.
 enum Again {
     /// Leaves that were closed: this is what is to be held, with the leaves open that are open in either.
-    Wider(Vec<u8>),
+    /// With it, since when it waits.
+    Wider(Vec<u8>, Option<u64>),
     /// A part of what damage put into quarantine here. It may be applied without the rest.
     Part,
     Same,
@@ -140,7 +143,9 @@ impl Replica {
         if !self.spaces.contains_key(&space) {
             return Err(ReplicaError::NotFound { what: "space" });
         }
-        let source = Source { from, arrived: now.wall, held: None, sent: true };
+        self.waits.seen = now.instant;
+        let since = Some(self.waits.open_ms());
+        let source = Source { from, arrived: now.wall, since, held: None, sent: true };
         let arrived = commits.into_iter().map(|bytes| (bytes, source)).collect();
         let mut tally = Tally::default();
         self.take(space, arrived, &mut tally)?;
@@ -200,10 +205,8 @@ impl Replica {
         for (author, number) in held {
             if let Some(record) = self.store.get(&HeldKey { space, author: *author, number: *number })? {
                 let held = Some((*author, *number));
-                read.push((
-                    record.commit,
-                    Source { from: record.from, arrived: record.arrived, held, sent: false },
-                ));
+                let HeldRecord { from, arrived, since, commit, .. } = record;
+                read.push((commit, Source { from, arrived, since, held, sent: false }));
             }
         }
         Ok(read)
@@ -323,8 +326,10 @@ impl Replica {
         let again = known.held.place(&hash).filter(|_| source.held.is_none());
         if let Some(held) = again {
             match self.again(space, &commit, held)? {
-                // Leaves that were closed before are held from here on.
-                Again::Wider(bytes) => return self.inspect(space, bytes, Source { held: again, ..source }),
+                // Leaves that were closed before are held from here on; it waits no longer for that.
+                Again::Wider(bytes, since) => {
+                    return self.inspect(space, bytes, Source { since, held: again, ..source });
+                }
                 Again::Part => {}
                 Again::Same => {
                     self.answer_clash(space, &commit, &hash, source.from)?;
@@ -402,7 +407,7 @@ impl Replica {
         // Damage holds a commit until all that it builds on is back, and of one of its collections nobody may have it.
         let by_damage = record.from == self.peer;
         Ok(match (wider, narrower && by_damage) {
-            (true, _) => Again::Wider(held.encode()),
+            (true, _) => Again::Wider(held.encode(), record.since),
             (false, true) => Again::Part,
             (false, false) => Again::Same,
         })
@@ -484,9 +489,9 @@ impl Replica {
             tally.left_out.push(CommitKey { origin, parts });
             return Ok(());
         }
-        let Source { from, arrived, .. } = incoming.source;
+        let Source { from, arrived, since, .. } = incoming.source;
         let Hold { cause, missing } = hold;
-        let record = HeldRecord { cause, arrived, from, missing, commit: incoming.bytes.to_vec() };
+        let record = HeldRecord { cause, arrived, from, since, missing, commit: incoming.bytes.to_vec() };
         let (held, batch) = (&mut draft.held, &mut draft.batch);
         if !known.held.stage_put(&incoming.commit, incoming.hash, &record, held, batch) {
             tracing::debug!(author = %origin.peer.short(), "no room in the quarantine");

@@ -17,18 +17,21 @@ pub(super) fn is_due(head: &Head) -> bool {
 }
 
 impl Replica {
-    /// Does one piece of work that nobody waits for: at most one snapshot, or a piece of a space to erase.
+    /// Does one piece of work that nobody waits for: at most one snapshot, or a piece of a space to erase; and, when an
+    /// hour has passed, a look at what has waited too long in quarantine.
     /// Returns whether more is due.
     ///
     /// # Errors
     ///
     /// [`ReplicaError::Store`] when the store fails or the document cannot be read.
     pub(crate) fn housekeep(&mut self, now: Now) -> Result<bool, ReplicaError> {
+        self.waits.seen = now.instant;
         match self.snapshots_due.pop_first() {
             Some(key) => self.mending(now, |replica| replica.take_snapshot(&key))?,
             None => self.erase_some()?,
         }
-        Ok(!self.snapshots_due.is_empty() || !self.erasing.is_empty())
+        self.mending(now, Self::expire_some)?;
+        Ok(!self.snapshots_due.is_empty() || !self.erasing.is_empty() || self.waits.overdue)
     }
 
     /// Saves a document if that is due. The changes stay: they are the truth.

@@ -51,7 +51,7 @@ pub(crate) enum Event {
         /// The commit and its place in the journal.
         stored: Stored,
     },
-    /// The database holds less of a space than it did: damage was met.
+    /// The database holds less of a space than it did: damage was met, or what was held for too long was dropped.
     Damaged {
         /// The space.
         space: SpaceId,

@@ -249,9 +249,13 @@ impl Thread {
         while self.failed.is_none() && self.queue.is_empty() {
             match self.replica.housekeep(self.setup.clock.now()) {
                 Ok(true) => self.dirty = true,
-                Ok(false) => return,
+                Ok(false) => {
+                    self.forward();
+                    return;
+                }
                 Err(error) => self.fail(error),
             }
+            self.forward();
         }
     }
 
@@ -400,6 +404,12 @@ impl Thread {
                 }
                 Told::Clash { space, commits, to } => {
                     self.tell_engine(Event::Clash { space, commits, to });
+                }
+                Told::Expired { space, dropped } => {
+                    self.tell_engine(Event::Damaged { space });
+                    for (author, reason, commits) in dropped {
+                        self.setup.feed.tell(Happening::Expired { space, author, commits, reason });
+                    }
                 }
                 Told::TakenBack { space, author, commits, reason } => {
                     self.setup.feed.tell(Happening::TakenBack { space, author, commits, reason });

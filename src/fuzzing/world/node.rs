@@ -54,7 +54,9 @@ impl Node {
                     *self.applied.entry(stored.commit.key.origin.peer).or_default() += 1;
                     events.push(Event::Stored { space, from, stored });
                 }
-                Told::Damaged { space, .. } => events.push(Event::Damaged { space }),
+                Told::Damaged { space, .. } | Told::Expired { space, .. } => {
+                    events.push(Event::Damaged { space })
+                }
                 Told::Clash { space, commits, to } => events.push(Event::Clash { space, commits, to }),
                 Told::Changed { .. }
                 | Told::Conflict { .. }

@@ -81,6 +81,7 @@ fn proofs(device: &mut Device) -> Vec<Vec<u8>> {
         | Told::JoinRequested { .. }
         | Told::Changed { .. }
         | Told::TakenBack { .. }
+        | Told::Expired { .. }
         | Told::Conflict { .. }
         | Told::Damaged { .. }
         | Told::Indexed { .. }

@@ -334,6 +334,7 @@ fn concurrent_values_are_told_and_readable_on_both_sides() {
             | Told::Clash { .. }
             | Told::InterestChanged(_)
             | Told::TakenBack { .. }
+            | Told::Expired { .. }
             | Told::SpaceGone { .. }
             | Told::JoinRequested { .. }
             | Told::Damaged { .. }

@@ -33,6 +33,7 @@ fn commit_waits_for_what_it_depends_on_and_counts_as_received() {
             Told::Changed { .. }
             | Told::Conflict { .. }
             | Told::TakenBack { .. }
+            | Told::Expired { .. }
             | Told::SpaceGone { .. }
             | Told::JoinRequested { .. }
             | Told::SpaceChanged(_)
@@ -58,7 +59,8 @@ fn commit_is_released_by_opening_when_the_process_died_before() {
     a.commit(space, vec![retitle(id(1), "third")]);
     let commits = encoded(&mut a, space, &mut b);
     let late = b.receive(space, &a, commits[1..].to_vec());
-    let source = Source { from: a.replica.peer(), arrived: now().wall, held: None, sent: true };
+    let (from, arrived) = (a.replica.peer(), now().wall);
+    let source = Source { from, arrived, since: Some(0), held: None, sent: true };
     let first = vec![(commits[0].clone(), source)];
     b.replica.take_once(space, first, &mut Tally::default()).expect("the store takes it");
     assert_eq!(reasons(&b, space), [HeldReason::MissingDependency; 2]);
@@ -196,13 +198,14 @@ fn quarantine_of_a_space_takes_no_more_than_it_may() {
 }
 
 /// Puts a record into the quarantine as if a commit of `author` had been held.
-fn hold(device: &mut Device, space: SpaceId, author: &Device, arrived: i64, bytes: usize) -> bool {
+pub(super) fn hold(device: &mut Device, space: SpaceId, author: &Device, arrived: i64, bytes: usize) -> bool {
     let mut batch = Batch::new();
     let mut changes = crate::replica::held::HeldChanges::default();
     let record = HeldRecord {
         cause: HeldCause::Malformed,
         arrived: Timestamp::from_unix_ms(arrived),
         from: author.replica.peer(),
+        since: Some(0),
         missing: Vec::new(),
         commit: vec![arrived as u8; bytes],
     };
@@ -227,7 +230,7 @@ pub(super) fn encoded(device: &mut Device, space: SpaceId, to: &mut Device) -> V
 }
 
 /// A commit of entity 1, by a device that asks nobody.
-fn forged(device: &Device, space: SpaceId, oseq: u64, title: &str) -> Commit {
+pub(super) fn forged(device: &Device, space: SpaceId, oseq: u64, title: &str) -> Commit {
     let heads = device.replica.membership(&space).expect("here").heads().to_vec();
     sign(device, space, heads, oseq, change(device, space, title))
 }

@@ -23,6 +23,7 @@ mod clash;
 mod clocks;
 mod damage;
 mod exchange;
+mod expiry;
 mod hostile;
 mod hub;
 mod index;

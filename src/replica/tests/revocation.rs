@@ -84,6 +84,7 @@ fn taken_back(device: &mut Device) -> Vec<(PeerId, usize, HeldReason)> {
         | Told::InterestChanged(_)
         | Told::SpaceGone { .. }
         | Told::Damaged { .. }
+        | Told::Expired { .. }
         | Told::Indexed { .. }
         | Told::Repaired { .. }
         | Told::JoinRequested { .. }

@@ -341,6 +341,7 @@ impl Node {
                 | Told::JoinRequested { .. }
                 | Told::Conflict { .. }
                 | Told::TakenBack { .. }
+                | Told::Expired { .. }
                 | Told::Damaged { .. }
                 | Told::Indexed { .. }
                 | Told::Repaired { .. } => {}

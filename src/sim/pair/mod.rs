@@ -494,7 +494,9 @@ impl Party {
                     self.engine.handle(now, Event::SpaceChanged(state));
                 }
                 Told::SpaceGone { space } => self.engine.handle(now, Event::SpaceGone { space }),
-                Told::Damaged { space, .. } => self.engine.handle(now, Event::Damaged { space }),
+                Told::Damaged { space, .. } | Told::Expired { space, .. } => {
+                    self.engine.handle(now, Event::Damaged { space })
+                }
                 Told::Changed { .. }
                 | Told::JoinRequested { .. }
                 | Told::Conflict { .. }

@@ -287,6 +287,7 @@ impl World<'_> {
                     self.met_damage(device, space, entities.len());
                     self.tell(device, Event::Damaged { space });
                 }
+                Told::Expired { space, .. } => self.tell(device, Event::Damaged { space }),
                 Told::Repaired { .. } => self.stats.entities_repaired += 1,
                 Told::JoinRequested { .. } | Told::Indexed { .. } => {}
                 Told::Conflict { .. } => self.stats.conflicts += 1,

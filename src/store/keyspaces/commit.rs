@@ -245,6 +245,7 @@ impl HeldCause {
 ///
 /// ```text
 /// cause u8, arrived signed, peer 32 B that sent it
+/// 0, or 1 and since varint
 /// count of missing changes, each 32 B
 /// encoded commit to the end
 /// ```
@@ -256,6 +257,9 @@ pub(crate) struct HeldRecord {
     pub(crate) arrived: Timestamp,
     /// The peer that sent it.
     pub(crate) from: PeerId,
+    /// For how many milliseconds this store had been open when it came; absent when it counted here before, for then
+    /// it stays.
+    pub(crate) since: Option<u64>,
     /// Changes that it waits for.
     pub(crate) missing: Vec<ChangeHash>,
     /// The encoded commit.
@@ -267,6 +271,8 @@ impl Encode for HeldRecord {
         out.u8(self.cause as u8);
         self.arrived.encode(out);
         self.from.encode(out);
+        out.u8(u8::from(self.since.is_some()));
+        self.since.iter().for_each(|since| out.varint(*since));
         out.count(self.missing.len());
         self.missing.iter().for_each(|hash| hash.encode(out));
         out.raw(&self.commit);
@@ -279,11 +285,16 @@ impl Decode for HeldRecord {
         let cause = usize::from(input.u8(WHAT)?);
         let cause = *HeldCause::ALL.get(cause).ok_or(CodecError::Invalid { what: WHAT })?;
         let (arrived, from) = (Timestamp::decode(input)?, PeerId::decode(input)?);
+        let since = match input.u8(WHAT)? {
+            0 => None,
+            1 => Some(input.varint(WHAT)?),
+            _ => return Err(CodecError::Invalid { what: WHAT }),
+        };
         let mut missing = Vec::new();
         for _ in 0..input.count(WHAT, HELD_MISSING_MAX)? {
             missing.push(ChangeHash::decode(input)?);
         }
-        Ok(Self { cause, arrived, from, missing, commit: rest(input, WHAT)? })
+        Ok(Self { cause, arrived, from, since, missing, commit: rest(input, WHAT)? })
     }
 }
 
