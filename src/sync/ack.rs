@@ -1,5 +1,8 @@
 //! Acknowledgements: told when commits are on this side's disk, heard when they are on the other's.
 
+use std::collections::BTreeSet;
+
+use super::conn::CODE_STORE;
 use super::{ConnId, Engine, Lane, digest};
 use crate::exchange::{CommitKey, Vectors};
 use crate::id::{PeerId, Position, SpaceId};
@@ -35,6 +38,21 @@ impl Engine {
                 self.acknowledge(conn, space, &key);
             }
         }
+    }
+
+    /// The store lost something of a space, perhaps what was received and is not acknowledged yet. Who waits for such
+    /// an acknowledgement would wait for ever, and must not get it: the connection begins anew, with what is left.
+    pub(super) fn damaged(&mut self, space: SpaceId) {
+        let undurable = self.undurable.iter_mut().filter(|undurable| undurable.space == space);
+        let mut waiting: BTreeSet<PeerId> = undurable.filter_map(|undurable| undurable.to.take()).collect();
+        let due = self.sessions.iter().filter(|((_, of), session)| *of == space && session.ack_due.is_some());
+        waiting.extend(due.map(|(_, session)| session.peer));
+        for conn in self.conns_of(space) {
+            if self.conns.get(&conn).is_some_and(|entry| waiting.contains(&entry.peer)) {
+                self.close(conn, CODE_STORE, "the store lost what it had received");
+            }
+        }
+        self.check_all(space);
     }
 
     fn acknowledge(&mut self, conn: ConnId, space: SpaceId, key: &CommitKey) {

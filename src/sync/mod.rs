@@ -285,7 +285,7 @@ impl Engine {
             Event::SpaceChanged(state) => self.space_changed(state),
             Event::SpaceGone { space } => self.space_gone(space),
             Event::Stored { space, from, stored } => self.stored(space, from, stored),
-            Event::Damaged { space } => self.check_all(space),
+            Event::Damaged { space } => self.damaged(space),
             Event::Clash { space, commits, to } => self.tell_clash(space, &commits, to),
             Event::Durable { upto } => self.became_durable(upto),
             Event::Answer { request, answer } => self.answered(request, answer),

@@ -337,7 +337,7 @@ fn what_was_left_out_is_not_acknowledged() {
     for left_out in [false, true] {
         let (mut left, _) = with(Budget::default());
         let commit = signed(&left);
-        let key = crate::exchange::CommitKey { origin: commit.origin, parts: commit.parts() };
+        let key = CommitKey { origin: commit.origin, parts: commit.parts() };
         let live = Message::Live(Live { slot: 1, commit: commit.encode() });
         left.engine.handle(now(2), Event::Frame { conn: ConnId(1), bytes: live.to_frame() });
         let asked = std::iter::from_fn(|| left.engine.poll_action()).find_map(|action| {
@@ -367,18 +367,18 @@ fn what_was_left_out_is_not_acknowledged() {
 }
 
 /// A commit of the second device.
-fn signed(party: &Party) -> crate::access::Commit {
+fn signed(party: &Party) -> Commit {
     let origin = Origin { peer: identity(2).peer(), incarnation: Incarnation(1) };
-    let leaf = crate::access::Leaf {
+    let leaf = Leaf {
         collection: CollectionName::new("tickets").expect("a name"),
         entity: crate::id::EntityId::new([1; 16]),
         oseq: Oseq(1),
         prev: None,
         of: 1,
         seq: 1,
-        head: crate::access::change_hash(&[1; 40]).expect("long enough"),
+        head: change_hash(&[1; 40]).expect("long enough"),
     };
     let at = party.state.membership.heads().to_vec();
     let leaves = vec![(leaf, vec![1; 40])];
-    crate::access::Commit::sign(&identity(2), party.state.space, origin, at, leaves).expect("small")
+    Commit::sign(&identity(2), party.state.space, origin, at, leaves).expect("small")
 }

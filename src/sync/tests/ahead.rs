@@ -25,7 +25,7 @@ fn commits_that_wait_to_go_ahead_are_bounded() {
     let space = left.state.space;
     let most = crate::limits::AHEAD_COMMITS_MAX as u64;
     for number in 5..most + 10 {
-        let commit = commit_of(space, number);
+        let commit = commit_of(1, space, number);
         let stored = crate::exchange::Stored { position: Position(number), commit };
         left.engine.handle(now(2), Event::Stored { space, from: None, stored });
     }
@@ -34,23 +34,4 @@ fn commits_that_wait_to_go_ahead_are_bounded() {
     assert!(matches!(asked.as_slice(), [Ask::History { places, .. }] if places.len() == 1), "{asked:?}");
     let session = &left.engine.sessions[&(ConnId(1), space)];
     assert_eq!((session.ahead.len() as u64, session.dirty), (most, true));
-}
-
-/// A commit of the first device with one leaf.
-fn commit_of(space: SpaceId, number: u64) -> crate::exchange::Packed {
-    use crate::access::{Commit, Leaf, change_hash};
-    let origin = Origin { peer: identity(1).peer(), incarnation: Incarnation(3) };
-    let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
-    let leaf = Leaf {
-        collection: CollectionName::new("tickets").expect("a name"),
-        entity: crate::id::EntityId::new([1; 16]),
-        oseq: Oseq(number),
-        of: 1,
-        seq: number,
-        prev: None,
-        head: change_hash(&change).expect("long enough"),
-    };
-    let commit = Commit::sign(&identity(1), space, origin, vec![], vec![(leaf, change)]).expect("one leaf");
-    let key = crate::exchange::CommitKey { origin, parts: commit.parts() };
-    crate::exchange::Packed { key, bytes: commit.encode().into() }
 }

@@ -3,13 +3,16 @@
 mod accounts;
 mod ahead;
 mod crossing;
+mod receipts;
 
 use proptest::prelude::*;
 
-use super::conn::{CODE_DUPLICATE, CODE_NOTHING_SHARED, CODE_PROTOCOL, CODE_TIMEOUT, CODE_VERSION};
+use super::conn::{
+    CODE_DUPLICATE, CODE_NOTHING_SHARED, CODE_PROTOCOL, CODE_STORE, CODE_TIMEOUT, CODE_VERSION,
+};
 use super::*;
-use crate::access::{Invite, InviteKind, Log, Role};
-use crate::exchange::{CollectionState, SpaceState};
+use crate::access::{Commit, Invite, InviteKind, Leaf, Log, Role, change_hash};
+use crate::exchange::{CollectionState, CommitKey, Packed, SpaceState};
 use crate::id::{CollectionName, Fingerprint, Incarnation, Origin, Oseq, Vector};
 use crate::identity::Identity;
 use crate::time::Timestamp;
@@ -40,6 +43,25 @@ fn log_of_two_named(name: &str) -> Log {
         .expect("in time");
     log.insert(joined).expect("made here");
     log
+}
+
+/// A commit of a device with one leaf.
+fn commit_of(author: u8, space: SpaceId, number: u64) -> Packed {
+    let origin = Origin { peer: identity(author).peer(), incarnation: Incarnation(3) };
+    let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
+    let leaf = Leaf {
+        collection: CollectionName::new("tickets").expect("a name"),
+        entity: crate::id::EntityId::new([1; 16]),
+        oseq: Oseq(number),
+        of: 1,
+        seq: number,
+        prev: None,
+        head: change_hash(&change).expect("long enough"),
+    };
+    let commit =
+        Commit::sign(&identity(author), space, origin, vec![], vec![(leaf, change)]).expect("one leaf");
+    let key = CommitKey { origin, parts: commit.parts() };
+    Packed { key, bytes: commit.encode().into() }
 }
 
 fn reach() -> crate::wire::Reach {
@@ -580,11 +602,11 @@ fn a_device_that_is_being_removed_gets_nothing_more_and_is_not_blamed() {
     });
 
     left.engine.handle(now(2), Event::SpaceChanged(state));
-    let key = crate::exchange::CommitKey {
+    let key = CommitKey {
         origin: Origin { peer: identity(1).peer(), incarnation: Incarnation(3) },
         parts: vec![(CollectionName::new("tickets").expect("a name"), Oseq(1))],
     };
-    let commits = vec![crate::exchange::Packed { key, bytes: [1, 2, 3].as_slice().into() }];
+    let commits = vec![Packed { key, bytes: [1, 2, 3].as_slice().into() }];
     let answer = Answer::Commits { commits, complete: true };
     left.engine.handle(now(2), Event::Answer { request: feed.expect("what it lacks was asked for"), answer });
     let taken = Message::BatchTaken(crate::wire::BatchTaken { slot: 1, number: 1 });
