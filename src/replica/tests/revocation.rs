@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::access::{Cut, Statement};
-use crate::id::PeerId;
+use crate::id::{Fingerprint, PeerId};
 use crate::replica::HeldReason;
 use crate::store::keyspaces::{Batch, Raw, StatementKey};
 
@@ -208,6 +208,28 @@ fn who_vouches_for_several_commits_is_judged_with_all_of_them() {
     shop.owner.teach(space, &mut shop.stays);
     assert_eq!(shop.stays.roots(space), shop.owner.roots(space));
     assert_consistent(&mut shop.owner, space);
+}
+
+/// Each part has a record of its own.
+#[test]
+fn a_commit_that_came_in_two_parts_is_taken_back_whole() {
+    let mut shop = shop();
+    let space = shop.space;
+    shop.goes.commit(space, vec![insert(id(1), "one"), task(id(2), true)]);
+    let whole = shop.goes.feed(space, &mut shop.stays, FEED_BYTES).0.remove(0).bytes.to_vec();
+    for part in in_parts(space, &whole) {
+        assert_eq!(shop.stays.receive(space, &shop.goes, vec![part]), applied(1));
+    }
+    shop.remove();
+
+    shop.owner.send(space, &mut shop.stays);
+
+    assert_eq!(shop.stays.note(space, id(1)), None);
+    assert!(shop.stays.roots(space).values().all(|root| *root == Fingerprint::EMPTY));
+    assert_eq!(reasons(&shop.stays, space), [HeldReason::AfterCut]);
+    assert_consistent(&mut shop.stays, space);
+    let held = shop.stays.replica.reader().held_commits(&space).expect("reads");
+    assert_eq!(held.len(), 1, "{held:?}");
 }
 
 /// The parts of a commit over notes and tasks, with the other blinded.
