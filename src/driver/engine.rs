@@ -269,7 +269,7 @@ impl Task {
         };
         let line = Line::start(&mut self.tasks, conn, connection, &self.inward);
         self.lines.insert(conn, line);
-        self.handle(Event::Connected { conn, peer, side, dial, exporter });
+        self.handle(Event::Connected { conn, peer, side, exporter });
     }
 
     /// Says goodbye to peers, shortly, and ends all tasks.

@@ -148,8 +148,8 @@ impl<'a> Duo<'a> {
             let Some(peer) = self.nodes.get(1 - index).map(|node| node.peer) else { continue };
             let Some(node) = self.nodes.get_mut(index) else { continue };
             node.open.insert(conn);
-            let dial = node.dials.pop_front();
-            self.handle(index, Event::Connected { conn, peer, side, dial, exporter });
+            node.dials.pop_front();
+            self.handle(index, Event::Connected { conn, peer, side, exporter });
         }
     }
 

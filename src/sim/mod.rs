@@ -95,6 +95,7 @@ mod canary;
 mod device;
 mod dice;
 mod fault;
+mod heard;
 #[cfg(test)]
 mod long;
 mod malice;
@@ -116,6 +117,7 @@ pub use canary::Canary;
 pub use device::{Device, Tx, Unreadable};
 pub use dice::Dice;
 pub use fault::{Fault, FaultCounts};
+pub(crate) use heard::heard;
 pub use report::{Failure, Outcome, Report, Stats, run_seeds, run_seeds_on, shrink};
 pub use violation::{Rule, Violation};
 pub use workload::{Line, Note, Notes, Settled, Workload};

@@ -1,6 +1,6 @@
 //! The comparison that ends every sync: digests of logs, vectors and roots, each side's as on its disk.
 
-use super::{ConnId, Engine, Lane, Purpose, digest};
+use super::{ConnId, Engine, Lane, Purpose, Session, digest};
 use crate::exchange::{Ask, SpaceState, Vectors};
 use crate::id::SpaceId;
 use crate::limits::{CHECK_DELAY_MS, FEED_ROUNDS_MAX, QUIET_CHECK_MS, REPAIR_ROUNDS_MAX, ROOT_CHECK_MS};
@@ -30,6 +30,51 @@ impl Digests {
     fn agree_with(&self, theirs: &Self) -> bool {
         let all = |digests: &Self| (digests.log, digests.vectors, digests.roots, digests.revisions);
         all(self) == all(theirs)
+    }
+}
+
+/// One comparison, as this side sees it.
+#[derive(Debug)]
+struct Compared {
+    mine: Digests,
+    theirs: Digests,
+    /// Ours.
+    vectors: Vectors,
+    /// Either side has something on its way.
+    busy: bool,
+    say: Say,
+}
+
+/// What follows from a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Both hold the same.
+    Agree,
+    /// They do, but for what a hub cannot look into.
+    AgreeWithHub,
+    /// They do, and count it differently.
+    AgreeApart,
+    CompareSoon,
+    CompareMuchLater,
+    /// Both tell what they hold, and are fed.
+    TellVectors,
+    /// This side begins to compare entity by entity.
+    Repair,
+    /// The peer does.
+    AwaitRepair,
+}
+
+impl Next {
+    /// It is counted: so many in a row without agreement are enough.
+    fn is_a_round(self) -> bool {
+        matches!(
+            self,
+            Self::AgreeWithHub
+                | Self::CompareMuchLater
+                | Self::TellVectors
+                | Self::Repair
+                | Self::AwaitRepair
+        )
     }
 }
 
@@ -79,8 +124,8 @@ impl Engine {
             return;
         };
         let (slot, busy) = (session.slot, !session.is_idle());
-        let mine = self.digests_of(conn, &state);
         let vectors = self.vectors_of(conn, &state);
+        let mine = self.digests_of(conn, &state, &vectors);
         let answer = say == Say::Ask;
         let Digests { log, vectors: digest, roots, revisions, repairs } = mine;
         self.send(
@@ -95,7 +140,8 @@ impl Engine {
             Say::Ask => session.shown = Some((mine, vectors)),
             Say::Answer => {
                 if let Some((theirs, their_busy)) = session.asked.take() {
-                    self.compare(conn, space, mine, vectors, theirs, busy || their_busy, say);
+                    let busy = busy || their_busy;
+                    self.compare(conn, space, Compared { mine, theirs, vectors, busy, say });
                 }
             }
         }
@@ -122,84 +168,87 @@ impl Engine {
         session.checking = false;
         let busy = roots.busy || !session.is_idle();
         self.watch(conn, space);
-        self.compare(conn, space, mine, vectors, theirs, busy, Say::Ask);
+        self.compare(conn, space, Compared { mine, theirs, vectors, busy, say: Say::Ask });
     }
 
-    /// What follows from both sides' digests. While something is on its way they may differ by that alone; the
-    /// side that is busy compares again when it is done.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the two sides of one comparison, each with its circumstances"
-    )]
-    fn compare(
-        &mut self,
-        conn: ConnId,
-        space: SpaceId,
-        mine: Digests,
-        vectors: Vectors,
-        theirs: Digests,
-        busy: bool,
-        say: Say,
-    ) {
-        if mine.log != theirs.log {
+    /// Does what follows from both sides' digests.
+    fn compare(&mut self, conn: ConnId, space: SpaceId, compared: Compared) {
+        if compared.mine.log != compared.theirs.log {
             self.ask_shorts(conn, space);
         }
-        if mine.agree_with(&theirs) {
-            self.metrics.roots_equal.add(1);
-            self.note_acked_if_new(conn, space, &vectors);
-            return self.agreed(conn, space, vectors);
-        }
-        if mine.revisions != theirs.revisions {
-            // They speak of different collections; what follows a change of interests comes to its end first.
-            return self.check_soon(conn, space);
-        }
-        // The statements of the log are on their way, where it alone differs. What was told before the last repair
-        // is older than what that brought.
-        let log_alone = mine.vectors == theirs.vectors && mine.roots == theirs.roots;
-        if log_alone || busy || [mine.repairs, theirs.repairs] != [self.repairs(conn, space); 2] {
-            return self.check_soon(conn, space);
-        }
-        let with_hub = self.is_with_hub(conn);
+        let Some(session) = self.sessions.get(&(conn, space)) else {
+            return;
+        };
+        let next = self.what_follows(conn, session, &compared);
+        let Compared { mine, theirs, vectors, .. } = compared;
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
+        session.rounds += u32::from(next.is_a_round());
+        match next {
+            Next::Agree => {
+                self.metrics.roots_equal.add(1);
+                self.note_acked_if_new(conn, space, &vectors);
+                self.agreed(conn, space, vectors);
+            }
+            Next::AgreeWithHub => {
+                self.note_acked_if_new(conn, space, &vectors);
+                self.agreed(conn, space, vectors);
+            }
+            Next::AgreeApart => self.agreed_apart(conn, space),
+            Next::CompareSoon => self.check_soon(conn, space),
+            Next::CompareMuchLater => {
+                session.check_due = Some(self.now.instant.plus_ms(ROOT_CHECK_MS));
+            }
+            Next::TellVectors => {
+                session.urgent = true;
+                session.anew = true;
+                session.equal = mine.roots == theirs.roots;
+                self.ask(Purpose::Vectors(conn, space, Say::Ask), Ask::State { space });
+            }
+            Next::Repair => {
+                self.metrics.roots_contradicted.add(1);
+                let told = session.sent.iter().flat_map(|sent| sent.keys().cloned());
+                let collections = vectors.into_keys().chain(told).collect();
+                self.begin_repair(conn, space, collections);
+            }
+            Next::AwaitRepair => {
+                self.metrics.roots_contradicted.add(1);
+                self.check_soon(conn, space);
+            }
+        }
+    }
+
+    /// The first of these cases that is so. While something is on its way the two may differ by that alone; the side
+    /// that is busy compares again when it is done.
+    fn what_follows(&self, conn: ConnId, session: &Session, compared: &Compared) -> Next {
+        let Compared { mine, theirs, busy, say, .. } = compared;
         let leads = self.me < session.peer;
-        let differ_by_notes = mine.roots == theirs.roots && mine.log == theirs.log;
-        if differ_by_notes && session.heard == Some(theirs.vectors) {
-            return self.agreed_apart(conn, space);
-        }
-        if mine.vectors != theirs.vectors && say == Say::Answer {
-            // The side that asked acts; this one sees that it comes to an end.
-            return self.check_soon(conn, space);
-        }
-        session.rounds += 1;
-        if session.rounds > REPAIR_ROUNDS_MAX {
-            session.check_due = Some(self.now.instant.plus_ms(ROOT_CHECK_MS));
-            return;
-        }
+        let (log, vectors, roots) =
+            (mine.log == theirs.log, mine.vectors == theirs.vectors, mine.roots == theirs.roots);
         // What one side keeps in quarantine it counts as received and feeds to nobody: telling vectors again brings
         // nothing then, and only comparing entity by entity makes the roots equal.
-        let unfed = session.rounds > FEED_ROUNDS_MAX && mine.roots != theirs.roots && leads;
-        if mine.vectors != theirs.vectors && !unfed {
-            session.urgent = true;
-            session.anew = true;
-            session.equal = mine.roots == theirs.roots;
-            return self.ask(Purpose::Vectors(conn, space, Say::Ask), Ask::State { space });
-        }
-        if session.repaired && with_hub && mine.log == theirs.log {
+        let unfed = session.rounds >= FEED_ROUNDS_MAX && !roots && leads;
+        let cases = [
+            (mine.agree_with(theirs), Next::Agree),
+            // They speak of different collections; what follows a change of interests comes to its end first.
+            (mine.revisions != theirs.revisions, Next::CompareSoon),
+            // The statements are on their way.
+            (vectors && roots, Next::CompareSoon),
+            (*busy, Next::CompareSoon),
+            // What was told before the last repair is older than what that brought.
+            ([mine.repairs, theirs.repairs] != [session.repairs; 2], Next::CompareSoon),
+            (roots && log && session.heard == Some(theirs.vectors), Next::AgreeApart),
+            // The side that asked acts; this one sees that it comes to an end.
+            (!vectors && *say == Say::Answer, Next::CompareSoon),
+            (session.rounds >= REPAIR_ROUNDS_MAX, Next::CompareMuchLater),
+            (!vectors && !unfed, Next::TellVectors),
             // The two have compared entity by entity and have the same commits: the rest is what one of them has
             // looked into and refused, and the hub has not.
-            self.note_acked_if_new(conn, space, &vectors);
-            return self.agreed(conn, space, vectors);
-        }
-        self.metrics.roots_contradicted.add(1);
-        if leads {
-            let told = session.sent.iter().flat_map(|sent| sent.keys().cloned());
-            let collections = vectors.into_keys().chain(told).collect();
-            self.begin_repair(conn, space, collections);
-        } else {
-            self.check_soon(conn, space);
-        }
+            (session.repaired && self.is_with_hub(conn) && log, Next::AgreeWithHub),
+            (leads, Next::Repair),
+        ];
+        cases.into_iter().find(|(is_so, _)| *is_so).map_or(Next::AwaitRepair, |(_, next)| next)
     }
 
     /// Both sides hold the same.
@@ -263,12 +312,13 @@ impl Engine {
         self.sessions.get(&(conn, space)).map_or(0, |session| session.repairs)
     }
 
-    pub(super) fn digests_of(&self, conn: ConnId, state: &SpaceState) -> Digests {
+    /// The digests of a state of which the vectors are told.
+    pub(super) fn digests_of(&self, conn: ConnId, state: &SpaceState, vectors: &Vectors) -> Digests {
         let common = |collection: &_| self.common(conn, state.space, collection);
         let collections = state.collections.iter().filter(|(collection, _)| common(collection));
         Digests {
             log: state.log,
-            vectors: digest::of_vectors(&self.vectors_of(conn, state)),
+            vectors: digest::of_vectors(vectors),
             roots: digest::of_roots(collections),
             revisions: self.revisions(conn, state.space),
             repairs: self.repairs(conn, state.space),

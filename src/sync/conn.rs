@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::introduce::{Introductions, Then};
-use super::{Action, ConnId, DialId, Engine, Lane, LastWords, Purpose, Side};
+use super::{Action, ConnId, Engine, Lane, LastWords, Purpose, Side};
 use crate::exchange::Ask;
 use crate::id::{PeerId, SpaceId};
 use crate::limits::{DIALS_OVERLAP_MS, HELLO_DEADLINE_MS, INBOX_BYTES_MAX};
@@ -107,14 +107,9 @@ impl Conn {
 }
 
 impl Engine {
-    pub(super) fn connected(
-        &mut self,
-        conn: ConnId,
-        peer: PeerId,
-        side: Side,
-        dial: Option<DialId>,
-        exporter: [u8; 32],
-    ) {
+    /// A connection stands. The attempt that it came of is over when both sides have greeted each other: until then
+    /// no second one begins.
+    pub(super) fn connected(&mut self, conn: ConnId, peer: PeerId, side: Side, exporter: [u8; 32]) {
         let deadline = self.now.instant.plus_ms(HELLO_DEADLINE_MS);
         let phase = Phase::Awaiting { deadline };
         let conn_new = Conn {
@@ -133,7 +128,6 @@ impl Engine {
             introductions: Introductions::default(),
         };
         self.conns.insert(conn, conn_new);
-        self.dial_connected(peer, dial, conn);
         if self.paused {
             return self.close(conn, CODE_CLOSED, "the node is paused");
         }
@@ -449,8 +443,10 @@ impl Engine {
     /// A message of an open connection. One that names a space no longer shared is dropped: it may have been
     /// under way when this side learned of it.
     fn message(&mut self, conn: ConnId, message: Message, bytes: &[u8]) {
+        if matches!(message, Message::Open(_)) {
+            self.charge_message(conn, &message);
+        }
         if let Message::Open(opening) = message {
-            self.charge_message(conn, &Message::Open(opening.clone()));
             return self.hear_late_opening(conn, opening);
         }
         let Some(slot) = message.slot() else {

@@ -237,18 +237,6 @@ impl Engine {
         }
     }
 
-    /// The attempt has become a connection; it counts when both sides have greeted each other.
-    pub(super) fn dial_connected(&mut self, peer: PeerId, dial: Option<DialId>, conn: ConnId) {
-        debug_assert!(self.conns.contains_key(&conn), "inserted by the caller");
-        if let Some(entry) = self.peers.get_mut(&peer)
-            && dial.is_some()
-            && entry.dial == dial
-        {
-            // The dial stays marked until the hello is over, so that no second one begins.
-            entry.next_at = None;
-        }
-    }
-
     pub(super) fn dial_greeted(&mut self, peer: PeerId, conn: ConnId) {
         let entry = self.peers.entry(peer).or_insert_with(Peer::new);
         entry.conn = Some(conn);

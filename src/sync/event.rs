@@ -85,8 +85,6 @@ pub(crate) enum Event {
         peer: PeerId,
         /// Who began it.
         side: Side,
-        /// The attempt that it is the outcome of.
-        dial: Option<DialId>,
         /// Keying material that both ends share and nobody else knows.
         exporter: [u8; 32],
     },

@@ -70,10 +70,7 @@ impl Wants {
 impl Engine {
     /// The collections of a space that this node and a peer both may read.
     pub(super) fn may_both(&self, space: SpaceId, peer: &PeerId, collection: &CollectionName) -> bool {
-        use crate::access::Action::Read;
-        self.spaces.get(&space).is_some_and(|local| {
-            local.membership.may(&self.me, Read, collection) && local.membership.may(peer, Read, collection)
-        })
+        self.spaces.get(&space).is_some_and(|local| local.may_both(&self.me, peer, collection))
     }
 
     /// The collections that both may read and want live.

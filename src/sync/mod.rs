@@ -161,6 +161,14 @@ struct Local {
     interests: Arc<Interests>,
 }
 
+impl Local {
+    /// Whether two devices both may read a collection.
+    fn may_both(&self, one: &PeerId, other: &PeerId, collection: &CollectionName) -> bool {
+        let may = |peer| self.membership.may(peer, crate::access::Action::Read, collection);
+        may(one) && may(other)
+    }
+}
+
 /// What an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
@@ -289,9 +297,7 @@ impl Engine {
             Event::Clash { space, commits, to } => self.tell_clash(space, &commits, to),
             Event::Durable { upto } => self.became_durable(upto),
             Event::Answer { request, answer } => self.answered(request, answer),
-            Event::Connected { conn, peer, side, dial, exporter } => {
-                self.connected(conn, peer, side, dial, exporter);
-            }
+            Event::Connected { conn, peer, side, exporter } => self.connected(conn, peer, side, exporter),
             Event::DialFailed { dial, reason } => self.dial_failed(dial, &reason),
             Event::Disconnected { conn, reason } => self.disconnected(conn, &reason),
             Event::Frame { conn, bytes } => {

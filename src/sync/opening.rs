@@ -182,12 +182,13 @@ impl Engine {
         let tag = digest::tag(&entry.exporter, entry.side, &space);
         let peer = entry.peer;
         let reach = self.tell_reach(conn, space)?;
-        let (vectors, digests) = {
-            let state = self.sessions.get(&(conn, space))?.ours.as_ref()?;
-            (self.vectors_of(conn, state), self.digests_of(conn, state))
+        let state = self.sessions.get(&(conn, space))?.ours.as_ref()?;
+        let vectors = self.vectors_of(conn, state);
+        let digests = self.digests_of(conn, state, &vectors);
+        let told = match is_lost(&vectors, state) {
+            true => Told::Lost,
+            false => self.tell(conn, &peer, space, vectors),
         };
-        let lost = self.has_lost_vectors(conn, space);
-        let told = if lost { Told::Lost } else { self.tell(conn, &peer, space, vectors) };
         let session = self.sessions.get_mut(&(conn, space))?;
         session.told = true;
         let data = digest::of_data(&digests.vectors, &digests.roots);
@@ -238,8 +239,8 @@ impl Engine {
         let peer = session.peer;
         self.neighbour_met(conn, space);
         self.tell_indexes(conn, space, &ours);
-        let digests = self.digests_of(conn, &ours);
         let vectors = self.vectors_of(conn, &ours);
+        let digests = self.digests_of(conn, &ours, &vectors);
         let trusted = self.is_trusted(conn, space, &theirs.reach);
         if digests.log != theirs.log {
             self.ask_shorts(conn, space);
@@ -279,12 +280,6 @@ impl Engine {
             session.dirty = true;
         }
         self.pump(conn, space);
-    }
-
-    fn has_lost_vectors(&self, conn: ConnId, space: SpaceId) -> bool {
-        let session = self.sessions.get(&(conn, space));
-        let ours = session.and_then(|session| session.ours.as_ref());
-        ours.is_some_and(|state| is_lost(&self.vectors_of(conn, state), state))
     }
 
     /// One side cannot say what it holds: the two are compared entity by entity, and the vectors adopted when

@@ -17,11 +17,7 @@ impl Engine {
             session.gathered.iter().filter_map(|commit| self.visible(conn, space, commit)).collect();
         let ahead = session.ahead.iter().filter_map(|commit| self.visible(conn, space, commit)).collect();
         let Some(local) = self.spaces.get(&space) else { return };
-        let (membership, me) = (std::sync::Arc::clone(&local.membership), self.me);
-        let both = |collection: &CollectionName| {
-            let may = |peer| membership.may(peer, crate::access::Action::Read, collection);
-            may(&me) && may(&peer)
-        };
+        let both = |collection: &CollectionName| local.may_both(&self.me, &peer, collection);
         let Some(session) = self.sessions.get_mut(&(conn, space)) else { return };
         session.rights_changed = true;
         retain(&mut session.ack, &both);

@@ -66,7 +66,7 @@ pub(crate) const HOUSE: [Row; 23] = [
         8,
         "fuzzing",
         Synchronous,
-        "access codec doc exchange id identity limits metrics replica store sync time wire",
+        "access codec doc exchange id identity limits metrics replica sim store sync time wire",
     ),
     row(9, "manual", Pure, ""),
     row(9, "bin", Free, ""),

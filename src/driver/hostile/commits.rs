@@ -119,9 +119,7 @@ async fn attack_14_two_commits_with_one_number_are_proof_for_all_and_neither_cou
     let mut mallory = scene.attacker(66, Role::Writer).await;
     let mut wire = scene.greet(&mallory).await;
     let entity = EntityId::new([8; 16]);
-    let first = mallory.insertion(entity, "first");
-    mallory.oseq -= 1;
-    let second = mallory.insertion(entity, "second");
+    let [first, second] = with_one_number(&mut mallory, entity);
     wire.live(&first).await.expect("a good commit");
     scene.agree().await;
     assert_eq!(read(&scene.honest, scene.space, entity).map(|t| t.title), Some("first".to_owned()));
@@ -145,9 +143,7 @@ async fn attack_15_the_commit_that_an_honest_device_built_on_stays() {
     let mut mallory = scene.attacker(66, Role::Writer).await;
     let mut wire = scene.greet(&mallory).await;
     let entity = EntityId::new([8; 16]);
-    let first = mallory.insertion(entity, "first");
-    mallory.oseq -= 1;
-    let second = mallory.insertion(entity, "second");
+    let [first, second] = with_one_number(&mut mallory, entity);
     wire.live(&first).await.expect("a good commit");
     scene.agree().await;
     write(&scene.honest, scene.space, entity, Intent::Change, raise()).await;
@@ -319,4 +315,11 @@ async fn a_leaf_that_names_another_change_does_not_verify() {
     end.assert(REFUSED, "refused");
     assert_eq!(read(&scene.victim, scene.space, EntityId::new([8; 16])), None);
     scene.close().await;
+}
+
+/// Two insertions of an entity, "first" and "second", that bear the same number.
+fn with_one_number(mallory: &mut Attacker, entity: EntityId) -> [Commit; 2] {
+    let first = mallory.insertion(entity, "first");
+    mallory.oseq -= 1;
+    [first, mallory.insertion(entity, "second")]
 }

@@ -372,8 +372,8 @@ impl World {
         let (conn, exporter) = (ConnId(self.conns), [self.conns as u8; 32]);
         self.wires.insert(conn, Wire { dialer: from, acceptor: to });
         let me = self.peer(from)?;
-        let accepted = Event::Connected { conn, peer: me, side: Side::Acceptor, dial: None, exporter };
-        let connected = Event::Connected { conn, peer, side: Side::Dialer, dial: Some(dial), exporter };
+        let accepted = Event::Connected { conn, peer: me, side: Side::Acceptor, exporter };
+        let connected = Event::Connected { conn, peer, side: Side::Dialer, exporter };
         self.node(from)?.engine_later.push_back(connected);
         self.handle(to, accepted)?;
         self.later(from)

@@ -9,6 +9,7 @@ use crate::id::PeerId;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::replica::{Replica, Told};
+use crate::sim::heard;
 use crate::store::Values;
 use crate::store::kv::memory::Memory;
 use crate::sync::{Engine, Event, Options};
@@ -45,26 +46,10 @@ impl Node {
     pub(super) fn told(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         for told in self.replica.drain() {
-            match told {
-                Told::SpaceChanged(state) | Told::InterestChanged(state) => {
-                    events.push(Event::SpaceChanged(state))
-                }
-                Told::SpaceGone { space } => events.push(Event::SpaceGone { space }),
-                Told::Stored { space, from, stored } => {
-                    *self.applied.entry(stored.commit.key.origin.peer).or_default() += 1;
-                    events.push(Event::Stored { space, from, stored });
-                }
-                Told::Damaged { space, .. } | Told::Expired { space, .. } => {
-                    events.push(Event::Damaged { space })
-                }
-                Told::Clash { space, commits, to } => events.push(Event::Clash { space, commits, to }),
-                Told::Changed { .. }
-                | Told::Conflict { .. }
-                | Told::Indexed { .. }
-                | Told::Repaired { .. }
-                | Told::JoinRequested { .. }
-                | Told::TakenBack { .. } => {}
+            if let Told::Stored { stored, .. } = &told {
+                *self.applied.entry(stored.commit.key.origin.peer).or_default() += 1;
             }
+            events.extend(heard(told));
         }
         events
     }

@@ -8,8 +8,8 @@ use crate::exchange::{Answer, Ask, SpaceState};
 use crate::id::{CollectionName, EntityId, Fingerprint, PeerId, SpaceId};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
-use crate::replica::{Intent, Replica, Told, Write};
-use crate::sim::Dice;
+use crate::replica::{Intent, Replica, Write};
+use crate::sim::{Dice, heard};
 use crate::store::Values;
 use crate::store::kv::memory::Memory;
 use crate::sync::{Action, ConnId, Engine, Event, Lane, Notice, Options, Side};
@@ -141,7 +141,7 @@ impl Mesh {
         self.wires.insert(conn, (dialer, acceptor));
         for (node, far, side) in [(acceptor, dialer, Side::Acceptor), (dialer, acceptor, Side::Dialer)] {
             let peer = self.nodes[far].peer;
-            self.event(node, Event::Connected { conn, peer, side, dial: None, exporter });
+            self.event(node, Event::Connected { conn, peer, side, exporter });
         }
     }
 
@@ -325,27 +325,8 @@ impl Node {
     }
 
     fn forward(&mut self, now: Now) {
-        for told in self.replica.drain() {
-            match told {
-                Told::Stored { space, from, stored } => {
-                    self.engine.handle(now, Event::Stored { space, from, stored });
-                }
-                Told::Clash { space, commits, to } => {
-                    self.engine.handle(now, Event::Clash { space, commits, to });
-                }
-                Told::SpaceChanged(state) | Told::InterestChanged(state) => {
-                    self.engine.handle(now, Event::SpaceChanged(state))
-                }
-                Told::SpaceGone { space } => self.engine.handle(now, Event::SpaceGone { space }),
-                Told::Changed { .. }
-                | Told::JoinRequested { .. }
-                | Told::Conflict { .. }
-                | Told::TakenBack { .. }
-                | Told::Expired { .. }
-                | Told::Damaged { .. }
-                | Told::Indexed { .. }
-                | Told::Repaired { .. } => {}
-            }
+        for event in self.replica.drain().into_iter().filter_map(heard) {
+            self.engine.handle(now, event);
         }
         self.sync(now);
     }

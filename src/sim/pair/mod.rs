@@ -9,7 +9,8 @@ use crate::exchange::{Answer, Ask, Scope, SpaceState, Vectors};
 use crate::id::{CollectionName, EntityId, PeerId, SpaceId};
 use crate::identity::Identity;
 use crate::metrics::{Metrics, MetricsSnapshot};
-use crate::replica::{Intent, Replica, Told, Write};
+use crate::replica::{Intent, Replica, Write};
+use crate::sim::heard;
 use crate::store::Values;
 use crate::store::kv::memory::{Image, Memory};
 use crate::sync::{Action, ConnId, Engine, Event, Lane, Notice, Options, Side};
@@ -263,7 +264,7 @@ impl Pair {
         for (party, side) in [(1 - dialer, Side::Acceptor), (dialer, Side::Dialer)] {
             self.parties[party].depth = 0;
             let peer = peers[party];
-            self.event(party, Event::Connected { conn, peer, side, dial: None, exporter: EXPORTER });
+            self.event(party, Event::Connected { conn, peer, side, exporter: EXPORTER });
         }
     }
 
@@ -482,28 +483,8 @@ impl Party {
     }
 
     fn forward(&mut self, now: Now) {
-        for told in self.replica.drain() {
-            match told {
-                Told::Stored { space, from, stored } => {
-                    self.engine.handle(now, Event::Stored { space, from, stored });
-                }
-                Told::Clash { space, commits, to } => {
-                    self.engine.handle(now, Event::Clash { space, commits, to });
-                }
-                Told::SpaceChanged(state) | Told::InterestChanged(state) => {
-                    self.engine.handle(now, Event::SpaceChanged(state));
-                }
-                Told::SpaceGone { space } => self.engine.handle(now, Event::SpaceGone { space }),
-                Told::Damaged { space, .. } | Told::Expired { space, .. } => {
-                    self.engine.handle(now, Event::Damaged { space })
-                }
-                Told::Changed { .. }
-                | Told::JoinRequested { .. }
-                | Told::Conflict { .. }
-                | Told::TakenBack { .. }
-                | Told::Indexed { .. }
-                | Told::Repaired { .. } => {}
-            }
+        for event in self.replica.drain().into_iter().filter_map(heard) {
+            self.engine.handle(now, event);
         }
     }
 

@@ -307,11 +307,8 @@ impl World<'_> {
         };
         self.trace.line(self.now, format_args!("d{device} c{} connects d{other}", conn.0));
         let mut tell = [
-            (
-                device,
-                Event::Connected { conn, peer: acceptor, side: Side::Dialer, dial: Some(dial), exporter },
-            ),
-            (other, Event::Connected { conn, peer: dialer, side: Side::Acceptor, dial: None, exporter }),
+            (device, Event::Connected { conn, peer: acceptor, side: Side::Dialer, exporter }),
+            (other, Event::Connected { conn, peer: dialer, side: Side::Acceptor, exporter }),
         ];
         if self.dice.chance(50) {
             tell.reverse();
@@ -329,7 +326,7 @@ impl World<'_> {
         }
         self.trace.line(self.now, format_args!("d{device} c{} connects d{other} as nobody", conn.0));
         if let Some(peer) = self.node(device).map(super::Node::peer) {
-            self.tell(other, Event::Connected { conn, peer, side: side(1), dial: None, exporter });
+            self.tell(other, Event::Connected { conn, peer, side: side(1), exporter });
         }
         self.refresh();
     }

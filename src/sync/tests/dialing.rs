@@ -101,9 +101,9 @@ fn a_peer_that_rests_is_left_alone_until_it_comes_or_the_app_asks() {
         let peer = identity(2).peer();
         let command = Command::AddPeer { peer, addresses: vec!["there".to_owned()] };
         left.handle(0, Event::Command(command));
-        let dial = Some(left.dialed.pop().expect("it dials").0);
+        left.dialed.pop().expect("it dials");
         let (conn, side) = (ConnId(1), Side::Dialer);
-        left.handle(0, Event::Connected { conn, peer, side, dial, exporter: EXPORTER });
+        left.handle(0, Event::Connected { conn, peer, side, exporter: EXPORTER });
         let opening = crate::wire::Opening {
             slot: 1,
             tag: digest::tag(&EXPORTER, Side::Acceptor, &log.space()),

@@ -197,7 +197,7 @@ impl Party {
 
     fn connect(&mut self, at: u64, conn: u64, peer: u8, side: Side) {
         let (conn, peer) = (ConnId(conn), identity(peer).peer());
-        self.handle(at, Event::Connected { conn, peer, side, dial: None, exporter: EXPORTER });
+        self.handle(at, Event::Connected { conn, peer, side, exporter: EXPORTER });
     }
 
     fn states(&self) -> Vec<PeerState> {
@@ -612,9 +612,8 @@ fn who_is_turned_away_by_a_member_introduces_itself_once_more_and_at_once() {
     let peer = identity(2).peer();
     left.handle(0, Event::Command(Command::AddPeer { peer, addresses: Vec::new() }));
     let attempt = |left: &mut Party, conn: u64, at: u64| {
-        let (dial, exporter) = (left.dialed.last().map(|(dial, _)| *dial), EXPORTER);
-        let side = Side::Dialer;
-        left.handle(at, Event::Connected { conn: ConnId(conn), peer, side, dial, exporter });
+        let (side, exporter) = (Side::Dialer, EXPORTER);
+        left.handle(at, Event::Connected { conn: ConnId(conn), peer, side, exporter });
         let text = "no space in common".to_owned();
         let farewell = Message::Farewell(crate::wire::Farewell { code: 1, text }).to_frame();
         left.handle(at, Event::Frame { conn: ConnId(conn), bytes: farewell });
