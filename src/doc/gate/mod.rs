@@ -18,6 +18,7 @@
 
 mod admit;
 mod chunk;
+mod lineage;
 mod ops;
 mod runs;
 mod structure;

@@ -13,12 +13,14 @@
 //! parser. The cost is that of the change and of the changes it refers to, not that of the document.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use automerge::{ObjId, ROOT, ReadDoc};
 
 use super::super::document::{Document, automerge_hash, guarded, object};
 use super::super::error::GateError;
 use super::chunk::{Chunk, Header};
+use super::lineage::{Ancestry, Lineage};
 use super::ops::{Action, Container, Key, Op, OpId, Scalar};
 use crate::id::{ActorId, ChangeHash};
 use crate::limits::{COUNTER_MAX, INCREMENT_MAX, KEY_BYTES_MAX, NESTING_DEPTH_MAX, VALUE_BYTES_MAX};
@@ -68,22 +70,19 @@ pub(super) fn is_plain(header: &Header, bytes: &[u8]) -> bool {
 #[derive(Debug)]
 pub(super) struct Past<'a> {
     document: &'a Document,
-    /// Changes found fit so far, each behind those it depends on.
-    batch: Vec<Step<'a>>,
-    by_hash: BTreeMap<ChangeHash, usize>,
+    /// Changes found fit so far.
+    batch: Lineage<'a>,
     /// Operations that were looked up, with the change that each is of.
     facts: BTreeMap<Name, (Fact, ChangeHash)>,
     /// Which changes of the document are not among the ancestors of these, kept for the next change of the batch.
-    unseen: Option<(BTreeSet<ChangeHash>, Unseen)>,
+    unseen: Option<(Rc<BTreeSet<ChangeHash>>, Unseen)>,
 }
 
 #[derive(Debug)]
 struct Step<'a> {
     header: &'a Header,
     bytes: &'a [u8],
-    /// Its ancestors in the batch, by place, and their latest ancestors in the document.
-    batch_ancestors: BTreeSet<usize>,
-    document_heads: BTreeSet<ChangeHash>,
+    ancestry: Ancestry,
 }
 
 /// The changes of the document that the author of a change had not seen.
@@ -129,22 +128,21 @@ struct Dep {
 
 impl<'a> Past<'a> {
     pub(super) const fn new(document: &'a Document) -> Self {
-        Self { document, batch: Vec::new(), by_hash: BTreeMap::new(), facts: BTreeMap::new(), unseen: None }
+        Self { document, batch: Lineage::new(), facts: BTreeMap::new(), unseen: None }
     }
 
     /// Checks a change; when it is fit, later ones may build on it.
     pub(super) fn follow(&mut self, header: &'a Header, bytes: &'a [u8]) -> Result<(), GateError> {
         self.check_causality(header)?;
-        let step = self.step(header, bytes);
+        let step = Step { header, bytes, ancestry: self.batch.ancestry(header) };
         guarded(|| self.check_operations(&step)).map_err(|reason| GateError::Unusable { reason })??;
-        self.by_hash.insert(header.hash, self.batch.len());
-        self.batch.push(step);
+        self.batch.push(header, bytes, step.ancestry);
         Ok(())
     }
 
     /// Tells whether a change is in the document or was found fit.
     pub(super) fn has(&self, hash: &ChangeHash) -> bool {
-        self.by_hash.contains_key(hash) || self.document.has(hash)
+        self.batch.get(hash).is_some() || self.document.has(hash)
     }
 
     /// Dependencies known; next number of its actor, whose previous change is a direct dependency; operations
@@ -172,8 +170,7 @@ impl<'a> Past<'a> {
     }
 
     fn dep(&self, hash: &ChangeHash) -> Option<Dep> {
-        if let Some(step) = self.by_hash.get(hash).and_then(|place| self.batch.get(*place)) {
-            let header = step.header;
+        if let Some(header) = self.batch.get(hash) {
             return Some(Dep { actor: header.actor, seq: header.seq, max_op: header.max_op() });
         }
         let meta = self.document.inner.get_change_meta_by_hash(&automerge_hash(hash))?;
@@ -182,27 +179,7 @@ impl<'a> Past<'a> {
     }
 
     fn last_seq(&self, actor: &ActorId) -> u64 {
-        let batch = self.batch.iter().map(|step| step.header).filter(|header| header.actor == *actor);
-        let last = batch.map(|header| header.seq).max();
-        last.unwrap_or_else(|| self.document.last_seq(actor))
-    }
-
-    /// Finds the ancestors of a change whose dependencies are known.
-    fn step(&self, header: &'a Header, bytes: &'a [u8]) -> Step<'a> {
-        let mut batch_ancestors = BTreeSet::new();
-        let mut document_heads = BTreeSet::new();
-        for hash in &header.deps {
-            let Some((place, step)) =
-                self.by_hash.get(hash).and_then(|place| Some((*place, self.batch.get(*place)?)))
-            else {
-                document_heads.insert(*hash);
-                continue;
-            };
-            batch_ancestors.insert(place);
-            batch_ancestors.extend(&step.batch_ancestors);
-            document_heads.extend(&step.document_heads);
-        }
-        Step { header, bytes, batch_ancestors, document_heads }
+        self.batch.last(actor).map_or_else(|| self.document.last_seq(actor), |header| header.seq)
     }
 
     fn check_operations(&mut self, step: &Step<'a>) -> Result<(), GateError> {
@@ -286,24 +263,25 @@ impl<'a> Past<'a> {
 
     /// Finds out which changes of the document are no ancestors of the change: none of them, mostly.
     fn find_unseen(&mut self, step: &Step<'a>) {
-        if self.unseen.as_ref().is_some_and(|(heads, _)| *heads == step.document_heads) {
+        let document_heads = step.ancestry.document_heads();
+        if self.unseen.as_ref().is_some_and(|(heads, _)| heads == document_heads) {
             return;
         }
-        let heads: Vec<_> = step.document_heads.iter().map(automerge_hash).collect();
+        let heads: Vec<_> = document_heads.iter().map(automerge_hash).collect();
         let unseen = if heads.is_empty() {
             Unseen::All
         } else {
             let changes = self.document.inner.get_changes_meta(&heads);
             Unseen::These(changes.iter().map(|change| ChangeHash::new(change.hash.0)).collect())
         };
-        self.unseen = Some((step.document_heads.clone(), unseen));
+        self.unseen = Some((Rc::clone(document_heads), unseen));
     }
 
     /// Returns what an operation of the past is, if the author of the change had seen it.
     fn seen(&self, step: &Step<'a>, name: Name) -> Option<&Fact> {
         let (fact, hash) = self.facts.get(&name)?;
-        let seen = match (self.by_hash.get(hash), &self.unseen) {
-            (Some(place), _) => step.batch_ancestors.contains(place),
+        let seen = match (self.batch.is_ancestor(&step.ancestry, hash), &self.unseen) {
+            (Some(ancestor), _) => ancestor,
             (None, Some((_, Unseen::These(unseen)))) => !unseen.contains(hash),
             (None, Some((_, Unseen::All)) | None) => false,
         };
@@ -317,12 +295,8 @@ impl<'a> Past<'a> {
         actor: &ActorId,
         counter: u64,
     ) -> Option<(ChangeHash, std::borrow::Cow<'a, [u8]>)> {
-        let batch = step.batch_ancestors.iter().filter_map(|place| self.batch.get(*place));
-        let made = |step: &&Step<'a>| {
-            step.header.actor == *actor && (step.header.start_op..=step.header.max_op()).contains(&counter)
-        };
-        if let Some(step) = batch.into_iter().find(made) {
-            return Some((step.header.hash, step.bytes.into()));
+        if let Some((hash, bytes)) = self.batch.maker(&step.ancestry, actor, counter) {
+            return Some((hash, bytes.into()));
         }
         let hash = self.document.inner.hash_for_opid(&object(counter, actor))?;
         let change = self.document.inner.get_change_by_hash(&hash)?;
