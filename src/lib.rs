@@ -70,13 +70,13 @@ mod sync;
 pub mod time;
 mod wire;
 
-pub use access::{AccessError, Device, Invite, JoinCode, Member, Role};
+pub use access::{AccessError, Device, Invite, JoinCode, Member, RecoveryKey, Role, Said};
 pub use api::{
     Asked, Author, Builder, Change, ChangeKind, Changes, Clash, Collection, CollectionStatus, Compacted,
     ConnectionState, DamagedEntity, Durability, EntityChange, Error, ErrorKind, Events, FieldConflict,
     FieldValue, Here, IndexEntry, JoinRequest, Joining, Mode, Node, Opening, Page, Peer, PeerCost, PeerSync,
-    PeerWatch, Quarantined, Receipt, Space, SpaceEvent, SpaceStatus, SyncStatus, Synced, Tx, Update,
-    Verified, WhenRemoved, compact, set_aside,
+    PeerWatch, Quarantined, Receipt, Recovery, Space, SpaceEvent, SpaceStatus, SyncStatus, Synced, Tx,
+    Update, Verified, WhenRemoved, compact, set_aside,
 };
 pub use doc::{Counter, Entity, Hydrate, Priority, Reconcile, Text, Value};
 pub use id::{CollectionName, CommitHash, EntityId, Interest, MemberId, PeerId, SpaceId};

@@ -96,6 +96,12 @@ pub enum AccessError {
     /// The text is not an invite of this library at all.
     #[error("this is not an invite: it does not begin with \"drift1\"")]
     NotAnInvite,
+    /// The text is not a recovery key of this library at all.
+    #[error("this is not a recovery key: it does not begin with \"recover1\"")]
+    NotARecoveryKey,
+    /// The text is a recovery key, but characters are missing or wrong.
+    #[error("the recovery key is damaged: compare it with what was written down")]
+    DamagedRecoveryKey,
     /// The text is an invite, but characters are missing or wrong.
     #[error("the invite is damaged: copy all of it again")]
     Damaged,
@@ -208,6 +214,8 @@ impl From<&AccessError> for Refusal {
             | AccessError::UnknownKind { .. }
             | AccessError::TooLarge { .. }
             | AccessError::NotAnInvite
+            | AccessError::NotARecoveryKey
+            | AccessError::DamagedRecoveryKey
             | AccessError::Damaged => Self::Malformed,
         }
     }

@@ -692,7 +692,7 @@ impl Log {
     }
 
     /// Verifies that the joiner knows the secret, on this connection, and that its device consents.
-    fn enrolment(
+    pub(super) fn enrolment(
         &self,
         request: &JoinRequest,
         invite: &Statement,

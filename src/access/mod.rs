@@ -11,6 +11,7 @@ mod invite;
 mod join;
 mod log;
 mod membership;
+mod recovery;
 mod removal;
 mod resolve;
 mod share;
@@ -27,6 +28,7 @@ pub use invite::{Invite, InviteKind};
 pub use join::{JoinReply, JoinRequest};
 pub use log::Log;
 pub use membership::{Device, Member, Membership};
+pub use recovery::{RecoveryKey, Said};
 pub use statement::{Body, Enrolment, Genesis, Grant, Statement, Uses};
 
 /// What a member may do, each more than the one before. A role below all, for relays, is reserved.

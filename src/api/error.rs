@@ -379,6 +379,9 @@ impl From<AccessError> for Error {
             AccessError::Denied { what, rule } => Self::Denied { what: what.to_owned(), rule },
             AccessError::Refused(_) => Self::NotAdmitted { reason },
             AccessError::NotAnInvite | AccessError::Damaged => Self::Invalid { what: "invite", reason },
+            AccessError::NotARecoveryKey | AccessError::DamagedRecoveryKey => {
+                Self::Invalid { what: "recovery key", reason }
+            }
             AccessError::TooMany { what, max } => {
                 Self::TooLarge { what, count: max as u64 + 1, max: max as u64 }
             }
@@ -509,6 +512,8 @@ mod tests {
         told(ReplicaError::Address { text: text() }, K::Invalid, "address");
         told(AccessError::NotAnInvite, K::Invalid, "invite is not valid");
         told(AccessError::Damaged, K::Invalid, "copy all of it again");
+        told(AccessError::NotARecoveryKey, K::Invalid, "recovery key is not valid");
+        told(AccessError::DamagedRecoveryKey, K::Invalid, "compare it with what was written down");
         told(AccessError::Denied { what: "writing", rule: text() }, K::Denied, "writing is not allowed: x");
         told(DocError::Absent, K::NotFound, "no such entity");
         told(DocError::Damaged { reason: text() }, K::Corrupt, "damaged");

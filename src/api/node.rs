@@ -137,6 +137,11 @@ impl Node {
         Self { inner: Arc::clone(inner) }
     }
 
+    /// What this device's member and the device call themselves.
+    pub(super) fn names(&self) -> (String, String) {
+        (self.inner.member.clone(), self.inner.device.clone())
+    }
+
     /// Founds a space, with this device's member as its owner. It is on disk on return; nobody else knows of
     /// it.
     ///
@@ -165,7 +170,8 @@ impl Node {
     /// ```
     pub async fn create_space(&self, name: &str) -> Result<Space, Error> {
         check_name("space name", name)?;
-        let (name, member, device) = (name.to_owned(), self.inner.member.clone(), self.inner.device.clone());
+        let (member, device) = self.names();
+        let name = name.to_owned();
         let call = self
             .inner
             .driver

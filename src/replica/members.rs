@@ -7,7 +7,9 @@ use super::heal::stage_statements;
 use super::planted::Check;
 use super::rebuild::{self, Shift};
 use super::{Replica, ReplicaError, Space, Told};
-use crate::access::{AccessError, Body, Invite, InviteKind, Log, Membership, Role, Statement};
+use crate::access::{
+    AccessError, Body, Genesis, Invite, InviteKind, Log, Membership, RecoveryKey, Role, Statement,
+};
 use crate::exchange::Answer;
 use crate::id::{CollectionName, CommitHash, MemberId, PeerId, SpaceId, StatementHash};
 use crate::identity::Identity;
@@ -33,6 +35,33 @@ impl Replica {
         let space = log.space();
         self.add_space(log)?;
         Ok(space)
+    }
+
+    /// Founds a space as [`Replica::create_space`] does, with a recovery key that is kept nowhere.
+    ///
+    /// # Errors
+    ///
+    /// As [`Replica::create_space`].
+    pub(crate) fn create_space_with_recovery_key(
+        &mut self,
+        _now: Now,
+        name: &str,
+        member: &str,
+        device: &str,
+    ) -> Result<(SpaceId, RecoveryKey), ReplicaError> {
+        let key = RecoveryKey::from_secret(self.entropy.bytes());
+        let genesis = Genesis {
+            name: name.to_owned(),
+            member_name: member.to_owned(),
+            device_name: device.to_owned(),
+            nonce: self.entropy.bytes(),
+            recovery: Some(key.key()),
+            enc_pk: None,
+        };
+        let (log, _) = Log::found_with(&self.identity, genesis)?;
+        let space = log.space();
+        self.add_space(log)?;
+        Ok((space, key))
     }
 
     /// Invites a new member. The invite is good once, until `lifetime_ms` from now by this device's clock.
@@ -247,8 +276,19 @@ impl Replica {
         space: SpaceId,
         make: impl FnOnce(&Log, &Identity) -> Result<Statement, AccessError>,
     ) -> Result<(), ReplicaError> {
+        let identity = std::sync::Arc::clone(&self.identity);
+        self.author_as(space, &identity, make)
+    }
+
+    /// Makes a statement with another key than this device's, and takes it at once.
+    pub(super) fn author_as(
+        &mut self,
+        space: SpaceId,
+        by: &Identity,
+        make: impl FnOnce(&Log, &Identity) -> Result<Statement, AccessError>,
+    ) -> Result<(), ReplicaError> {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
-        let statement = make(&known.log, &self.identity)?;
+        let statement = make(&known.log, by)?;
         let mut log = known.log.clone();
         log.insert(statement.clone())?;
         self.adopt(log, &[statement])

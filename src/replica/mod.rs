@@ -49,6 +49,7 @@ mod planted;
 mod reader;
 mod rebuild;
 mod receive;
+mod recovery;
 mod repair;
 mod sketch;
 mod snapshot;
@@ -69,6 +70,7 @@ pub(crate) use planted::Check;
 pub(crate) use reader::Held;
 pub use reader::HeldReason;
 pub(crate) use reader::{IndexedEntity, Reader};
+pub(crate) use recovery::Rescue;
 
 use cache::Cache;
 use expire::Waits;

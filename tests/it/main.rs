@@ -17,6 +17,7 @@ mod joining;
 mod lifecycle;
 mod mesh;
 mod program;
+mod recovery;
 mod refusals;
 mod removal;
 mod scope;

@@ -98,3 +98,33 @@ async fn two_directories_are_founded_and_joined_from_the_command_line() {
     assert!(status.contains("space   Corner Repairs"), "{status}");
     assert!(status.contains("owner") && status.contains("writer"), "{status}");
 }
+
+#[tokio::test]
+async fn the_founders_place_is_taken_and_its_device_removed_from_the_command_line() {
+    let dir = temp();
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    let (a, b) = (a.to_string_lossy(), b.to_string_lossy());
+    let (code, out, err) = run(&["init", &a, "Corner Repairs", "--recovery-key"]).await;
+    assert_eq!(code, Some(0), "{err}");
+    let key = out.lines().find(|line| line.starts_with("recover1-")).expect("it is shown").to_owned();
+    let mut inviting = driftless(&["invite", &a]).spawn().expect("the program is built");
+    let mut lines = BufReader::new(inviting.stdout.take().expect("piped")).lines();
+    let invite = bounded(lines.next_line()).await.expect("readable").expect("an invite");
+    assert_eq!(run(&["join", &b, &invite]).await.0, Some(0));
+    assert!(bounded(inviting.wait()).await.expect("ends").success());
+
+    let (code, out, err) = run(&["recover", &b, &key]).await;
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.starts_with("this device is one of ana\n"), "{out}");
+    assert!(out.contains("    0  founded the space\n    1  invited somebody as writer\n"), "{out}");
+    let founder = out.lines().find_map(|line| line.strip_suffix("  desk")).expect("its device").to_owned();
+    let (code, out, err) = run(&["recover", &b, &key, &founder, "1"]).await;
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.starts_with(&format!("{founder} is removed\n")), "{out}");
+
+    let (_, status, _) = run(&["status", &b]).await;
+    assert!(status.contains("owner"), "{status}");
+    let (code, _, err) = run(&["recover", &b, "recover1-aaaa"]).await;
+    assert_eq!(code, Some(1));
+    assert!(err.contains("the recovery key is damaged"), "{err}");
+}

@@ -362,7 +362,7 @@ fn checksum(content: &[u8]) -> [u8; CHECKSUM_BYTES] {
     sum
 }
 
-fn to_base32(bytes: &[u8]) -> String {
+pub(super) fn to_base32(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(5) * 8);
     for group in bytes.chunks(5) {
         let bits =
@@ -376,7 +376,7 @@ fn to_base32(bytes: &[u8]) -> String {
 }
 
 /// Reads what [`to_base32`] writes and nothing else: the unused bits at the end are zero.
-fn from_base32(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+pub(super) fn from_base32(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() * 5 / 8));
     let (mut bits, mut count) = (0_u32, 0_u32);
     for digit in text.bytes() {

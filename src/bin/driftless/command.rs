@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use driftless::{Builder, ConnectionState, Invite, Node, Peer, PeerId, Role, Space};
+use driftless::{Builder, ConnectionState, Invite, Node, Peer, PeerId, RecoveryKey, Role, Space};
 
 use qrcode::render::unicode::Dense1x2;
 
@@ -20,7 +20,8 @@ pub(crate) enum Command {
     Help,
     Demo,
     Status { dir: PathBuf },
-    Init { dir: PathBuf, name: String },
+    Init { dir: PathBuf, name: String, recovery_key: bool },
+    Recover { dir: PathBuf, key: String, device: Option<String>, from: Option<usize> },
     Run { dir: PathBuf, listen: Option<SocketAddr> },
     Invite { dir: PathBuf, role: Role },
     Join { dir: PathBuf, invite: String },
@@ -37,7 +38,17 @@ impl Command {
             "help" | "--help" | "-h" => Self::Help,
             "demo" => Self::Demo,
             "status" => Self::Status { dir: next("the directory")?.into() },
-            "init" => Self::Init { dir: next("the directory")?.into(), name: next("the name of the space")? },
+            "init" => Self::Init {
+                dir: next("the directory")?.into(),
+                name: next("the name of the space")?,
+                recovery_key: flag("init", "--recovery-key", next("").ok())?,
+            },
+            "recover" => Self::Recover {
+                dir: next("the directory")?.into(),
+                key: next("the recovery key")?,
+                device: next("").ok(),
+                from: number(next("").ok())?,
+            },
             "run" => Self::Run { dir: next("the directory")?.into(), listen: address(next("").ok())? },
             "invite" => Self::Invite { dir: next("the directory")?.into(), role: role(next("").ok())? },
             "join" => Self::Join { dir: next("the directory")?.into(), invite: next("the invite")? },
@@ -49,6 +60,18 @@ impl Command {
             None => Ok(command),
         }
     }
+}
+
+/// Whether the word that may follow is there.
+fn flag(name: &str, flag: &str, word: Option<String>) -> Result<bool, String> {
+    match word {
+        Some(word) if word != flag => Err(format!("{name}: {word:?} is one word too many")),
+        word => Ok(word.is_some()),
+    }
+}
+
+fn number(word: Option<String>) -> Result<Option<usize>, String> {
+    word.map(|word| word.parse().map_err(|_| format!("recover: {word:?} is no number"))).transpose()
 }
 
 fn address(word: Option<String>) -> Result<Option<SocketAddr>, String> {
@@ -67,12 +90,7 @@ fn role(word: Option<String>) -> Result<Role, String> {
 
 /// Shows what a directory holds.
 pub(crate) async fn status(out: &mut impl Write, dir: &Path) -> Done {
-    if !dir.join("device.key").is_file() {
-        return Err(format!("{} holds no node", dir.display()).into());
-    }
-    // On loopback and off the network: looking must not change anything elsewhere.
-    let node = Node::builder(dir).listen(([127, 0, 0, 1], 0)).discovery(false).open().await?;
-    node.pause().await?;
+    let node = off_line(dir).await?;
     writeln!(out, "device  {}", node.peer())?;
     for space in node.spaces() {
         let status = space.status().await?;
@@ -101,12 +119,84 @@ pub(crate) async fn status(out: &mut impl Write, dir: &Path) -> Done {
     Ok(node.close().await?)
 }
 
+/// Opens a node that is there, on loopback and off the network: looking must not change anything elsewhere.
+async fn off_line(dir: &Path) -> Result<Node, Box<dyn Error>> {
+    if !dir.join("device.key").is_file() {
+        return Err(format!("{} holds no node", dir.display()).into());
+    }
+    let node = open(Node::builder(dir).discovery(false)).await?;
+    node.pause().await?;
+    Ok(node)
+}
+
 /// Founds a space.
-pub(crate) async fn init(out: &mut impl Write, dir: &Path, name: &str) -> Done {
+pub(crate) async fn init(out: &mut impl Write, dir: &Path, name: &str, recovery_key: bool) -> Done {
     let node = open(Node::builder(dir)).await?;
-    let space = node.create_space(name).await?;
-    writeln!(out, "{}  {}", space.name(), space.id())?;
+    if recovery_key {
+        let (space, key) = node.create_space_with_recovery_key(name).await?;
+        writeln!(out, "{}  {}", space.name(), space.id())?;
+        writeln!(out, "\n{key}\n\nWrite it down and keep it away from this device: it is shown this once.")?;
+    } else {
+        let space = node.create_space(name).await?;
+        writeln!(out, "{}  {}", space.name(), space.id())?;
+    }
     Ok(node.close().await?)
+}
+
+/// Uses the recovery key: this device takes the founder's place, or a device is removed, with what it said from a
+/// number on.
+pub(crate) async fn recover(
+    out: &mut impl Write,
+    dir: &Path,
+    key: &str,
+    device: Option<&str>,
+    from: Option<usize>,
+) -> Done {
+    let key: RecoveryKey = key.parse()?;
+    let node = off_line(dir).await?;
+    let of_key = |space: &Space| space.recover(&key).is_ok();
+    let space = node.spaces().into_iter().find(of_key).ok_or("this is the recovery key of no space here")?;
+    let recovery = space.recover(&key)?;
+    match device {
+        Some(word) => {
+            let device = named(&space, word)?;
+            match from {
+                Some(number) => {
+                    let said = space.said_by(device);
+                    let said =
+                        said.get(number).ok_or_else(|| format!("it said nothing with number {number}"))?;
+                    recovery.remove_device_before(device, said.id).await?;
+                }
+                None => recovery.remove_device(device).await?,
+            }
+            writeln!(out, "{} is removed", device.short())?;
+        }
+        None => {
+            let founder = space.members().into_iter().next().ok_or("the space has no founder")?;
+            recovery.take_place_of(founder.id).await?;
+            writeln!(out, "this device is one of {}", founder.name)?;
+            for device in founder.devices.iter().filter(|other| !other.removed && other.peer != node.peer()) {
+                writeln!(out, "\n{}  {}", device.peer.short(), device.name)?;
+                for (number, said) in space.said_by(device.peer).iter().enumerate() {
+                    let void = if said.counts { "" } else { "  (void)" };
+                    writeln!(out, "{number:>5}  {}{void}", said.what)?;
+                }
+            }
+        }
+    }
+    writeln!(out, "\nThe others hear of it from: driftless run {}", dir.display())?;
+    Ok(node.close().await?)
+}
+
+/// The device whose id begins with a word.
+fn named(space: &Space, word: &str) -> Result<PeerId, Box<dyn Error>> {
+    let all = devices(space).into_keys();
+    let mut found = all.filter(|device| device.to_string().starts_with(word));
+    match (found.next(), found.next()) {
+        (Some(device), None) => Ok(device),
+        (None, _) => Err(format!("no device is {word:?}").into()),
+        (Some(_), Some(_)) => Err(format!("more than one device begins with {word:?}").into()),
+    }
 }
 
 /// Serves a directory until the program is interrupted.
@@ -223,6 +313,16 @@ mod tests {
         check(&["status", "d"], Ok(Command::Status { dir: dir.clone() }));
         check(&["invite", "d"], Ok(Command::Invite { dir: dir.clone(), role: Role::Writer }));
         check(&["invite", "d", "admin"], Ok(Command::Invite { dir: dir.clone(), role: Role::Admin }));
+        let name = "Shop".to_owned();
+        let init = |recovery_key| Command::Init { dir: PathBuf::from("d"), name: name.clone(), recovery_key };
+        check(&["init", "d", "Shop"], Ok(init(false)));
+        check(&["init", "d", "Shop", "--recovery-key"], Ok(init(true)));
+        let recover = |device: Option<&str>, from| {
+            let (dir, key, device) = (PathBuf::from("d"), "k".to_owned(), device.map(str::to_owned));
+            Command::Recover { dir, key, device, from }
+        };
+        check(&["recover", "d", "k"], Ok(recover(None, None)));
+        check(&["recover", "d", "k", "ab12", "7"], Ok(recover(Some("ab12"), Some(7))));
         check(&["run", "d"], Ok(Command::Run { dir, listen: None }));
         let words = vec!["--seed".to_owned(), "7".to_owned()];
         check(&["sim", "--seed", "7"], Ok(Command::Simulate { words }));
@@ -244,6 +344,8 @@ mod tests {
     #[test]
     fn wrong_arguments_are_told_apart() {
         check(&["fly"], Err("there is no command \"fly\""));
+        check(&["init", "d", "Shop", "x"], Err("init: \"x\" is one word too many"));
+        check(&["recover", "d", "k", "ab", "x"], Err("recover: \"x\" is no number"));
         check(&["status"], Err("status: the directory is missing"));
         check(&["status", "a", "b"], Err("status: \"b\" is one word too many"));
         check(&["invite", "d", "boss"], Err("invite: there is no role \"boss\""));

@@ -20,10 +20,14 @@ Usage: driftless [COMMAND]
 Commands:
   demo                     three devices run a repair shop, part, and agree again (default)
   status <dir>             what a node's directory holds; the node must be closed
-  init <dir> <name>        found a space in a directory
+  init <dir> <name> [--recovery-key]
+                           found a space in a directory, and show the key that stands above its members
   run <dir> [address]      serve a directory to its peers until interrupted
   invite <dir> [role]      print an invite, and serve the directory until a device has joined
   join <dir> <invite>      join a space, and fetch what it holds
+  recover <dir> <key> [device [number]]
+                           take the founder's place by the recovery key, and list what the founder's other devices
+                           said; or remove a device, with what it said from a number of that list on
   sim [words]              run seeds through the simulator; needs the feature `sim`
   help                     this text
 
@@ -45,7 +49,10 @@ async fn main() -> ExitCode {
         Command::Help => out.write_all(HELP.as_bytes()).map_err(Into::into),
         Command::Demo => demo::run(&mut out).await,
         Command::Status { dir } => command::status(&mut out, &dir).await,
-        Command::Init { dir, name } => command::init(&mut out, &dir, &name).await,
+        Command::Init { dir, name, recovery_key } => command::init(&mut out, &dir, &name, recovery_key).await,
+        Command::Recover { dir, key, device, from } => {
+            command::recover(&mut out, &dir, &key, device.as_deref(), from).await
+        }
         Command::Run { dir, listen } => command::run(&mut out, &dir, listen).await,
         Command::Invite { dir, role } => command::invite(&mut out, &dir, role).await,
         Command::Join { dir, invite } => command::join(&mut out, &dir, &invite).await,
