@@ -385,14 +385,15 @@ pub(crate) enum Ask {
         /// The vectors.
         vectors: Vectors,
     },
-    /// A peer and this node hold the same: what it may not have heard of is told to it. Answer: `Done`.
+    /// A peer is met on a connection, or came to hold the same as this node: then what it may not have heard of is told
+    /// to it. Answer: `Done`.
     Met {
         /// The space.
         space: SpaceId,
         /// The peer.
         peer: PeerId,
-        /// For the first time on this connection: what it was told on another it may have forgotten.
-        first: bool,
+        /// The two hold the same. Otherwise they begin: what it was told on another connection it may have forgotten.
+        agreed: bool,
     },
     /// The vectors on which a peer and this node last agreed. Answer: `Base`.
     Base {

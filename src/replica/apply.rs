@@ -87,7 +87,12 @@ impl Replica {
         let space = draft.space;
         self.finish(draft)?;
         for index in &applied {
-            incoming.get(*index).into_iter().for_each(|commit| self.note_applied(space, commit));
+            let Some(commit) = incoming.get(*index) else { continue };
+            self.note_applied(space, commit);
+            let known = self.spaces.get(&space);
+            if known.is_some_and(|known| !known.held.rivals(&commit.commit, &commit.hash).is_empty()) {
+                tally.disputed.push(commit.commit.clone());
+            }
         }
         tally.applied += applied.len();
         Ok(brings.into_iter().filter(|(_, index)| applied.contains(index)).map(|(hash, _)| hash).collect())

@@ -16,7 +16,7 @@ use super::planted::Check;
 use super::rebuild::{self, Shift};
 use super::space::Space;
 use super::{Replica, ReplicaError, Told, load};
-use crate::access::Commit;
+use crate::access::{Commit, Leaf};
 use crate::exchange::{Answer, CommitKey, Packed};
 use crate::id::{
     ChangeHash, CollectionName, CommitHash, EntityId, Origin, Oseq, PeerId, SpaceId, StatementHash,
@@ -169,33 +169,65 @@ impl Replica {
         clashes.map(|((_, origin), clash)| (origin.peer, clash.hashes)).collect()
     }
 
-    /// Looks at commits that were held because they cannot be beside another one, and notes what that proves. Tells
-    /// whether that is new: then what was taken back may leave room for another.
+    /// Looks at commits that were held, and at those that were applied beside held ones, and notes what two that cannot
+    /// both be prove, whatever either is held for: what is known of a clash depends on which commits came, not on their
+    /// order. Tells whether that is new: then what was taken back may leave room for another.
     pub(super) fn note_clashes(
         &mut self,
         space: SpaceId,
         held: &BTreeSet<CommitHash>,
+        applied: &[Commit],
     ) -> Result<bool, ReplicaError> {
         let Some(known) = self.spaces.get(&space).filter(|_| !self.lacks(Check::Clash)) else {
             return Ok(false);
         };
-        let of_cause = |hash: &&CommitHash| {
-            known.held.id(hash).and_then(|id| known.held.cause(&id)) == Some(HeldCause::Equivocation)
+        let suspect = |hash: &CommitHash| {
+            let id = known.held.id(hash)?;
+            Some((id, known.held.cause(&id).filter(|cause| may_count(*cause))?))
         };
-        let suspects: Vec<HeldId> =
-            held.iter().filter(of_cause).filter_map(|hash| known.held.id(hash)).collect();
+        let suspects: Vec<(HeldId, HeldCause)> = held.iter().filter_map(suspect).collect();
         let mut new = false;
-        for (author, number) in suspects {
-            let Some(record) = self.store.get(&HeldKey { space, author, number })? else { continue };
-            let Ok(commit) = Commit::decode(space, &record.commit) else { continue };
-            for (collection, oseq) in commit.parts() {
-                if let Some((number, other)) = self.rival(&commit, &collection, oseq)? {
-                    new |= self.note_clash(&collection, [&commit, &other], oseq.min(number), record.from)?;
+        for (id, cause) in suspects {
+            let Some((commit, from)) = self.held_commit(space, id)? else { continue };
+            if cause == HeldCause::Equivocation {
+                for (collection, oseq) in commit.parts() {
+                    if let Some((number, other)) = self.rival(&commit, &collection, oseq)? {
+                        new |= self.note_clash(&collection, [&commit, &other], oseq.min(number), from)?;
+                    }
                 }
             }
+            new |= self.note_held_rivals(&commit)?;
+        }
+        for commit in applied {
+            new |= self.note_held_rivals(commit)?;
         }
         if new {
             self.take_back(space, Shift { clashes: true, ..Shift::default() })?;
+        }
+        Ok(new)
+    }
+
+    fn held_commit(
+        &self,
+        space: SpaceId,
+        (author, number): HeldId,
+    ) -> Result<Option<(Commit, PeerId)>, ReplicaError> {
+        let record = self.store.get(&HeldKey { space, author, number })?;
+        let read = record.map(|record| (Commit::decode(space, &record.commit), record.from));
+        Ok(read.and_then(|(commit, from)| Some((commit.ok()?, from))))
+    }
+
+    /// Notes the clashes of a commit with others that are held.
+    fn note_held_rivals(&mut self, commit: &Commit) -> Result<bool, ReplicaError> {
+        let (space, hash) = (commit.space, commit.hash());
+        let known = self.spaces.get(&space);
+        let rivals = known.map(|known| known.held.rivals(commit, &hash)).unwrap_or_default();
+        let mut new = false;
+        for id in rivals {
+            let Some((other, from)) = self.held_commit(space, id)? else { continue };
+            for (collection, number) in disputed(commit, &other) {
+                new |= self.note_clash(&collection, [commit, &other], number, from)?;
+            }
         }
         Ok(new)
     }
@@ -289,20 +321,22 @@ impl Replica {
         Ok(())
     }
 
-    /// Tells a peer that this node met again of the clashes that it may not have heard of. It answers what it knows,
-    /// and then it is not told again.
+    /// Tells a peer with which this node agrees of the clashes that it may not have heard of. It answers what it knows,
+    /// and then it is not told again on that connection: while the two do not agree yet, only what the peer itself sends
+    /// can show that it has forgotten what it was told on another, see `answer_clash`.
     pub(super) fn remind_of_clashes(
         &mut self,
         space: SpaceId,
         peer: PeerId,
-        first: bool,
+        agreed: bool,
     ) -> Result<Answer, ReplicaError> {
         let lacks = self.lacks(Check::Proof);
         let Some(known) = self.spaces.get_mut(&space).filter(|_| !lacks) else { return Ok(Answer::Done) };
-        if first {
+        if !agreed {
             for clash in known.clashes.values_mut() {
                 clash.told.remove(&peer);
             }
+            return Ok(Answer::Done);
         }
         let untold = known.clashes.iter().filter(|((_, origin), clash)| {
             let open = clash.hashes.iter().all(|hash| !known.dropped.contains(hash));
@@ -434,6 +468,26 @@ impl Replica {
 
 fn may_count(cause: HeldCause) -> bool {
     matches!(cause, HeldCause::MissingDependency | HeldCause::AfterCut | HeldCause::Equivocation)
+}
+
+/// The collections in which two commits cannot both be, each with the smaller of their numbers there.
+fn disputed(one: &Commit, other: &Commit) -> BTreeMap<CollectionName, Oseq> {
+    let mut disputed = BTreeMap::new();
+    if one.origin != other.origin || one.hash() == other.hash() {
+        return disputed;
+    }
+    for (leaf, _) in one.open() {
+        let cannot_both_be = |rival: &&Leaf| {
+            let same = rival.entity == leaf.entity && rival.seq == leaf.seq && rival.head != leaf.head;
+            rival.collection == leaf.collection && (rival.oseq == leaf.oseq || same)
+        };
+        for rival in other.open().map(|(rival, _)| rival).filter(cannot_both_be) {
+            let from = leaf.oseq.min(rival.oseq);
+            let known = disputed.entry(leaf.collection.clone()).or_insert(from);
+            *known = from.min(*known);
+        }
+    }
+    disputed
 }
 
 fn packed(commit: &Commit) -> Packed {

@@ -17,7 +17,7 @@ pub(super) type HeldId = (PeerId, u64);
 /// An index over the quarantine keyspace of one space.
 ///
 /// Every entry is in `by_hash`, in `waiting` under each of its missing changes, and counted in `cost`; one that may
-/// count once others do is in `brings` under each of its changes.
+/// count once others do is in `brings` under each of its changes, and in `claims` under what it claims.
 #[derive(Debug, Default)]
 pub(super) struct Quarantine {
     entries: BTreeMap<HeldId, Entry>,
@@ -25,6 +25,8 @@ pub(super) struct Quarantine {
     waiting: BTreeMap<ChangeHash, BTreeSet<HeldId>>,
     /// Of those that may count together with others: which of them brings a change.
     brings: BTreeMap<ChangeHash, HeldId>,
+    /// The same, by what there can be one commit for: see [`claims`].
+    claims: BTreeMap<u64, BTreeSet<HeldId>>,
     /// How many are beyond the cut of a removal, or frozen.
     unvouched: usize,
     cost: BTreeMap<PeerId, usize>,
@@ -45,6 +47,7 @@ struct Entry {
     follows: Vec<CommitHash>,
     /// The changes in it.
     changes: Vec<ChangeHash>,
+    claims: Vec<u64>,
     cost: usize,
 }
 
@@ -241,6 +244,15 @@ impl Quarantine {
         below.chain(self.waiting_for(entry.changes.iter())).collect()
     }
 
+    /// Returns those that seem to claim what a commit claims, and may count once others do.
+    pub(super) fn rivals(&self, commit: &Commit, hash: &CommitHash) -> BTreeSet<HeldId> {
+        if self.claims.is_empty() {
+            return BTreeSet::new();
+        }
+        let same = claims(commit).filter_map(|claim| self.claims.get(&claim)).flatten().copied();
+        same.filter(|id| self.entries.get(id).is_some_and(|entry| entry.hash != *hash)).collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -257,6 +269,9 @@ impl Quarantine {
         }
         if entry.may_count_with_others() {
             self.brings.extend(entry.changes.iter().map(|change| (*change, id)));
+            for claim in &entry.claims {
+                self.claims.entry(*claim).or_default().insert(id);
+            }
         }
         self.unvouched += usize::from(entry.may_be_vouched_for());
         *self.cost.entry(id.0).or_default() += entry.cost;
@@ -280,6 +295,14 @@ impl Quarantine {
                 self.brings.remove(change);
             }
         }
+        for claim in &entry.claims {
+            if let Some(ids) = self.claims.get_mut(claim) {
+                ids.remove(id);
+                if ids.is_empty() {
+                    self.claims.remove(claim);
+                }
+            }
+        }
         self.unvouched -= usize::from(entry.may_be_vouched_for());
         self.total -= entry.cost;
         if let Some(cost) = self.cost.get_mut(&id.0) {
@@ -297,7 +320,8 @@ impl Entry {
         let changes = commit.open().map(|(leaf, _)| leaf.head).collect();
         let (cause, since, missing) = (record.cause, record.since, record.missing.clone());
         let (origin, parts, follows) = (commit.origin, commit.parts(), commit.follows());
-        Self { cause, hash, since, origin, parts, missing, follows, changes, cost }
+        let claims = claims(commit).collect();
+        Self { cause, hash, since, origin, parts, missing, follows, changes, claims, cost }
     }
 
     fn may_count_with_others(&self) -> bool {
@@ -327,6 +351,23 @@ impl HeldChanges {
     fn of_author(&self, author: &PeerId) -> impl DoubleEndedIterator<Item = (&HeldId, &Entry)> {
         self.added.range((*author, 0)..=(*author, u64::MAX))
     }
+}
+
+/// What a commit claims that no other commit of its origin may: numbers of the origin, and of its actors. Hashed, so
+/// that an equal one is a hint.
+fn claims(commit: &Commit) -> impl Iterator<Item = u64> {
+    commit.open().flat_map(|(leaf, _)| {
+        let claim = |kind: u8, entity: &[u8], number: u64| {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(commit.origin.peer.as_bytes()).update(&commit.origin.incarnation.0.to_le_bytes());
+            hasher.update(&number.to_le_bytes()).update(&[kind]);
+            hasher.update(entity).update(leaf.collection.as_str().as_bytes());
+            let mut first = [0; 8];
+            hasher.finalize_xof().fill(&mut first);
+            u64::from_le_bytes(first)
+        };
+        [claim(0, &[], leaf.oseq.0), claim(1, leaf.entity.as_bytes(), leaf.seq)]
+    })
 }
 
 #[cfg(test)]

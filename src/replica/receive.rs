@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::draft::Draft;
 use super::held::HeldId;
 use super::planted::Check;
+use super::space::Space;
 use super::{Replica, ReplicaError, load};
 use crate::access::{AccessError, Action, Commit, Leaf, Slot};
 use crate::doc::{Header, gate};
@@ -119,6 +120,8 @@ pub(super) struct Tally {
     pub(super) left_out: Vec<CommitKey>,
     /// Those that were held in this round, some of them not for the first time.
     pub(super) newly_held: BTreeSet<CommitHash>,
+    /// Those that were applied in this round though others that are held claim the same numbers.
+    pub(super) disputed: Vec<Commit>,
     pub(super) refused: usize,
     pub(super) reason: Option<String>,
     /// Commits that came twice in one go, with other leaves open: the second is taken after the first.
@@ -180,7 +183,8 @@ impl Replica {
             tally.newly_held.clear();
             let applied = self.take_once(space, arrived, tally)?;
             tally.newly_held.retain(|hash| !together.contains(hash));
-            let mut thaws = self.note_clashes(space, &tally.newly_held)?;
+            let disputed = std::mem::take(&mut tally.disputed);
+            let mut thaws = self.note_clashes(space, &tally.newly_held, &disputed)?;
             thaws |= self.heed_claims(space, &tally.newly_held)?;
             let judged = self.judged_together(space, &tally.newly_held);
             let Some(known) = self.spaces.get(&space) else { return Ok(()) };
@@ -375,8 +379,7 @@ impl Replica {
         let Some((cause, reason)) = hold else { return Ok(Found::Fresh(incoming)) };
         let author = incoming.commit.origin.peer;
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
-        // Nobody answers for a stranger's commit: only one that may yet turn out to be a member's is kept.
-        if cause != HeldCause::UnknownPosition && known.membership.author_of(&author).is_none() {
+        if !is_kept(known, &author, cause, source) {
             return Ok(Found::Refused(reason));
         }
         Ok(Found::Held(incoming, cause.into()))
@@ -509,6 +512,13 @@ impl Replica {
         }
         Ok(())
     }
+}
+
+/// Nobody answers for a stranger's commit: only one that may yet turn out to be a member's is kept. So may what was kept
+/// of a device whose enrolment does not count any more, for it may count again.
+fn is_kept(known: &Space, author: &PeerId, cause: HeldCause, source: Source) -> bool {
+    let belongs = cause == HeldCause::UnknownPosition || known.membership.author_of(author).is_some();
+    belongs || source.held.is_some() && known.enrols(author)
 }
 
 fn equivocation() -> (HeldCause, String) {

@@ -7,7 +7,7 @@ use super::accepted::Chains;
 use super::clash::{Clash, ClashPlace};
 use super::held::Quarantine;
 use super::{ReplicaError, load};
-use crate::access::{Log, Membership, Statement};
+use crate::access::{Body, Log, Membership, Statement};
 use crate::exchange::{CollectionState, SpaceState};
 use crate::id::{
     CollectionName, CommitHash, Interests, Origin, PeerId, Seen, SpaceId, StatementHash, Vector,
@@ -112,6 +112,12 @@ impl Space {
             }
             Ok(())
         })
+    }
+
+    /// Tells whether a statement enrols a device, be it one that does not count. Reads all of them.
+    pub(super) fn enrols(&self, device: &PeerId) -> bool {
+        let of_it = |body: &Body| body.enrolment().is_some_and(|enrolment| enrolment.device == *device);
+        self.log.statements().any(|statement| of_it(statement.body()))
     }
 
     pub(super) fn state(&self) -> SpaceState {

@@ -237,6 +237,7 @@ impl Engine {
             return;
         };
         let peer = session.peer;
+        self.ask(Purpose::Acked, Ask::Met { space, peer, agreed: false });
         self.neighbour_met(conn, space);
         self.tell_indexes(conn, space, &ours);
         let vectors = self.vectors_of(conn, &ours);

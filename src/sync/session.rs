@@ -76,8 +76,6 @@ pub(super) struct Session {
     /// Which statements the peer has, while ours are being read.
     pub(super) their_shorts: Option<Vec<[u8; 8]>>,
     pub(super) in_sync: bool,
-    /// The two were in sync on this connection before.
-    met: bool,
     /// Equal fingerprints were seen since the last ticket was drawn.
     pub(super) verified: bool,
     /// The last comparison found the roots equal and the vectors not: each side takes over what it has records of.
@@ -147,7 +145,6 @@ impl Session {
             rounds: 0,
             shown: None,
             in_sync: false,
-            met: false,
             verified: false,
             equal: false,
             heard: None,
@@ -275,10 +272,9 @@ impl Engine {
         if session.in_sync != in_sync {
             session.in_sync = in_sync;
             let peer = session.peer;
-            let first = in_sync && !std::mem::replace(&mut session.met, true);
             self.actions.push_back(Action::Notify(Notice::InSync { space, peer, in_sync }));
             if in_sync {
-                self.ask(Purpose::Acked, Ask::Met { space, peer, first });
+                self.ask(Purpose::Acked, Ask::Met { space, peer, agreed: true });
             }
         }
     }

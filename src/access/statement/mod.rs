@@ -545,7 +545,7 @@ impl Body {
     }
 
     /// The enrolment that it makes, if it makes one of somebody who was invited.
-    pub(super) fn enrolment(&self) -> Option<&Enrolment> {
+    pub(crate) fn enrolment(&self) -> Option<&Enrolment> {
         if let Self::AddMember(enrolment) | Self::AddDevice { enrolment, .. } = self {
             return Some(enrolment);
         }

@@ -163,6 +163,44 @@ fn attack_14_two_changes_with_one_number_of_an_actor_clash_whatever_their_commit
     assert_eq!(a.roots(space), b.roots(space));
 }
 
+/// One of two was held for other reasons when the second came and was applied: nobody noticed, and those to whom they
+/// had come in the other order showed neither.
+#[test]
+fn attack_14_two_with_one_number_clash_whatever_one_of_them_is_held_for() {
+    let (mut a, mut b, liar, space) = scene();
+    let (one, other) = (liar.says(1, None, id(1), &[], "one"), liar.says(1, None, id(2), &[], "other"));
+    take(&mut a, &b, &one);
+    a.replica.remove_device(now(), space, liar.identity.peer()).expect("an owner may");
+    take(&mut b, &a, &other);
+    a.teach(space, &mut b);
+    assert_eq!(reasons(&b, space), [HeldReason::AfterCut]);
+
+    assert_eq!(take(&mut a, &b, &other), held(1));
+    take(&mut b, &a, &one);
+
+    for device in [&mut a, &mut b] {
+        assert_eq!(device.replica.clashes(space).expect("here").len(), 1);
+        assert_eq!((device.note(space, id(1)), device.note(space, id(2))), (None, None));
+        assert_consistent(device, space);
+    }
+    assert_eq!(a.roots(space), b.roots(space));
+}
+
+/// Neither of the two can be applied: each waits for a change that is not here.
+#[test]
+fn attack_14_two_with_one_number_clash_while_both_are_held() {
+    let (mut a, b, liar, space) = scene();
+    let base = liar.says(1, None, id(1), &[], "base");
+    let [one, other] = ["one", "other"].map(|title| liar.says(2, Some(&base), id(1), &[&base], title));
+
+    assert_eq!((take(&mut a, &b, &one), take(&mut a, &b, &other)), (held(1), held(1)));
+
+    assert_eq!(a.replica.clashes(space).expect("here").len(), 1);
+    take(&mut a, &b, &base);
+    assert_eq!(title(a.note(space, id(1))), Some("base".to_owned()));
+    assert_consistent(&mut a, space);
+}
+
 #[test]
 fn attack_15_the_branch_that_others_built_on_survives() {
     for smaller in [true, false] {
@@ -266,13 +304,13 @@ fn attack_14_who_was_away_hears_of_it_when_it_is_met_again() {
     take(&mut a, &b, &one);
     take(&mut a, &b, &other);
     a.replica.drain();
-    let meet = |by: &mut Device, peer: crate::id::PeerId, first: bool| {
-        let ask = Ask::Met { space, peer, first };
+    let meet = |by: &mut Device, peer: crate::id::PeerId, agreed: bool| {
+        let ask = Ask::Met { space, peer, agreed };
         assert!(matches!(by.replica.answer(now(), ask), Answer::Done));
         proofs(by)
     };
 
-    let met = |by: &mut Device, peer| meet(by, peer, false);
+    let met = |by: &mut Device, peer| meet(by, peer, true);
     let told = met(&mut a, b.replica.peer());
     assert_eq!(told.len(), 2, "both commits");
     b.receive(space, &a, told.clone());
@@ -283,5 +321,6 @@ fn attack_14_who_was_away_hears_of_it_when_it_is_met_again() {
     a.receive(space, &b, back);
     a.replica.drain();
     assert_eq!(met(&mut a, b.replica.peer()), Vec::<Vec<u8>>::new(), "it knows");
-    assert_eq!(meet(&mut a, b.replica.peer(), true), told, "on another connection it may have forgotten");
+    assert_eq!(meet(&mut a, b.replica.peer(), false), Vec::<Vec<u8>>::new(), "they do not agree yet");
+    assert_eq!(met(&mut a, b.replica.peer()), told, "on another connection it may have forgotten");
 }

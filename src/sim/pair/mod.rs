@@ -17,6 +17,7 @@ use crate::sync::{Action, ConnId, Engine, Event, Lane, Notice, Options, Side};
 use crate::time::{Instant, Now, Timestamp};
 use crate::wire::Message;
 
+mod clash;
 mod cuts;
 mod flow;
 mod index;

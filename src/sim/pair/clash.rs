@@ -1,0 +1,75 @@
+//! A third member that signs two commits with one number.
+
+use super::*;
+use crate::access::Commit;
+use crate::id::{Incarnation, Origin, Oseq};
+use crate::sim::malice::Draft;
+
+/// The third member, which only speaks by what others pass on.
+fn join(pair: &mut Pair) -> Identity {
+    let liar = Identity::from_seed([3; 32]);
+    let (space, now) = (pair.space, at(pair.now_ms));
+    let host = &mut pair.parties[0].replica;
+    let role = crate::access::Role::Writer;
+    let invite = host.invite(now, space, role, Vec::new(), 60_000).expect("an owner may invite");
+    let request = invite.request(&liar, "Mal", "phone", &EXPORTER).expect("short names");
+    let answer = host.answer(now, Ask::Redeem { joiner: liar.peer(), exporter: EXPORTER, request });
+    assert!(matches!(answer, Answer::Redeemed(_)), "{answer:?}");
+    pair.forward();
+    liar
+}
+
+fn insertion(pair: &Pair, liar: &Identity, number: u64) -> Commit {
+    let origin = Origin { peer: liar.peer(), incarnation: Incarnation(1) };
+    let membership = pair.parties[0].replica.membership(&pair.space).expect("here");
+    let draft = Draft {
+        identity: liar,
+        space: pair.space,
+        origin,
+        actor: origin,
+        oseq: Oseq(1),
+        prev: None,
+        at: membership.heads().to_vec(),
+        collection: tickets(),
+        entity: entity(number),
+        edit: insert(Ticket::new(number)),
+    };
+    draft.sign().expect("fits")
+}
+
+fn clashes(pair: &Pair) -> [usize; 2] {
+    pair.parties.each_ref().map(|party| party.replica.clashes(pair.space).expect("here").len())
+}
+
+/// Who had told a device of a clash once, and had an answer to it, told it never again until they agreed; and they
+/// never did when that device went back to a store which shows one of the two commits.
+#[test]
+fn attack_14_who_forgot_a_proof_is_told_it_again() {
+    let mut pair = Pair::agreed(1);
+    let (space, liar) = (pair.space, join(&mut pair));
+    let two = [7, 8].map(|number| insertion(&pair, &liar, number));
+    let hear = |pair: &mut Pair, commit: &Commit| {
+        let (from, commits) = (liar.peer(), vec![commit.encode()]);
+        let ask = Ask::Receive { space, from, commits };
+        let answer = pair.parties[0].replica.answer(at(pair.now_ms), ask);
+        assert!(matches!(answer, Answer::Received { refused: 0, .. }), "{answer:?}");
+        pair.forward();
+        pair.talk_out(1_000);
+    };
+    pair.meet();
+    hear(&mut pair, &two[0]);
+    assert_eq!((pair.status(1, 7).as_deref(), clashes(&pair)), (Some("open"), [0, 0]));
+    let image = pair.parties[1].memory.snapshot();
+    hear(&mut pair, &two[1]);
+    assert_eq!((pair.status(1, 7), pair.status(1, 8), clashes(&pair)), (None, None, [1, 1]));
+    assert!(pair.is_agreed());
+    pair.part();
+
+    pair.parties[1].restart(Some(&image));
+    pair.forward();
+    assert_eq!(pair.status(1, 7).as_deref(), Some("open"), "it forgot");
+    pair.meet();
+
+    assert_eq!((pair.status(1, 7), pair.status(1, 8), clashes(&pair)), (None, None, [1, 1]));
+    assert!(pair.is_agreed());
+}
