@@ -18,8 +18,8 @@ use driftless::{
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Longest time that anything here waits for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
+/// Longest time that anything here waits for: the first sync of a million entities takes minutes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// A repair job: twelve fields, of which the last is a counter.
 #[derive(Clone, Debug, PartialEq, Reconcile, Hydrate, Serialize, Deserialize)]

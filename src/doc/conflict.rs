@@ -214,7 +214,11 @@ pub(super) struct Fields {
 
 impl Fields {
     /// Notes the fields that changes put something at, and the names of the values they have in `document`.
-    pub(super) fn collect(&mut self, document: &Document, changes: &[(&gate::Header, &[u8])]) {
+    pub(super) fn collect<'a>(
+        &mut self,
+        document: &Document,
+        changes: impl Iterator<Item = (&'a gate::Header, &'a [u8])>,
+    ) {
         for (header, bytes) in changes {
             for field in gate::fields(header, bytes) {
                 self.values.entry(field).or_default();

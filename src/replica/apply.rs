@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::clash::NOBODY;
 use super::draft::{Applied, Draft, Touched};
-use super::hub::Content;
+use super::hub::{Content, LetIn};
 use super::receive::{Hold, Incoming, Tally};
 use super::space::Space;
 use super::{Replica, ReplicaError};
@@ -21,12 +21,18 @@ struct Work {
     before: Option<Head>,
     /// The stored document.
     base: Content,
-    /// The document with the changes of all commits that still stand.
-    document: Content,
+    /// The document with the changes of all commits that still stand; the stored one while it is absent.
+    document: Option<Content>,
     /// Its row, where the gate has read it.
     row: Option<Vec<u8>>,
     /// The commits with a change of it, by index.
     commits: Vec<usize>,
+}
+
+impl Work {
+    fn document(&self) -> &Content {
+        self.document.as_ref().unwrap_or(&self.base)
+    }
 }
 
 /// Commits with their entities, and the verdict on those that cannot be applied.
@@ -59,7 +65,7 @@ impl Replica {
                 continue;
             }
             let conflicts = new_conflicts(&work, &incoming, &dead, &place);
-            let mut touched = Touched::new(work.before, work.document);
+            let mut touched = Touched::new(work.before, work.document.unwrap_or(work.base));
             touched.conflicts = conflicts;
             touched.row = work.row;
             touched.settle();
@@ -151,7 +157,7 @@ impl Replica {
         let key = HeadKey { space: draft.space, collection: collection.clone(), entity: *entity };
         let before = self.store.get(&key)?;
         let base = self.content(&key, before.as_ref())?;
-        Ok(Work { before, document: base.clone(), base, row: None, commits: Vec::new() })
+        Ok(Work { before, document: None, base, row: None, commits: Vec::new() })
     }
 
     /// Admits the changes of every entity, and again without those of commits that cannot be applied, until the
@@ -189,14 +195,13 @@ impl Replica {
             let of_entity = changes(commit).filter(|(of, ..)| of == place);
             batch.extend(of_entity.map(|(_, header, change)| (header.clone(), change)));
         }
-        work.document = work.base.clone();
-        work.row = None;
+        (work.document, work.row) = (None, None);
         if batch.is_empty() {
             return BTreeMap::new();
         }
         let kind = self.kinds.get(&place.0).map(AsRef::as_ref);
-        let (refused, row) = work.document.admit(&batch, kind, &self.metrics);
-        work.row = row;
+        let LetIn { content, refused, row } = work.base.admitting(&batch, kind, &self.metrics);
+        (work.document, work.row) = (content, row);
         let mut holds = BTreeMap::new();
         for (hash, error) in refused {
             let Some(index) = brings.get(&hash) else { continue };
@@ -252,7 +257,7 @@ impl Group {
         for (index, hold) in waiting {
             let Some(commit) = self.incoming.get(*index) else { continue };
             let missing = changes(commit).flat_map(|(place, header, _)| {
-                let document = self.works.get(&place).map(|work| &work.document);
+                let document = self.works.get(&place).map(Work::document);
                 let missing = move |dep: &&ChangeHash| document.is_none_or(|document| !document.has(dep));
                 header.deps.iter().filter(missing)
             });
@@ -380,7 +385,7 @@ fn new_conflicts(
     }
     let before: BTreeMap<Vec<String>, usize> =
         work.base.conflicts().into_iter().map(|known| (known.path, known.values.len())).collect();
-    let now = work.document.conflicts().into_iter();
+    let now = work.document().conflicts().into_iter();
     now.filter(|conflict| before.get(&conflict.path).is_none_or(|known| *known < conflict.values.len()))
         .collect()
 }

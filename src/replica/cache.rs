@@ -19,7 +19,8 @@ pub(super) struct Cache {
 
 #[derive(Debug)]
 struct Cached {
-    document: Document,
+    /// By itself, because a document is large and the map moves what it holds.
+    document: Box<Document>,
     bytes: usize,
     tick: u64,
 }
@@ -30,7 +31,7 @@ impl Cache {
     }
 
     /// Puts a document in place of what was there. One that is over the budget by itself is not kept.
-    pub(super) fn put(&mut self, key: HeadKey, document: Document) {
+    pub(super) fn put(&mut self, key: HeadKey, document: Box<Document>) {
         self.remove(&key);
         let bytes = document.bytes();
         if bytes > self.bytes_max {

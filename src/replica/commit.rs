@@ -144,7 +144,7 @@ impl Replica {
         {
             row = Some(kind.row(&document)?);
         }
-        let mut touched = Touched::new(before, Content::Document(document));
+        let mut touched = Touched::new(before, Content::of(document));
         touched.row = row;
         touched.settle();
         draft.entities.insert((collection, entity), touched);

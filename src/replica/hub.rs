@@ -16,10 +16,21 @@ use crate::store::kv::KvError;
 
 /// What is known of an entity: its document, or on a hub which changes there are and how they follow each other.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "one for each entity of a group, and all of one kind")]
 pub(super) enum Content {
-    Document(Document),
+    /// By itself, because a document is large and goes from hand to hand.
+    Document(Box<Document>),
     Ledger(Ledger),
+}
+
+/// What became of changes of an entity.
+#[derive(Debug)]
+pub(super) struct LetIn {
+    /// The content with those that fit; absent when none does.
+    pub(super) content: Option<Content>,
+    /// The others.
+    pub(super) refused: Vec<(ChangeHash, GateError)>,
+    /// The row, where a document was read for it.
+    pub(super) row: Option<Vec<u8>>,
 }
 
 /// The changes of one entity, without what they do.
@@ -45,6 +56,10 @@ pub(super) struct Ledgers {
 }
 
 impl Content {
+    pub(super) fn of(document: Document) -> Self {
+        Self::Document(Box::new(document))
+    }
+
     pub(super) fn heads(&self) -> Vec<ChangeHash> {
         match self {
             Self::Document(document) => document.heads(),
@@ -84,22 +99,24 @@ impl Content {
         }
     }
 
-    /// Adds the changes that fit, and returns the others, and the row where a document was read for it.
-    pub(super) fn admit(
-        &mut self,
+    /// Lets changes in beside what is here.
+    pub(super) fn admitting(
+        &self,
         batch: &[(Header, &[u8])],
         kind: Option<&dyn Kind>,
         metrics: &Metrics,
-    ) -> (Vec<(ChangeHash, GateError)>, Option<Vec<u8>>) {
+    ) -> LetIn {
         match self {
             Self::Document(document) => {
                 metrics.document_applies.add(1);
-                let admitted = document.admit(batch, kind);
-                (admitted.refused, admitted.row)
+                let (landed, admitted) = document.admitting(batch, kind);
+                LetIn { content: landed.map(Self::of), refused: admitted.refused, row: admitted.row }
             }
             Self::Ledger(ledger) => {
+                let mut ledger = ledger.clone();
                 let each = batch.iter().map(|(header, _)| (header.hash, ledger.add(header)));
-                (each.filter_map(|(hash, added)| Some((hash, added.err()?))).collect(), None)
+                let refused = each.filter_map(|(hash, added)| Some((hash, added.err()?))).collect();
+                LetIn { content: Some(Self::Ledger(ledger)), refused, row: None }
             }
         }
     }
@@ -200,8 +217,8 @@ impl Replica {
     /// Returns what an entity is made of, with nothing in it when it is unknown.
     pub(super) fn content(&mut self, key: &HeadKey, head: Option<&Head>) -> Result<Content, ReplicaError> {
         match (self.hub, head) {
-            (false, Some(head)) => self.document(key, head).map(Content::Document),
-            (false, None) => Ok(Content::Document(Document::new())),
+            (false, Some(head)) => self.document(key, head).map(Content::of),
+            (false, None) => Ok(Content::of(Document::new())),
             (true, Some(head)) => self.ledger(key, head).map(Content::Ledger),
             (true, None) => Ok(Content::Ledger(Ledger::default())),
         }

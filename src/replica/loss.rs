@@ -375,7 +375,7 @@ impl Replica {
         let chunks: Vec<&[u8]> = rest.kept().map(|(change, _)| change.chunk.as_slice()).collect();
         let content = match self.hub {
             true => Content::Ledger(Ledger::of(rest.kept().map(|(_, header)| header))),
-            false => Content::Document(Document::load(None, &chunks)?),
+            false => Content::of(Document::load(None, &chunks)?),
         };
         let last = rest.changes.keys().chain(&rest.unreadable).max().map(|last| last.next());
         let before = rest.before.clone().unwrap_or_default();

@@ -397,7 +397,7 @@ impl Replica {
         }
         let document = load::document(&self.store, key, head)?;
         self.metrics.documents_loaded.add(1);
-        self.cache.put(key.clone(), document.clone());
+        self.cache.put(key.clone(), Box::new(document.clone()));
         Ok(document)
     }
 

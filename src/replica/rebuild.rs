@@ -425,8 +425,8 @@ impl Replica {
         let chunks: Vec<&[u8]> = left().map(|(_, change, _)| change.chunk.as_slice()).collect();
         let document = match (self.hub, chunks.is_empty()) {
             (true, _) => Content::Ledger(Ledger::of(left().map(|(.., header)| header))),
-            (false, true) => Content::Document(Document::new()),
-            (false, false) => Content::Document(Document::load(None, &chunks)?),
+            (false, true) => Content::of(Document::new()),
+            (false, false) => Content::of(Document::load(None, &chunks)?),
         };
         let mut touched = Touched::new(Some(before), document);
         if touched.head.snapshot.take().is_some() {

@@ -49,8 +49,19 @@ pub struct Admitted {
     pub row: Option<Vec<u8>>,
 }
 
-/// A change of the batch.
-type Item<'a> = (&'a Header, &'a [u8]);
+/// A change of the batch that is fit, as Automerge reads it.
+#[derive(Debug)]
+struct Fit<'a> {
+    header: &'a Header,
+    bytes: &'a [u8],
+    change: Change,
+}
+
+impl<'a> Fit<'a> {
+    fn raw(&self) -> (&'a Header, &'a [u8]) {
+        (self.header, self.bytes)
+    }
+}
 
 /// What one is to become of a change, by its hash.
 type Verdicts = BTreeMap<ChangeHash, Result<(), GateError>>;
@@ -91,12 +102,40 @@ impl Document {
         let mut verdicts = Verdicts::new();
         let fit = self.fit(changes, &mut verdicts);
         let mut fields = Fields::default();
-        let before = guarded(|| fields.collect(self, &fit)).is_ok();
-        let mut admitted = Admitted::default();
-        self.land(&fit, kind, &mut verdicts, &mut admitted.row);
+        let before = guarded(|| fields.collect(self, fit.iter().map(Fit::raw))).is_ok();
+        let (landed, mut admitted) = self.settle(changes, &fit, verdicts, kind);
+        if let Some(landed) = landed {
+            *self = landed;
+        }
         if before {
             admitted.conflicts = guarded(|| fields.fresh(self)).unwrap_or_default();
         }
+        admitted
+    }
+
+    /// As [`Document::admit`], beside the document: returns it with what landed, if anything did. Conflicts are not
+    /// looked for.
+    pub(crate) fn admitting(
+        &self,
+        changes: &[(Header, &[u8])],
+        kind: Option<&dyn Kind>,
+    ) -> (Option<Self>, Admitted) {
+        let mut verdicts = Verdicts::new();
+        let fit = self.fit(changes, &mut verdicts);
+        self.settle(changes, &fit, verdicts, kind)
+    }
+
+    fn settle(
+        &self,
+        changes: &[(Header, &[u8])],
+        fit: &[Fit<'_>],
+        verdicts: Verdicts,
+        kind: Option<&dyn Kind>,
+    ) -> (Option<Self>, Admitted) {
+        let mut landing = Landing { base: self, landed: None, verdicts, row: None };
+        landing.land(&fit.iter().collect::<Vec<_>>(), kind);
+        let Landing { landed, verdicts, row, .. } = landing;
+        let mut admitted = Admitted { row, ..Admitted::default() };
         for (header, _) in changes {
             match verdicts.get(&header.hash) {
                 Some(Ok(())) => admitted.accepted.push(header.hash),
@@ -104,11 +143,11 @@ impl Document {
                 None => admitted.refused.push((header.hash, GateError::Causality)),
             }
         }
-        admitted
+        (landed, admitted)
     }
 
     /// Picks those that are fit by themselves and by their ancestors, each behind its dependencies.
-    fn fit<'a>(&self, changes: &'a [(Header, &'a [u8])], verdicts: &mut Verdicts) -> Vec<Item<'a>> {
+    fn fit<'a>(&self, changes: &'a [(Header, &'a [u8])], verdicts: &mut Verdicts) -> Vec<Fit<'a>> {
         let mut past = Past::new(self);
         let mut fit = Vec::new();
         for (header, bytes) in in_order(changes) {
@@ -116,55 +155,14 @@ impl Document {
                 verdicts.entry(header.hash).or_insert(Ok(()));
                 continue;
             }
-            match canonical(bytes).and_then(|()| past.follow(header, bytes)) {
-                Ok(()) => fit.push((header, bytes)),
+            match canonical(bytes).and_then(|change| past.follow(header, bytes).map(|()| change)) {
+                Ok(change) => fit.push(Fit { header, bytes, change }),
                 Err(error) => {
                     verdicts.insert(header.hash, Err(error));
                 }
             }
         }
         fit
-    }
-
-    /// Applies changes at once on a draft and takes it over. When that fails, halves are tried by themselves, so
-    /// that only those stay out that Automerge cannot take.
-    fn land(
-        &mut self,
-        changes: &[Item<'_>],
-        kind: Option<&dyn Kind>,
-        verdicts: &mut Verdicts,
-        row: &mut Option<Vec<u8>>,
-    ) {
-        let mut ready: Vec<Item<'_>> = Vec::with_capacity(changes.len());
-        for (header, bytes) in changes {
-            let refused = |dep: &&ChangeHash| matches!(verdicts.get(*dep), Some(Err(_)));
-            let missing: Vec<ChangeHash> = header.deps.iter().filter(refused).copied().collect();
-            if missing.is_empty() {
-                ready.push((header, bytes));
-            } else {
-                verdicts.insert(header.hash, Err(GateError::Missing { missing }));
-            }
-        }
-        if ready.is_empty() {
-            return;
-        }
-        match self.trial(&ready, kind) {
-            Ok((draft, read)) => {
-                *self = draft;
-                *row = read;
-                verdicts.extend(ready.iter().map(|(header, _)| (header.hash, Ok(()))));
-            }
-            Err(error) => match ready.as_slice() {
-                [(header, _)] => {
-                    verdicts.insert(header.hash, Err(error));
-                }
-                several => {
-                    let (first, second) = several.split_at(several.len() / 2);
-                    self.land(first, kind, verdicts, row);
-                    self.land(second, kind, verdicts, row);
-                }
-            },
-        }
     }
 
     /// Applies changes to a clone and tries it out. Returns the clone and its row.
@@ -175,7 +173,7 @@ impl Document {
     /// small documents, and else for when a document has grown by a quarter.
     fn trial(
         &self,
-        changes: &[Item<'_>],
+        changes: &[&Fit<'_>],
         kind: Option<&dyn Kind>,
     ) -> Result<(Self, Option<Vec<u8>>), GateError> {
         let mut draft = self.clone();
@@ -185,7 +183,7 @@ impl Document {
         let row = kind.map(|kind| self.check_row(&draft, kind)).transpose()?.flatten();
         let ops = draft.inner.stats().num_ops;
         let grown = ops >= self.proven_ops.saturating_add(self.proven_ops / 4);
-        let plain = || changes.iter().all(|(header, bytes)| is_plain(header, bytes));
+        let plain = || changes.iter().all(|fit| is_plain(fit.header, fit.bytes));
         if grown || (ops <= PROOF_OPS && !plain()) {
             guarded(|| prove(&draft.inner)).map_err(unusable)??;
             draft.proven_ops = ops;
@@ -193,14 +191,11 @@ impl Document {
         Ok((draft, row))
     }
 
-    fn take(&mut self, changes: &[Item<'_>]) -> Result<(), GateError> {
+    fn take(&mut self, changes: &[&Fit<'_>]) -> Result<(), GateError> {
         let unusable = |reason| GateError::Unusable { reason };
-        let mut parsed = Vec::with_capacity(changes.len());
-        for (_, bytes) in changes {
-            parsed.push(Change::try_from(*bytes).map_err(|error| unusable(error.to_string()))?);
-        }
+        let parsed: Vec<Change> = changes.iter().map(|fit| fit.change.clone()).collect();
         self.inner.apply_changes(parsed).map_err(|error| unusable(error.to_string()))?;
-        for (header, bytes) in changes {
+        for Fit { header, bytes, .. } in changes {
             if !self.has(&header.hash) {
                 return Err(unusable("a change is not there after it was applied".to_owned()));
             }
@@ -212,15 +207,15 @@ impl Document {
 
     /// Checks what depends on everything that the document holds: its heads, and the values of the fields that
     /// changed.
-    fn check_heads(&self, before: &Self, changes: &[Item<'_>]) -> Result<(), GateError> {
+    fn check_heads(&self, before: &Self, changes: &[&Fit<'_>]) -> Result<(), GateError> {
         let mut expected: BTreeSet<ChangeHash> = before.heads().into_iter().collect();
-        for (header, _) in changes {
-            for dep in &header.deps {
+        for fit in changes {
+            for dep in &fit.header.deps {
                 expected.remove(dep);
             }
         }
-        let deps: BTreeSet<&ChangeHash> = changes.iter().flat_map(|(header, _)| &header.deps).collect();
-        expected.extend(changes.iter().map(|(header, _)| header.hash).filter(|hash| !deps.contains(hash)));
+        let deps: BTreeSet<&ChangeHash> = changes.iter().flat_map(|fit| &fit.header.deps).collect();
+        expected.extend(changes.iter().map(|fit| fit.header.hash).filter(|hash| !deps.contains(hash)));
         let heads = self.heads();
         if !heads.iter().eq(&expected) {
             return Err(GateError::Unusable { reason: "the heads are not those expected".to_owned() });
@@ -232,8 +227,12 @@ impl Document {
                 max: HEADS_MAX as u64,
             });
         }
+        if self.inner.stats().num_ops <= CONFLICTS_PER_FIELD_MAX as u64 {
+            // Each value is of an operation of its own, so no field has more.
+            return Ok(());
+        }
         let mut fields = Fields::default();
-        fields.collect(self, changes);
+        fields.collect(self, changes.iter().map(|fit| fit.raw()));
         let most = fields.most_values();
         if most > CONFLICTS_PER_FIELD_MAX {
             return Err(GateError::TooLarge {
@@ -260,6 +259,52 @@ impl Document {
     }
 }
 
+/// Changes on their way into a document.
+struct Landing<'d> {
+    base: &'d Document,
+    /// The document with those that are in; absent while none is.
+    landed: Option<Document>,
+    verdicts: Verdicts,
+    row: Option<Vec<u8>>,
+}
+
+impl Landing<'_> {
+    /// Applies changes at once on a draft and takes it over. When that fails, halves are tried by themselves, so
+    /// that only those stay out that Automerge cannot take.
+    fn land(&mut self, changes: &[&Fit<'_>], kind: Option<&dyn Kind>) {
+        let mut ready: Vec<&Fit<'_>> = Vec::with_capacity(changes.len());
+        for fit in changes {
+            let refused = |dep: &&ChangeHash| matches!(self.verdicts.get(*dep), Some(Err(_)));
+            let missing: Vec<ChangeHash> = fit.header.deps.iter().filter(refused).copied().collect();
+            if missing.is_empty() {
+                ready.push(fit);
+            } else {
+                self.verdicts.insert(fit.header.hash, Err(GateError::Missing { missing }));
+            }
+        }
+        if ready.is_empty() {
+            return;
+        }
+        match self.landed.as_ref().unwrap_or(self.base).trial(&ready, kind) {
+            Ok((draft, read)) => {
+                self.landed = Some(draft);
+                self.row = read;
+                self.verdicts.extend(ready.iter().map(|fit| (fit.header.hash, Ok(()))));
+            }
+            Err(error) => match ready.as_slice() {
+                [fit] => {
+                    self.verdicts.insert(fit.header.hash, Err(error));
+                }
+                several => {
+                    let (first, second) = several.split_at(several.len() / 2);
+                    self.land(first, kind);
+                    self.land(second, kind);
+                }
+            },
+        }
+    }
+}
+
 /// Saves and loads: what comes back must have the same heads and be readable.
 fn prove(document: &Automerge) -> Result<(), GateError> {
     let unusable = |reason| GateError::Unusable { reason };
@@ -271,22 +316,23 @@ fn prove(document: &Automerge) -> Result<(), GateError> {
     Ok(())
 }
 
-/// Checks that Automerge writes the change exactly as it came: a saved document keeps only what a change says, and
-/// writes it anew when it is loaded.
-fn canonical(bytes: &[u8]) -> Result<(), GateError> {
+/// Reads a change, and checks that Automerge writes it exactly as it came: a saved document keeps only what a change
+/// says, and writes it anew when it is loaded.
+fn canonical(bytes: &[u8]) -> Result<Change, GateError> {
     let again = guarded(|| {
         let change = Change::try_from(bytes).map_err(|error| error.to_string())?;
-        Ok::<bool, String>(Change::from(change.decode()).raw_bytes() == bytes)
+        let same = Change::from(change.decode()).raw_bytes() == bytes;
+        Ok::<_, String>((change, same))
     });
     match again.flatten() {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(GateError::Malformed { what: "change is not in canonical form" }),
+        Ok((change, true)) => Ok(change),
+        Ok((_, false)) => Err(GateError::Malformed { what: "change is not in canonical form" }),
         Err(reason) => Err(GateError::Unusable { reason }),
     }
 }
 
 /// Orders a batch so that each change comes behind those of the batch that it depends on, otherwise as given.
-fn in_order<'a>(changes: &'a [(Header, &'a [u8])]) -> Vec<Item<'a>> {
+fn in_order<'a>(changes: &'a [(Header, &'a [u8])]) -> Vec<(&'a Header, &'a [u8])> {
     let places: BTreeMap<ChangeHash, usize> =
         changes.iter().enumerate().map(|(place, (header, _))| (header.hash, place)).collect();
     let mut ordered = Vec::with_capacity(changes.len());

@@ -1,11 +1,12 @@
 //! Letting batches in: order, duplicates, gaps, bad company, cost, conflicts.
 
+use super::super::document::automerge_hash;
 use super::super::{GateError, Kind, KindOf, Value};
 use super::craft::{Draft, object_at, put, values};
 use super::crafted::usable;
 use super::*;
 use crate::id::ChangeHash;
-use crate::limits::{HEADS_MAX, PROOF_OPS};
+use crate::limits::{CONFLICTS_PER_FIELD_MAX, HEADS_MAX, PROOF_OPS};
 
 /// A document whose text was typed one character at a time.
 pub(super) fn typed(characters: usize) -> (Document, Vec<Vec<u8>>) {
@@ -251,6 +252,31 @@ fn an_entity_that_two_devices_insert_apart_shows_both_and_hides_neither() {
     let values: Vec<Value> = notes.values.into_iter().map(|value| value.value).collect();
     assert_eq!(values, vec![Value::Text("leaks".to_owned()), Value::Text("no gas".to_owned())]);
     usable(&left);
+}
+
+/// A change that leaves out what it replaces lets values pile up at a field, one with each change. Seen failing with
+/// twice the bound in `Document::check_heads` where it spares itself the counting: all were let in.
+#[test]
+fn a_field_takes_so_many_values_and_no_more() {
+    let first = Draft::next(&Document::new(), actor(1)).op(put("x", 0, &[]));
+    let (mut changes, mut draft) = (vec![first.bytes()], first);
+    for number in 1..=CONFLICTS_PER_FIELD_MAX {
+        let before = gate::prescan(changes.last().expect("the first")).expect("well formed");
+        draft.0.deps = vec![automerge_hash(&before.hash)];
+        draft.0.seq = before.seq + 1;
+        draft.0.start_op = (before.max_op() + 1).try_into().expect("above 0");
+        draft.0.operations = vec![put("x", number as i64, &[])];
+        changes.push(draft.bytes());
+    }
+    let mut document = Document::new();
+
+    let admitted = admit(&mut document, &changes);
+
+    let last = gate::prescan(changes.last().expect("several")).expect("well formed").hash;
+    let (count, max) = (CONFLICTS_PER_FIELD_MAX as u64 + 1, CONFLICTS_PER_FIELD_MAX as u64);
+    let too_many = GateError::TooLarge { what: "concurrent values", count, max };
+    assert_eq!(admitted.refused, vec![(last, too_many)]);
+    assert_eq!(values(&document, "x").len(), CONFLICTS_PER_FIELD_MAX);
 }
 
 #[test]
