@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::access::{Invite, JoinCode, Role};
 use crate::driver::{Joined, Until};
 use crate::id::{PeerId, SpaceId};
-use crate::limits::{INVITE_ADDRESSES_MAX, INVITE_LIFETIME_MS, JOIN_POLL_MS};
+use crate::limits::{INVITE_LIFETIME_MS, JOIN_POLL_MS};
 use crate::replica::Applicant;
 use crate::time::Timestamp;
 
@@ -290,13 +290,10 @@ impl Space {
     /// # }
     /// ```
     pub async fn invite_with_approval(&self, role: Role) -> Result<Invite, Error> {
-        let addresses = self.node.driver.addresses()?;
-        let addresses = addresses.iter().take(INVITE_ADDRESSES_MAX).map(ToString::to_string).collect();
-        let id = self.id();
-        let call = self.node.driver.call(Until::Synced, move |turn| {
-            turn.replica.invite_with_approval(turn.now, id, role, addresses, INVITE_LIFETIME_MS)
-        });
-        Ok(call.await?)
+        self.invite_by(move |turn, id, at| {
+            turn.replica.invite_with_approval(turn.now, id, role, at, INVITE_LIFETIME_MS)
+        })
+        .await
     }
 
     /// Returns the requests to join that wait at this device, at most 4 of each invite.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::access::{Invite, Member, Membership, Role};
 use crate::doc::Entity;
-use crate::driver::{Answer, Ask, SpaceState, Until};
+use crate::driver::{Answer, Ask, SpaceState, Turn, Until};
 use crate::id::{CollectionName, MemberId, PeerId, SpaceId};
 use crate::limits::{HEADS_PAGE_ENTITIES, INVITE_ADDRESSES_MAX, INVITE_LIFETIME_MS, PENDING_COUNT_MAX};
-use crate::replica::Reader;
+use crate::replica::{Reader, ReplicaError};
 
 use super::events::Events;
 use super::node::Inner;
@@ -212,14 +212,7 @@ impl Space {
     /// # }
     /// ```
     pub async fn invite_for(&self, role: Role, lifetime_ms: u64) -> Result<Invite, Error> {
-        let addresses = self.node.driver.addresses()?;
-        let addresses = addresses.iter().take(INVITE_ADDRESSES_MAX).map(ToString::to_string).collect();
-        let id = self.id;
-        let call = self
-            .node
-            .driver
-            .call(Until::Synced, move |turn| turn.replica.invite(turn.now, id, role, addresses, lifetime_ms));
-        Ok(call.await?)
+        self.invite_by(move |turn, id, at| turn.replica.invite(turn.now, id, role, at, lifetime_ms)).await
     }
 
     /// Takes an invite back. Who was let in by it stays; a redemption elsewhere that did not know is void.
@@ -272,13 +265,7 @@ impl Space {
     /// # }
     /// ```
     pub async fn invite_device(&self) -> Result<Invite, Error> {
-        let addresses = self.node.driver.addresses()?;
-        let addresses = addresses.iter().take(INVITE_ADDRESSES_MAX).map(ToString::to_string).collect();
-        let id = self.id;
-        let call = self.node.driver.call(Until::Synced, move |turn| {
-            turn.replica.invite_device(turn.now, id, addresses, INVITE_LIFETIME_MS)
-        });
-        Ok(call.await?)
+        self.invite_by(|turn, id, at| turn.replica.invite_device(turn.now, id, at, INVITE_LIFETIME_MS)).await
     }
 
     /// Removes a member with all of its devices. They are cut off at once, and what they write from then on
@@ -693,6 +680,17 @@ impl Space {
     #[must_use]
     pub fn role(&self) -> Option<Role> {
         self.membership().role(&self.node.driver.peer())
+    }
+
+    /// Makes an invite that names the addresses of this node.
+    pub(super) async fn invite_by(
+        &self,
+        make: impl FnOnce(&mut Turn<'_>, SpaceId, Vec<String>) -> Result<Invite, ReplicaError> + Send + 'static,
+    ) -> Result<Invite, Error> {
+        let addresses = self.node.driver.addresses()?;
+        let addresses = addresses.iter().take(INVITE_ADDRESSES_MAX).map(ToString::to_string).collect();
+        let id = self.id;
+        Ok(self.node.driver.call(Until::Synced, move |turn| make(turn, id, addresses)).await?)
     }
 
     pub(super) fn membership(&self) -> Arc<Membership> {

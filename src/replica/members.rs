@@ -78,9 +78,9 @@ impl Replica {
         addresses: Vec<String>,
         lifetime_ms: u64,
     ) -> Result<Invite, ReplicaError> {
-        let invite = self.new_invite(now, InviteKind::Member, space, addresses, lifetime_ms)?;
-        self.author(space, |log, by| log.invite(by, role, invite.key(), invite.expiry()))?;
-        Ok(invite)
+        self.invite_by(now, InviteKind::Member, space, (addresses, lifetime_ms), |log, by, invite| {
+            log.invite(by, role, invite.key(), invite.expiry())
+        })
     }
 
     /// Invites a new member, whose device waits until it is approved of, as [`Replica::invite`].
@@ -96,9 +96,9 @@ impl Replica {
         addresses: Vec<String>,
         lifetime_ms: u64,
     ) -> Result<Invite, ReplicaError> {
-        let invite = self.new_invite(now, InviteKind::Member, space, addresses, lifetime_ms)?;
-        self.author(space, |log, by| log.invite_with_approval(by, role, invite.key(), invite.expiry()))?;
-        Ok(invite)
+        self.invite_by(now, InviteKind::Member, space, (addresses, lifetime_ms), |log, by, invite| {
+            log.invite_with_approval(by, role, invite.key(), invite.expiry())
+        })
     }
 
     /// Takes an invite back.
@@ -127,25 +127,28 @@ impl Replica {
         addresses: Vec<String>,
         lifetime_ms: u64,
     ) -> Result<Invite, ReplicaError> {
-        let invite = self.new_invite(now, InviteKind::Device, space, addresses, lifetime_ms)?;
-        self.author(space, |log, by| log.invite_device(by, invite.key(), invite.expiry()))?;
-        Ok(invite)
+        self.invite_by(now, InviteKind::Device, space, (addresses, lifetime_ms), |log, by, invite| {
+            log.invite_device(by, invite.key(), invite.expiry())
+        })
     }
 
-    fn new_invite(
+    /// Draws the secret of an invite, and puts what `make` says of it into the log.
+    fn invite_by(
         &mut self,
         now: Now,
         kind: InviteKind,
         space: SpaceId,
-        addresses: Vec<String>,
-        lifetime_ms: u64,
+        (addresses, lifetime_ms): (Vec<String>, u64),
+        make: impl FnOnce(&Log, &Identity, &Invite) -> Result<Statement, AccessError>,
     ) -> Result<Invite, ReplicaError> {
         let mut parsed = Vec::with_capacity(addresses.len());
         for text in addresses {
             parsed.push(text.parse::<SocketAddr>().map_err(|_| ReplicaError::Address { text })?);
         }
         let (secret, expiry) = (self.entropy.bytes(), now.wall.plus_ms(lifetime_ms));
-        Ok(Invite::new(kind, space, self.peer, parsed, secret, expiry)?)
+        let invite = Invite::new(kind, space, self.peer, parsed, secret, expiry)?;
+        self.author(space, |log, by| make(log, by, &invite))?;
+        Ok(invite)
     }
 
     /// Removes a member with all its devices, for good. What they made and is applied here stays.

@@ -2,8 +2,8 @@
 
 use std::process::Stdio;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::common::{bounded, temp};
 
@@ -127,4 +127,93 @@ async fn the_founders_place_is_taken_and_its_device_removed_from_the_command_lin
     let (code, _, err) = run(&["recover", &b, "recover1-aaaa"]).await;
     assert_eq!(code, Some(1));
     assert!(err.contains("the recovery key is damaged"), "{err}");
+}
+
+/// Starts the program, and returns it with its lines.
+fn begin(command: &mut Command) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut child = command.spawn().expect("the program is built");
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    (child, lines)
+}
+
+async fn line(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
+    bounded(lines.next_line()).await.expect("readable").expect("a line")
+}
+
+/// What a program says, if it says anything more.
+async fn said(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
+    match lines.next_line().await {
+        Ok(Some(line)) => line,
+        Ok(None) | Err(_) => std::future::pending().await,
+    }
+}
+
+#[tokio::test]
+async fn a_device_is_let_in_at_the_terminal_when_both_show_one_code() {
+    let dir = temp();
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    let (a, b) = (a.to_string_lossy(), b.to_string_lossy());
+    assert_eq!(run(&["init", &a, "Corner Repairs"]).await.0, Some(0));
+    let mut inviting = driftless(&["invite", &a, "reader", "--approve"]);
+    let (mut inviting, mut asked) = begin(inviting.stdin(Stdio::piped()));
+    let invite = line(&mut asked).await;
+
+    let (mut joining, mut joins) = begin(&mut driftless(&["join", &b, &invite]));
+    let waits = line(&mut joins).await;
+    let code = waits.strip_prefix("waiting to be let in, code ").expect("it waits");
+    let request = line(&mut asked).await;
+    assert!(request.ends_with(&format!(" asks: ana, desk, code {code}")), "{request} {code}");
+    assert!(line(&mut asked).await.ends_with("yes or no"));
+    let mut answers = inviting.stdin.take().expect("piped");
+    answers.write_all(b"perhaps\n").await.expect("it reads");
+    drop(line(&mut asked).await);
+    assert!(line(&mut asked).await.ends_with("yes or no"), "it asks again");
+    answers.write_all(b"yes\n").await.expect("it reads");
+
+    assert_eq!(line(&mut asked).await, "ana joined");
+    assert!(line(&mut joins).await.starts_with("Corner Repairs  "));
+    assert!(bounded(joining.wait()).await.expect("ends").success());
+    assert!(bounded(inviting.wait()).await.expect("ends").success());
+}
+
+#[tokio::test]
+async fn requests_are_listed_approved_and_declined_from_the_command_line() {
+    let dir = temp();
+    let [a, b, c] = ["a", "b", "c"].map(|name| dir.path().join(name).to_string_lossy().into_owned());
+    assert_eq!(run(&["init", &a, "Corner Repairs"]).await.0, Some(0));
+    let mut joins = Vec::new();
+    for joiner in [&b, &c] {
+        // Nobody sits there, so it ends when it has been asked.
+        let (mut inviting, mut asked) = begin(&mut driftless(&["invite", &a, "--approve"]));
+        let invite = line(&mut asked).await;
+        let (child, mut lines) = begin(&mut driftless(&["join", joiner, &invite]));
+        assert!(line(&mut lines).await.starts_with("waiting to be let in"));
+        assert!(bounded(inviting.wait()).await.expect("ends").success());
+        joins.push((child, lines));
+    }
+
+    let (code, listed, err) = run(&["requests", &a]).await;
+    assert_eq!((code, listed.lines().count()), (Some(0), 2), "{err}{listed}");
+    let device = |line: &str| {
+        line.strip_prefix("Corner Repairs: ")
+            .and_then(|line| line.split(' ').next())
+            .expect("it asks")
+            .to_owned()
+    };
+    let devices: Vec<String> = listed.lines().map(device).collect();
+    let (code, out, err) = run(&["decline", &a, &devices[0]]).await;
+    assert_eq!((code, out), (Some(0), format!("{} is declined\n", devices[0])), "{err}");
+    let (code, out, err) = run(&["approve", &a, &devices[1]]).await;
+    assert_eq!((code, out.as_str()), (Some(0), "ana is let in\n"), "{err}");
+
+    let (code, listed, _) = run(&["requests", &a]).await;
+    assert_eq!((code, listed.as_str()), (Some(0), ""));
+    let [(_one, mut one), (_other, mut other)] = joins.try_into().expect("two");
+    let joined = async {
+        tokio::select! { line = said(&mut one) => line, line = said(&mut other) => line }
+    };
+    assert!(bounded(joined).await.starts_with("Corner Repairs  "));
+    let (code, _, err) = run(&["approve", &a, &devices[0]]).await;
+    assert_eq!(code, Some(1));
+    assert!(err.contains("waits"), "{err}");
 }

@@ -1,16 +1,21 @@
 //! The commands that work on a node's directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use driftless::{Builder, ConnectionState, Invite, Node, Peer, PeerId, RecoveryKey, Role, Space};
+use driftless::{
+    Asked, Builder, ConnectionState, Events, Invite, JoinRequest, Node, Peer, PeerId, RecoveryKey, Role,
+    Space,
+};
 
 use qrcode::render::unicode::Dense1x2;
 
 use super::table::Table;
+
+use driftless::limits::JOIN_WAIT_MS;
 
 type Done = Result<(), Box<dyn Error>>;
 
@@ -23,7 +28,10 @@ pub(crate) enum Command {
     Init { dir: PathBuf, name: String, recovery_key: bool },
     Recover { dir: PathBuf, key: String, device: Option<String>, from: Option<usize> },
     Run { dir: PathBuf, listen: Option<SocketAddr> },
-    Invite { dir: PathBuf, role: Role },
+    Invite { dir: PathBuf, role: Role, approve: bool },
+    Requests { dir: PathBuf },
+    Approve { dir: PathBuf, device: String },
+    Decline { dir: PathBuf, device: String },
     Join { dir: PathBuf, invite: String },
     Simulate { words: Vec<String> },
 }
@@ -50,7 +58,17 @@ impl Command {
                 from: number(next("").ok())?,
             },
             "run" => Self::Run { dir: next("the directory")?.into(), listen: address(next("").ok())? },
-            "invite" => Self::Invite { dir: next("the directory")?.into(), role: role(next("").ok())? },
+            "invite" => {
+                let dir = next("the directory")?.into();
+                let mut rest = next("").ok();
+                let alone = rest.as_deref() == Some("--approve");
+                let role = role(if alone { None } else { rest.take() })?;
+                let word = rest.or_else(|| next("").ok());
+                Self::Invite { dir, role, approve: flag("invite", "--approve", word)? }
+            }
+            "requests" => Self::Requests { dir: next("the directory")?.into() },
+            "approve" => Self::Approve { dir: next("the directory")?.into(), device: next("the device")? },
+            "decline" => Self::Decline { dir: next("the directory")?.into(), device: next("the device")? },
             "join" => Self::Join { dir: next("the directory")?.into(), invite: next("the invite")? },
             "sim" => Self::Simulate { words: words.by_ref().collect() },
             other => return Err(format!("there is no command {other:?}")),
@@ -219,18 +237,22 @@ pub(crate) async fn run(out: &mut impl Write, dir: &Path, listen: Option<SocketA
     }
 }
 
-/// Prints an invite to the first space, and serves until a device has joined by it and been served.
-pub(crate) async fn invite(out: &mut impl Write, dir: &Path, role: Role) -> Done {
+/// Prints an invite to the first space, and serves until a device has joined by it and been served. With `approve`, a
+/// device that asks is let in when somebody here says so.
+pub(crate) async fn invite(out: &mut impl Write, dir: &Path, role: Role, approve: bool) -> Done {
     let node = open(Node::builder(dir)).await?;
     let space = node.spaces().into_iter().next().ok_or("there is no space yet: driftless init founds one")?;
     let before = devices(&space);
     let mut events = space.events();
-    let invite = space.invite(role).await?;
+    let invite = if approve { space.invite_with_approval(role).await? } else { space.invite(role).await? };
     writeln!(out, "{invite}")?;
     if std::io::stdout().is_terminal() {
         writeln!(out, "\n{}", picture(&invite)?)?;
     }
     out.flush()?;
+    if approve && !answer_requests(out, &space, &mut events).await? {
+        return Ok(node.close().await?);
+    }
     let joined = loop {
         if let Some(joined) = devices(&space).into_iter().find(|(peer, _)| !before.contains_key(peer)) {
             break joined;
@@ -240,13 +262,108 @@ pub(crate) async fn invite(out: &mut impl Write, dir: &Path, role: Role) -> Done
     let (peer, name) = joined;
     writeln!(out, "{name} joined")?;
     out.flush()?;
-    // The device fetches what is here, then goes on or goes away.
+    serve(&node, &space, peer).await?;
+    Ok(node.close().await?)
+}
+
+/// Asks who sits here about each device that waits, until one is let in. False when one asks now and nobody sits here;
+/// those that asked before are left alone then.
+async fn answer_requests(
+    out: &mut impl Write,
+    space: &Space,
+    events: &mut Events,
+) -> Result<bool, Box<dyn Error>> {
+    let before: Vec<PeerId> = space.join_requests().await?.iter().map(|request| request.device).collect();
+    let mut left = BTreeSet::new();
+    loop {
+        let waiting =
+            space.join_requests().await?.into_iter().find(|request| !left.contains(&request.device));
+        let Some(request) = waiting else {
+            events.next().await.ok_or("the node was closed")?;
+            continue;
+        };
+        writeln!(out, "{}", in_words(&request))?;
+        writeln!(out, "Does it show the same code, and shall it come in? yes or no")?;
+        out.flush()?;
+        let read = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).map(|_| line)
+        });
+        match read.await??.as_str() {
+            "" if before.contains(&request.device) => drop(left.insert(request.device)),
+            "" => {
+                writeln!(out, "It waits: driftless requests, approve and decline go on.")?;
+                return Ok(false);
+            }
+            line if ["y", "yes"].contains(&line.trim()) => {
+                space.approve(request.device).await?;
+                return Ok(true);
+            }
+            line if ["n", "no"].contains(&line.trim()) => space.decline(request.device).await?,
+            _ => {}
+        }
+    }
+}
+
+/// Serves a device that joined until it has what is here: it fetches that, then goes on or goes away.
+async fn serve(node: &Node, space: &Space, peer: PeerId) -> Done {
     let served = |peer: &Peer| {
         let gone = matches!(&peer.state, ConnectionState::Disconnected { reason } if !reason.is_empty());
         gone || peer.in_sync.contains(&space.id())
     };
     node.watch_peers().until(peer, served).await?;
+    Ok(())
+}
+
+/// Lists the devices that wait to be let in.
+pub(crate) async fn requests(out: &mut impl Write, dir: &Path) -> Done {
+    let node = off_line(dir).await?;
+    for space in node.spaces() {
+        for request in space.join_requests().await? {
+            writeln!(out, "{}: {}", space.name(), in_words(&request))?;
+        }
+    }
     Ok(node.close().await?)
+}
+
+fn in_words(request: &JoinRequest) -> String {
+    let JoinRequest { device, member_name, device_name, code, .. } = request;
+    format!("{} asks: {member_name}, {device_name}, code {code}", device.short())
+}
+
+/// Lets a device in whose id begins with a word, and serves until it has come.
+pub(crate) async fn approve(out: &mut impl Write, dir: &Path, word: &str) -> Done {
+    let node = open(Node::builder(dir)).await?;
+    let (space, request) = request(&node, word).await?;
+    space.approve(request.device).await?;
+    writeln!(out, "{} is let in", request.member_name)?;
+    out.flush()?;
+    serve(&node, &space, request.device).await?;
+    Ok(node.close().await?)
+}
+
+/// Refuses a device whose id begins with a word. It hears so when it asks next.
+pub(crate) async fn decline(out: &mut impl Write, dir: &Path, word: &str) -> Done {
+    let node = off_line(dir).await?;
+    let (space, request) = request(&node, word).await?;
+    space.decline(request.device).await?;
+    writeln!(out, "{} is declined", request.device.short())?;
+    Ok(node.close().await?)
+}
+
+/// The request of the one device that waits whose id begins with a word.
+async fn request(node: &Node, word: &str) -> Result<(Space, JoinRequest), Box<dyn Error>> {
+    let mut found = Vec::new();
+    for space in node.spaces() {
+        let requests = space.join_requests().await?.into_iter();
+        let begin = requests.filter(|request| request.device.to_string().starts_with(word));
+        found.extend(begin.map(|request| (space.clone(), request)));
+    }
+    match (found.pop(), found.is_empty()) {
+        (Some(found), true) => Ok(found),
+        (None, _) => Err(format!("no device {word:?} waits").into()),
+        (Some(_), false) => Err(format!("more than one request of {word:?} waits").into()),
+    }
 }
 
 /// Draws the invite as a QR code, two rows of it in one of text, for a terminal with a dark background.
@@ -268,7 +385,23 @@ fn devices(space: &Space) -> BTreeMap<PeerId, String> {
 pub(crate) async fn join(out: &mut impl Write, dir: &Path, invite: &str) -> Done {
     let node = open(Node::builder(dir)).await?;
     let invite: Invite = invite.parse()?;
-    let space = node.join(&invite).await?;
+    let joining = match node.ask_to_join(&invite).await {
+        Ok(Asked::In(space)) => Ok(space),
+        Ok(Asked::Waits(joining)) => Err(joining),
+        // It has asked already, and the other device has gone meanwhile.
+        Err(error) => {
+            let mut waiting = node.joining().await?.into_iter();
+            Err(waiting.find(|joining| joining.space_id() == invite.space()).ok_or(error)?)
+        }
+    };
+    let space = match joining {
+        Ok(space) => space,
+        Err(joining) => {
+            writeln!(out, "waiting to be let in, code {}", joining.code())?;
+            out.flush()?;
+            joining.wait(JOIN_WAIT_MS).await?
+        }
+    };
     let synced = node.sync_now().await?;
     let status = space.status().await?;
     writeln!(out, "{}  {}", space.name(), space.id())?;
@@ -311,8 +444,15 @@ mod tests {
         check(&[], Ok(Command::Demo));
         check(&["--help"], Ok(Command::Help));
         check(&["status", "d"], Ok(Command::Status { dir: dir.clone() }));
-        check(&["invite", "d"], Ok(Command::Invite { dir: dir.clone(), role: Role::Writer }));
-        check(&["invite", "d", "admin"], Ok(Command::Invite { dir: dir.clone(), role: Role::Admin }));
+        let invite = |role, approve| Command::Invite { dir: PathBuf::from("d"), role, approve };
+        check(&["invite", "d"], Ok(invite(Role::Writer, false)));
+        check(&["invite", "d", "admin"], Ok(invite(Role::Admin, false)));
+        check(&["invite", "d", "--approve"], Ok(invite(Role::Writer, true)));
+        check(&["invite", "d", "admin", "--approve"], Ok(invite(Role::Admin, true)));
+        check(&["requests", "d"], Ok(Command::Requests { dir: dir.clone() }));
+        let device = "ab12".to_owned();
+        check(&["approve", "d", "ab12"], Ok(Command::Approve { dir: dir.clone(), device: device.clone() }));
+        check(&["decline", "d", "ab12"], Ok(Command::Decline { dir: dir.clone(), device }));
         let name = "Shop".to_owned();
         let init = |recovery_key| Command::Init { dir: PathBuf::from("d"), name: name.clone(), recovery_key };
         check(&["init", "d", "Shop"], Ok(init(false)));
@@ -348,6 +488,8 @@ mod tests {
         check(&["recover", "d", "k", "ab", "x"], Err("recover: \"x\" is no number"));
         check(&["status"], Err("status: the directory is missing"));
         check(&["status", "a", "b"], Err("status: \"b\" is one word too many"));
+        check(&["invite", "d", "admin", "x"], Err("invite: \"x\" is one word too many"));
+        check(&["approve", "d"], Err("approve: the device is missing"));
         check(&["invite", "d", "boss"], Err("invite: there is no role \"boss\""));
         check(&["run", "d", "here"], Err("run: \"here\" is no address and port"));
     }

@@ -23,8 +23,13 @@ Commands:
   init <dir> <name> [--recovery-key]
                            found a space in a directory, and show the key that stands above its members
   run <dir> [address]      serve a directory to its peers until interrupted
-  invite <dir> [role]      print an invite, and serve the directory until a device has joined
-  join <dir> <invite>      join a space, and fetch what it holds
+  invite <dir> [role] [--approve]
+                           print an invite, and serve the directory until a device has joined; with --approve,
+                           ask here about each device that wants to
+  requests <dir>           list the devices that wait to be let in
+  approve <dir> <device>   let one in, and serve the directory until it has joined
+  decline <dir> <device>   refuse one
+  join <dir> <invite>      join a space, and fetch what it holds; shows the code to compare where one is needed
   recover <dir> <key> [device [number]]
                            take the founder's place by the recovery key, and list what the founder's other devices
                            said; or remove a device, with what it said from a number of that list on
@@ -54,7 +59,10 @@ async fn main() -> ExitCode {
             command::recover(&mut out, &dir, &key, device.as_deref(), from).await
         }
         Command::Run { dir, listen } => command::run(&mut out, &dir, listen).await,
-        Command::Invite { dir, role } => command::invite(&mut out, &dir, role).await,
+        Command::Invite { dir, role, approve } => command::invite(&mut out, &dir, role, approve).await,
+        Command::Requests { dir } => command::requests(&mut out, &dir).await,
+        Command::Approve { dir, device } => command::approve(&mut out, &dir, &device).await,
+        Command::Decline { dir, device } => command::decline(&mut out, &dir, &device).await,
         Command::Join { dir, invite } => command::join(&mut out, &dir, &invite).await,
         Command::Simulate { words } => return simulation(&mut out, &words),
     };
