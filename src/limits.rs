@@ -80,6 +80,9 @@ pub const CUT_HASHES_MAX: usize = 96;
 pub const STATEMENT_BYTES_MAX: usize = 4 * 1024;
 /// Most statements in one membership log.
 pub const STATEMENTS_PER_SPACE_MAX: usize = 16_384;
+/// Places of those that only statements of admins take that count when they come: whoever fills the others keeps
+/// nobody from removing who did.
+pub const STATEMENTS_OF_ADMINS: usize = 1_024;
 /// Statements that come together and are still judged one by one; of more, all of the log is judged anew.
 pub const STATEMENTS_JUDGED_ALONE_MAX: usize = 256;
 /// Most statements of one log that wait for others they name.
@@ -421,6 +424,7 @@ const _: () = assert!(STATEMENTS_PER_SPACE_MAX * STATEMENT_BYTES_MAX <= JOIN_REP
 const _: () = assert!(JOIN_PART_BYTES + STATEMENT_BYTES_MAX + 64 < JOIN_BYTES_MAX);
 const _: () = assert!(JOIN_REQUESTS_PER_INVITE_MAX < JOIN_REQUESTS_MAX);
 const _: () = assert!(INVITE_ADDRESSES_MAX <= ADDRESSES_PER_PEER_MAX);
+const _: () = assert!(STATEMENTS_OF_ADMINS < STATEMENTS_PER_SPACE_MAX);
 const _: () = assert!(COMMIT_AT_MAX <= STATEMENT_PREV_MAX);
 const _: () = assert!((STATEMENT_PREV_MAX + CUT_HASHES_MAX) * 32 + 256 < STATEMENT_BYTES_MAX);
 const _: () = assert!(JOIN_PART_BYTES + STATEMENT_BYTES_MAX < JOIN_STREAM_WINDOW_BYTES as usize);

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use crate::id::{PeerId, SpaceId, StatementHash};
 use crate::identity::{self, Identity, IdentityError};
 use crate::limits::{
-    NAME_BYTES_MAX, STATEMENTS_JUDGED_ALONE_MAX, STATEMENTS_PER_SPACE_MAX, STATEMENTS_WAITING_MAX,
+    NAME_BYTES_MAX, STATEMENTS_JUDGED_ALONE_MAX, STATEMENTS_OF_ADMINS, STATEMENTS_PER_SPACE_MAX,
+    STATEMENTS_WAITING_MAX,
 };
 
 use super::graph::{Bits, Graph};
@@ -36,6 +37,8 @@ pub struct Log {
     space: SpaceId,
     graph: Graph,
     resolution: Resolution,
+    /// The log is being read as it was stored or sent: all that is in it had its place.
+    reading: bool,
     /// Statements of the graph that are not judged yet; empty between calls.
     unjudged: Vec<usize>,
     /// Numbers of the statements that no other follows.
@@ -167,6 +170,7 @@ impl Log {
             }
         }
         let mut log = log.ok_or(AccessError::NoGenesis)?;
+        log.reading = true;
         // By lamport number, a statement comes behind those that it names.
         rest.sort_by_key(|statement| (statement.lamport(), statement.hash()));
         for statement in rest {
@@ -175,6 +179,7 @@ impl Log {
                 return Err(error);
             }
         }
+        log.reading = false;
         log.resolve();
         Ok(log)
     }
@@ -397,6 +402,7 @@ impl Log {
             space,
             graph: Graph::default(),
             resolution: Resolution::default(),
+            reading: false,
             unjudged: Vec::new(),
             heads: BTreeSet::new(),
             recovery,
@@ -513,8 +519,22 @@ impl Log {
         }
         self.check_signer(&statement, &past)?;
         self.check_body(&statement, &past)?;
+        let few_left = self.graph.len() >= STATEMENTS_PER_SPACE_MAX - STATEMENTS_OF_ADMINS;
+        if few_left && !self.reading && !self.is_of_an_admin(&statement, &past) {
+            return Err(AccessError::TooMany { what: "statements", max: STATEMENTS_PER_SPACE_MAX });
+        }
         self.attach(statement, past);
         Ok(hash)
+    }
+
+    /// Tells whether a statement would count, as one of an admin or of the recovery key.
+    fn is_of_an_admin(&mut self, statement: &Statement, past: &Bits) -> bool {
+        self.judge();
+        let mut trial = self.clone();
+        trial.attach(statement.clone(), past.clone());
+        trial.judge();
+        let number = trial.graph.len() - 1;
+        trial.resolution.is_by_an_admin(&trial.graph, number)
     }
 
     fn attach(&mut self, statement: Statement, past: Bits) {

@@ -191,6 +191,18 @@ impl Resolution {
         judged
     }
 
+    /// Tells whether a statement counts by the recovery key, or by a member that was an admin then.
+    pub(super) fn is_by_an_admin(&self, graph: &Graph, number: usize) -> bool {
+        match self.accepted.get(number).copied().flatten().map(|accepted| accepted.speaker) {
+            Some(Speaker::Recovery) => true,
+            Some(Speaker::Member(member)) => {
+                let before = |change: usize| self.counts(change) && graph.precedes(change, number);
+                self.role(graph, member, &before).is_some_and(|role| role >= Role::Admin)
+            }
+            None => false,
+        }
+    }
+
     pub(super) fn counts(&self, number: usize) -> bool {
         self.accepted.get(number).is_some_and(Option::is_some)
     }
