@@ -8,12 +8,12 @@ use crate::access::{Commit, Leaf, change_hash};
 use crate::exchange::{Answer, Apart, Ask, CollectionState, CommitKey, EntityClock, Packed, RequestId};
 use crate::exchange::{SpaceState, Stored};
 use crate::id::{
-    ActorId, Cell, CollectionName, Contents, EntityId, Fingerprint, Incarnation, Listed, Origin, Oseq,
-    PeerId, Position, Span, SpanPrint, SpanTold, Symbol, Vector, Version,
+    ActorId, Cell, CollectionName, Contents, EntityId, Fingerprint, Incarnation, Interest, Interests, Listed,
+    Origin, Oseq, PeerId, Position, Span, SpanPrint, SpanTold, Symbol, Vector, Version,
 };
 use crate::limits::FRAME_BYTES_MAX;
 use crate::metrics::Metrics;
-use crate::sync::{Action, Command, ConnId, DialId, Engine, Event, Options, Side};
+use crate::sync::{Action, Command, ConnId, DialId, Engine, Event, Mode, Options, Side};
 use crate::time::{Instant, Now, Timestamp};
 
 use super::{device, peer, shared};
@@ -22,6 +22,8 @@ use super::{device, peer, shared};
 const ACTIONS_MAX: usize = 10_000;
 /// Most steps of one run.
 const STEPS_MAX: usize = 2_000;
+/// Most rounds in which what is left is delivered and answered: honest talk is over after a few.
+const ROUNDS_MAX: usize = 200;
 
 /// Runs two engines over what the bytes tell. True when they came to compare fingerprints.
 pub fn events(bytes: &[u8]) -> bool {
@@ -76,7 +78,7 @@ struct Node {
     inbox: VecDeque<(ConnId, Vec<u8>)>,
     asked: VecDeque<(RequestId, Ask)>,
     open: BTreeSet<ConnId>,
-    dials: VecDeque<DialId>,
+    dials: Vec<DialId>,
     /// Fingerprints were found equal at some time.
     in_sync: bool,
     position: u64,
@@ -129,7 +131,7 @@ impl<'a> Duo<'a> {
 
     /// Delivers everything and answers everything, with the time that it takes.
     fn settle(&mut self) {
-        for _ in 0..STEPS_MAX {
+        for _ in 0..ROUNDS_MAX {
             for index in 0..2 {
                 self.deliver(index, Keep::Whole);
                 self.answer(index, Kindness::Fitting);
@@ -140,16 +142,29 @@ impl<'a> Duo<'a> {
         }
     }
 
+    /// Connects the two, or lets their attempts fail.
     fn connect(&mut self) {
+        let choice = self.script.byte();
+        if choice & 2 != 0 {
+            return self.fail_dials();
+        }
         self.conns += 1;
-        let conn = ConnId(self.conns);
-        let exporter = [self.script.byte() & 1; 32];
+        let (conn, exporter) = (ConnId(self.conns), [choice & 1; 32]);
         for (index, side) in [(0, Side::Dialer), (1, Side::Acceptor)] {
             let Some(peer) = self.nodes.get(1 - index).map(|node| node.peer) else { continue };
             let Some(node) = self.nodes.get_mut(index) else { continue };
             node.open.insert(conn);
-            node.dials.pop_front();
+            node.dials.clear();
             self.handle(index, Event::Connected { conn, peer, side, exporter });
+        }
+    }
+
+    fn fail_dials(&mut self) {
+        for index in 0..2 {
+            let Some(node) = self.nodes.get_mut(index) else { continue };
+            for dial in std::mem::take(&mut node.dials) {
+                self.handle(index, Event::DialFailed { dial, reason: "unreachable".to_owned() });
+            }
         }
     }
 
@@ -233,20 +248,39 @@ impl<'a> Duo<'a> {
     fn command(&mut self, index: usize) {
         let Some(peer) = self.nodes.get(1 - index).map(|node| node.peer) else { return };
         let choice = self.script.byte();
-        let command = match choice % 6 {
+        let (space, ticket, more) = (shared().space(), u64::from(choice), choice / 11);
+        let command = match choice % 11 {
             0 => Command::AddPeer { peer, addresses: vec!["here".to_owned()] },
             1 => Command::RemovePeer { peer },
-            2 => Command::SyncNow { space: None, ticket: u64::from(choice) },
+            2 => Command::SyncNow { space: None, ticket },
             3 => Command::Wake,
             4 => Command::Pause,
-            _ => Command::Resume,
+            5 => Command::Resume,
+            6 => Command::Found { peer, addresses: vec!["there".to_owned()] },
+            7 => Command::Lost { peer },
+            8 => Command::SetMode(mode(more)),
+            9 => {
+                let (collection, entities) = (collection(more % 4), (0..=more % 3).map(entity).collect());
+                Command::Fetch { space, collection, entities, ticket }
+            }
+            _ => Command::SyncNow { space: Some(space), ticket },
         };
         self.handle(index, Event::Command(command));
     }
 
     fn space_changed(&mut self, index: usize) {
-        let choice = self.script.byte();
-        self.handle(index, Event::SpaceChanged(state(choice)));
+        let Some(peer) = self.nodes.get(1 - index).map(|node| node.peer) else { return };
+        let (choice, space) = (self.script.byte(), shared().space());
+        let event = match choice {
+            0xff => Event::SpaceGone { space },
+            0xfe => Event::Damaged { space },
+            0xfc | 0xfd => {
+                let to = (choice == 0xfd).then_some(peer);
+                Event::Clash { space, commits: vec![own(0), own(2)], to }
+            }
+            _ => Event::SpaceChanged(state(choice)),
+        };
+        self.handle(index, event);
     }
 
     fn handle(&mut self, index: usize, event: Event) {
@@ -287,7 +321,7 @@ impl<'a> Duo<'a> {
                 None
             }
             Action::Dial { dial, .. } => {
-                self.nodes.get_mut(index)?.dials.push_back(dial);
+                self.nodes.get_mut(index)?.dials.push(dial);
                 None
             }
             Action::Close { conn, .. } => Some(conn),
@@ -311,7 +345,7 @@ impl Node {
             inbox: VecDeque::new(),
             asked: VecDeque::new(),
             open: BTreeSet::new(),
-            dials: VecDeque::new(),
+            dials: Vec::new(),
             in_sync: false,
             position: 0,
         }
@@ -447,8 +481,15 @@ fn span_told(choice: u8) -> SpanTold {
     SpanTold { span: Span::ALL, contents }
 }
 
-/// The shared space; what it holds depends on the choice, and 0 is nothing.
+/// The shared space; what it holds depends on the choice, and 0 is nothing. Each made once: to hash what it holds takes
+/// longer than most steps.
 fn state(choice: u8) -> SpaceState {
+    static STATES: OnceLock<Vec<SpaceState>> = OnceLock::new();
+    let states = STATES.get_or_init(|| (0..=u8::MAX).map(state_of).collect());
+    states.get(usize::from(choice)).expect("one for every choice").clone()
+}
+
+fn state_of(choice: u8) -> SpaceState {
     let log = shared();
     let mut collections = std::collections::BTreeMap::new();
     for number in 0..choice % 4 {
@@ -462,8 +503,28 @@ fn state(choice: u8) -> SpaceState {
         space: log.space(),
         membership: log.membership(),
         log: log.digest(),
-        interests: Arc::default(),
+        interests: Arc::new(interests(choice / 4)),
         collections,
+    }
+}
+
+/// What a device wants; most want everything.
+fn interests(choice: u8) -> Interests {
+    let but = |others, number, named| Interests { others, named: [(collection(number), named)].into() };
+    match choice % 8 {
+        3 => but(Interest::Live, 0, Interest::Off),
+        4 => but(Interest::Live, 1, Interest::Index),
+        5 => but(Interest::Off, 0, Interest::Live),
+        6 => but(Interest::Index, 1, Interest::Live),
+        _ => Interests::default(),
+    }
+}
+
+fn mode(choice: u8) -> Mode {
+    match choice % 3 {
+        0 => Mode::Live,
+        1 => Mode::Periodic { every_ms: 10_000 },
+        _ => Mode::Manual,
     }
 }
 
@@ -475,8 +536,12 @@ fn vector(number: u8, choice: u8) -> Vector {
     vector
 }
 
+/// A commit that is what it says, or bytes that pass for one until somebody reads them.
 fn packed(script: &mut Script<'_>) -> Packed {
     let choice = script.byte();
+    if choice >= 0x80 {
+        return own(choice);
+    }
     let parts = vec![(collection(choice % 4), Oseq(u64::from(choice / 4) + 1))];
     let key = CommitKey { origin: origin(choice % 3), parts };
     Packed { key, bytes: script.take(usize::from(choice)).into() }

@@ -1,4 +1,8 @@
 //! Connections that break: before and after every frame, and at every byte. The next one goes on where it broke.
+//!
+//! All four were seen failing with what was sent over a lost connection counted as held by the peer on the next one;
+//! all but the first sync with openings that tell what was agreed on last and nothing that came since; the repair with
+//! whole entities sent instead of what the clocks lack.
 
 use super::*;
 use crate::limits::BATCH_BYTES;
