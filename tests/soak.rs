@@ -1,5 +1,6 @@
 //! Three processes write and sync over real connections while two of them are killed and all of them lose
-//! their connections now and then: nothing acknowledged is lost, all agree in the end, and memory stays flat.
+//! their connections or their network now and then: nothing acknowledged is lost, all agree in the end, and memory
+//! stays flat.
 //!
 //! ```text
 //! DRIFTLESS_SOAK_SECONDS=600 DRIFTLESS_SEED=7 cargo test --test soak -- --nocapture
@@ -12,15 +13,19 @@ mod processes;
 
 use std::time::Duration;
 
-use driftless::{Node, PeerId, Role, SpaceId};
+use driftless::{Durability, Node, PeerId, Role, SpaceId};
 use processes::content::Content;
 use processes::fleet::Fleet;
+use processes::wires::Wires;
 use processes::{BOUND, Dice, Habit, pause, variable};
 
 const NODES: usize = 3;
 /// Between two commits of one writer.
 const PACE: Duration = Duration::from_millis(50);
+const HABIT: Habit = Habit { pace: PACE, durability: Durability::Synced };
 const TICK: Duration = Duration::from_millis(500);
+/// Longer than a connection lives that hears nothing.
+const LONG_TICKS: u64 = 40;
 /// What a process may hold in memory at the end beyond once and a half of what it held before half of the
 /// time: caches fill up, and the documents that everybody writes grow.
 const GROWTH_KIB_MAX: u64 = 64 * 1024;
@@ -37,10 +42,57 @@ const RECONNECTION_KIB_MAX: u64 = 4;
 
 #[test]
 fn three_processes_live_through_kills_and_drops_without_a_loss_or_growth() {
+    live_through(Fleet::found(NODES, HABIT), &Drops::Told);
+}
+
+/// No process is told when packets cease to arrive, nor when they do again: a connection lives through that, or comes
+/// to its end by its own clock.
+#[test]
+fn three_processes_live_through_kills_and_pulled_cables_without_a_loss_or_growth() {
+    let test = "three_processes_live_through_kills_and_pulled_cables_without_a_loss_or_growth";
+    if let Some(wires) = Wires::lay(test, NODES) {
+        live_through(Fleet::found_at_cables(NODES, HABIT), &Drops::Pulled(wires));
+    }
+}
+
+/// How a node loses its connections.
+#[derive(Debug)]
+enum Drops {
+    /// It is told to leave the network, and to come back.
+    Told,
+    /// Its cable is pulled, and put in again.
+    Pulled(Wires),
+}
+
+impl Drops {
+    fn begin(&self, fleet: &mut Fleet, index: usize) {
+        match self {
+            Self::Told => fleet.process(index).tell("pause"),
+            Self::Pulled(wires) => wires.pull(index),
+        }
+    }
+
+    fn end(&self, fleet: &mut Fleet, index: usize) {
+        match self {
+            Self::Told => fleet.process(index).tell("resume"),
+            Self::Pulled(wires) => wires.put(index),
+        }
+    }
+
+    /// How many ticks one lasts beyond the first.
+    fn ticks(&self, dice: &mut Dice) -> u64 {
+        match self {
+            Self::Told => 0,
+            Self::Pulled(_) if dice.below(8) == 0 => LONG_TICKS,
+            Self::Pulled(_) => dice.below(10),
+        }
+    }
+}
+
+fn live_through(mut fleet: Fleet, how: &Drops) {
     let seconds = variable("DRIFTLESS_SOAK_SECONDS").unwrap_or(10);
     let seed = variable("DRIFTLESS_SEED").unwrap_or(0x50a4);
     let mut dice = Dice(seed);
-    let mut fleet = Fleet::found(NODES, Habit { pace: PACE, ..Habit::default() });
     for index in 0..NODES {
         fleet.start(index);
     }
@@ -49,31 +101,41 @@ fn three_processes_live_through_kills_and_drops_without_a_loss_or_growth() {
     let ticks_per_kill = (seconds / 5).clamp(6, 40);
     let mut memory: Vec<Vec<u64>> = vec![Vec::new(); NODES];
     let (mut kills, mut drops) = (0, 0);
-    let mut dropped: Option<usize> = None;
+    let mut dropped: Option<(usize, u64)> = None;
     for _ in 0..ticks {
         pause(TICK);
         fleet.check();
         for (index, memory) in memory.iter_mut().enumerate() {
             memory.extend(fleet.process(index).resident_kib());
         }
-        if let Some(index) = dropped.take() {
-            fleet.process(index).tell("resume");
-        } else if dice.below(4) == 0 {
-            let index = dice.below(NODES as u64) as usize;
-            fleet.process(index).tell("pause");
-            (dropped, drops) = (Some(index), drops + 1);
-        }
+        dropped = match dropped {
+            Some((index, 0)) => {
+                how.end(&mut fleet, index);
+                None
+            }
+            Some((index, ticks)) => Some((index, ticks - 1)),
+            None if dice.below(4) == 0 => {
+                let index = dice.below(NODES as u64) as usize;
+                how.begin(&mut fleet, index);
+                drops += 1;
+                Some((index, how.ticks(&mut dice)))
+            }
+            None => None,
+        };
         if dice.below(ticks_per_kill) == 0 {
             // The first node lives through all of it, so that its memory tells something.
             let index = 1 + dice.below(NODES as u64 - 1) as usize;
             fleet.kill(index);
             fleet.start(index);
-            dropped = dropped.filter(|dropped| *dropped != index);
+            if matches!(how, Drops::Told) {
+                // Its next process was told nothing.
+                dropped = dropped.filter(|(dropped, _)| *dropped != index);
+            }
             kills += 1;
         }
     }
-    if let Some(index) = dropped {
-        fleet.process(index).tell("resume");
+    if let Some((index, _)) = dropped {
+        how.end(&mut fleet, index);
     }
 
     fleet.agree();

@@ -18,6 +18,8 @@ pub(crate) struct Fleet {
     space: SpaceId,
     ships: Vec<Ship>,
     habit: Habit,
+    /// Each process is at the end of a cable of its own.
+    cabled: bool,
     runs: u64,
     pub(crate) acked: Acked,
     /// Runs in which a process received something from another one.
@@ -44,7 +46,13 @@ impl Fleet {
         let runtime = Runtime::new().expect("a runtime");
         let names: Vec<String> = (0..count).map(|index| format!("node{index}")).collect();
         let (space, ships) = runtime.block_on(found(&dir, &names));
-        Self { dir, space, ships, habit, runs: 0, acked: Acked::new(), met: 0, runtime }
+        Self { dir, space, ships, habit, cabled: false, runs: 0, acked: Acked::new(), met: 0, runtime }
+    }
+
+    /// As [`Fleet::found`], and each process will run at the end of a cable of its own.
+    #[allow(dead_code, reason = "the soak alone has cables")]
+    pub(crate) fn found_at_cables(count: usize, habit: Habit) -> Self {
+        Self { cabled: true, ..Self::found(count, habit) }
     }
 
     /// Starts the process of a node.
@@ -52,8 +60,9 @@ impl Fleet {
         self.runs += 1;
         let known: Vec<String> = self.ships.iter().map(Ship::order).collect();
         let (dir, run, habit) = (self.path(index), self.runs, self.habit);
+        let cable = self.cabled.then_some(index);
         let ship = self.ship(index);
-        let mut process = Process::start(&dir, &format!("{}.{run}", ship.name), habit);
+        let mut process = Process::start(&dir, &format!("{}.{run}", ship.name), habit, cable);
         for (other, order) in known.iter().enumerate() {
             if other != index {
                 process.tell(order);

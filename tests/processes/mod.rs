@@ -6,6 +6,8 @@
 pub(crate) mod content;
 pub(crate) mod fleet;
 pub(crate) mod oracle;
+#[allow(dead_code, reason = "cables are pulled by the soak alone")]
+pub(crate) mod wires;
 pub(crate) mod worker;
 
 use std::collections::BTreeMap;
@@ -88,19 +90,23 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a process on the node in `dir`. Its writers are named after `run`.
-    pub(crate) fn start(dir: &Path, run: &str, habit: Habit) -> Self {
-        Self::spawn(dir, run, habit, None)
+    /// Starts a process on the node in `dir`, at the end of its cable if it has one. Its writers are named after `run`.
+    pub(crate) fn start(dir: &Path, run: &str, habit: Habit, cable: Option<usize>) -> Self {
+        Self::spawn(dir, run, habit, None, cable)
     }
 
     /// Starts a process that joins by an invite, unless its node has the space already.
     #[allow(dead_code, reason = "the soak joins before it starts")]
     pub(crate) fn join(dir: &Path, run: &str, invite: &str) -> Self {
-        Self::spawn(dir, run, Habit::default(), Some(invite))
+        Self::spawn(dir, run, Habit::default(), Some(invite), None)
     }
 
-    fn spawn(dir: &Path, run: &str, habit: Habit, invite: Option<&str>) -> Self {
-        let mut command = Command::new(std::env::current_exe().expect("this program has a file"));
+    fn spawn(dir: &Path, run: &str, habit: Habit, invite: Option<&str>, cable: Option<usize>) -> Self {
+        let program = std::env::current_exe().expect("this program has a file");
+        let mut command = match cable {
+            Some(node) => wires::command_at(node, &program),
+            None => Command::new(program),
+        };
         command.args([
             "--exact",
             "processes::worker::process",

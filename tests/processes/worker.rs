@@ -10,6 +10,7 @@
 //! ```
 
 use std::io::{BufRead, Write};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,7 @@ pub(crate) const RUN_VARIABLE: &str = "DRIFTLESS_PROCESS_RUN";
 pub(crate) const PACE_VARIABLE: &str = "DRIFTLESS_PROCESS_PACE_MS";
 pub(crate) const INVITE_VARIABLE: &str = "DRIFTLESS_PROCESS_INVITE";
 pub(crate) const WRITTEN_VARIABLE: &str = "DRIFTLESS_PROCESS_WRITTEN";
+pub(crate) const LISTEN_VARIABLE: &str = "DRIFTLESS_PROCESS_LISTEN";
 
 /// Writers beside each other; they share the syncs of the disk.
 const WRITERS: u64 = 2;
@@ -51,7 +53,9 @@ fn process() {
 
 async fn work(dir: PathBuf, run: &str, pace: Duration) -> Result<(), String> {
     let orders = hear();
-    let builder = Node::builder(dir).listen(([127, 0, 0, 1], 0)).discovery(false).backoff_ms([20, 40, 80]);
+    let listen = std::env::var(LISTEN_VARIABLE).ok().and_then(|address| address.parse().ok());
+    let listen: IpAddr = listen.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let builder = Node::builder(dir).listen((listen, 0)).discovery(false).backoff_ms([20, 40, 80]);
     let waits = std::env::var_os(WRITTEN_VARIABLE).is_none();
     let builder = builder.durability(if waits { Durability::Synced } else { Durability::Written });
     let node = builder.open().await.map_err(|error| format!("the node does not open: {error:?}"))?;
