@@ -38,6 +38,8 @@ const SETTLE_MS: u64 = 300_000;
 const QUIET_MS: u64 = 130_000;
 /// Time after one more commit on each device, in which nothing may time out.
 const CALM_MS: u64 = REQUEST_DEADLINE_MS + 5_000;
+/// Time that is left to honest devices when they are not in sync at the end of a phase, and a rogue is among them.
+const DISTURBED_MS: u64 = REQUEST_DEADLINE_MS;
 /// How often the simulation looks whether everybody has synced.
 const LOOK_MS: u64 = 1_000;
 /// How often it notes what everybody holds.
@@ -457,7 +459,10 @@ impl<'a> World<'a> {
             return;
         }
         if let Some(why) = self.unsettled() {
-            return self.violate(Rule::Convergent, 0, format!("in sync, and not any more: {why}"));
+            if !self.may_be_disturbed(since + QUIET_MS) {
+                self.violate(Rule::Convergent, 0, format!("in sync, and not any more: {why}"));
+            }
+            return;
         }
         // A device that was removed tries to reach the others now and then.
         let links = (self.network.conns.len() + self.plan.devices) as u64;
@@ -471,6 +476,12 @@ impl<'a> World<'a> {
             }
         }
         self.phase = Phase::Calm(self.now);
+    }
+
+    /// A rogue that stays comes and goes as it likes, and brings what it kept back until then: two that agreed may be
+    /// looked at while one of them tells the other. They agree again when it is told.
+    fn may_be_disturbed(&self, due: u64) -> bool {
+        self.plan.rogues_stay && !self.plan.rogues.is_empty() && self.now < due + DISTURBED_MS
     }
 
     /// The step of the commit that a device makes in a space when all trouble is over.
@@ -499,11 +510,11 @@ impl<'a> World<'a> {
             return;
         }
         if let Some(why) = self.unsettled() {
-            return self.violate(
-                Rule::Convergent,
-                0,
-                format!("one commit each, and not in sync any more: {why}"),
-            );
+            if !self.may_be_disturbed(since + CALM_MS) {
+                let text = format!("one commit each, and not in sync any more: {why}");
+                self.violate(Rule::Convergent, 0, text);
+            }
+            return;
         }
         self.check_calm_receipts();
         self.check_all();
