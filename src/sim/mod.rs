@@ -95,6 +95,7 @@ mod canary;
 mod device;
 mod dice;
 mod fault;
+#[cfg(any(test, feature = "fuzzing"))]
 mod heard;
 #[cfg(test)]
 mod long;
@@ -117,6 +118,7 @@ pub use canary::Canary;
 pub use device::{Device, Tx, Unreadable};
 pub use dice::Dice;
 pub use fault::{Fault, FaultCounts};
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use heard::heard;
 pub use report::{Failure, Outcome, Report, Stats, run_seeds, run_seeds_on, shrink};
 pub use violation::{Rule, Violation};
