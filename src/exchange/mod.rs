@@ -292,6 +292,11 @@ pub(crate) enum Ask {
         /// Which entities.
         entities: Vec<EntityId>,
     },
+    /// The collections of which this device lists anything in an index. Answer: `Collections`.
+    Listed {
+        /// The space.
+        space: SpaceId,
+    },
     /// What this device lists in some spans of an index. Answer: `IndexPrints`.
     IndexPrints {
         /// The space.
@@ -493,6 +498,8 @@ pub(crate) enum Answer {
     Index(Option<Vec<SpanTold>>),
     /// To `Versions`, in the order of the question.
     Versions(Vec<Listed>),
+    /// To `Listed`.
+    Collections(Vec<CollectionName>),
     /// To `IndexPrints`.
     IndexPrints(Vec<SpanPrint>),
     /// To `TakeIndex`.

@@ -380,6 +380,7 @@ fn fitting(script: &mut Script<'_>, ask: &Ask, position: Position) -> Answer {
         Ask::Versions { .. } => 30,
         Ask::IndexPrints { .. } => 31,
         Ask::TakeIndex { .. } => 32,
+        Ask::Listed { .. } => 33,
         Ask::Lacking { .. } => 15,
         Ask::Heads { .. } => 3,
         Ask::Clocks { .. } => 4,
@@ -458,6 +459,7 @@ fn answer(kind: u8, script: &mut Script<'_>, position: Position) -> Answer {
         30 => Answer::Versions((0..few).map(|n| listed(n as u8, choice)).collect()),
         31 => Answer::IndexPrints((0..few).map(|_| span_print(choice)).collect()),
         32 => Answer::IndexTaken { apart: (0..few).map(|_| span_print(choice)).collect() },
+        33 => Answer::Collections((0..few).map(|n| collection(n as u8)).collect()),
         _ => Answer::Failed("told to".to_owned()),
     }
 }

@@ -46,6 +46,7 @@ impl Replica {
             Ask::TakeFetched { space, from, commits } => self.take_fetched(now, space, from, commits),
             Ask::IndexTold { space, collection, spans } => self.index_told(space, &collection, &spans),
             Ask::Versions { space, collection, entities } => self.versions(space, &collection, entities),
+            Ask::Listed { space } => self.listed_collections(space),
             Ask::IndexPrints { space, collection, spans } => self.index_prints(space, &collection, &spans),
             Ask::TakeIndex { space, collection, spans, changed } => {
                 self.take_index(space, &collection, spans, changed)

@@ -60,6 +60,17 @@ impl Replica {
         Ok(Answer::Versions(listed))
     }
 
+    /// Of which collections this device lists anything.
+    pub(super) fn listed_collections(&self, space: SpaceId) -> Result<Answer, ReplicaError> {
+        let (prefix, mut collections) = (Prefix::<IndexKey>::space(&space), Vec::new());
+        let mut behind = None;
+        while let Some((key, _)) = self.store.page(&prefix, behind.as_ref(), 1)?.pop() {
+            collections.push(key.collection.clone());
+            behind = Some(IndexKey { entity: EntityId::new([0xff; 16]), ..key });
+        }
+        Ok(Answer::Collections(collections))
+    }
+
     /// What this device lists in some spans.
     pub(super) fn index_prints(
         &self,

@@ -8,6 +8,8 @@
 //! asker   TAKEN
 //! ```
 //!
+//! What is listed here is asked for without being told HERE: the peer may have lost the whole collection.
+//!
 //! Of several peers that have a collection one is followed; when it goes, another. Everything is compared anew once a
 //! minute, so that what was missed or made up does not stay.
 
@@ -88,6 +90,7 @@ impl Engine {
     pub(super) fn index_answered(&mut self, conn: ConnId, space: SpaceId, purpose: Purpose, answer: Answer) {
         match (purpose, answer) {
             (_, Answer::State(Some(state))) => self.tell_indexes(conn, space, &state),
+            (_, Answer::Collections(collections)) => self.check_listed(conn, space, collections),
             (Purpose::IndexTold(_, _, number), Answer::Index(spans)) => {
                 self.index_told(conn, space, number, spans);
             }
@@ -146,6 +149,25 @@ impl Engine {
         here.into_iter().for_each(|collection| self.hear_here(conn, space, collection));
         if wanted {
             self.ask(Purpose::IndexHere(conn, space), Ask::State { space });
+        }
+        self.look_at_listed(conn, space);
+    }
+
+    /// Finds out of which collections anything is listed here, if any is wanted so.
+    pub(super) fn look_at_listed(&mut self, conn: ConnId, space: SpaceId) {
+        if self.sessions.get(&(conn, space)).is_some_and(|session| session.wants.ours.wants_index()) {
+            self.ask(Purpose::IndexListed(conn, space), Ask::Listed { space });
+        }
+    }
+
+    /// A peer says nothing of a collection of which it has nothing: what went there would stay listed here, unless it is
+    /// asked for.
+    fn check_listed(&mut self, conn: ConnId, space: SpaceId, collections: Vec<CollectionName>) {
+        for collection in collections {
+            let follow = self.follows.get(&(space, collection.clone()));
+            if follow.is_none_or(|follow| follow.at.is_none()) {
+                self.hear_here(conn, space, collection);
+            }
         }
     }
 

@@ -203,6 +203,8 @@ enum Purpose {
     IndexTold(ConnId, SpaceId, u64),
     /// How far entities have come, for who follows an index.
     Versions(ConnId, SpaceId),
+    /// Of which collections anything is listed here.
+    IndexListed(ConnId, SpaceId),
     /// What is listed in an index of ours.
     IndexPrints(ConnId, SpaceId, u64),
     /// What differed in one was taken.
@@ -236,6 +238,7 @@ impl Purpose {
             | Self::Fetch(conn, space)
             | Self::Fetched(conn, space, _)
             | Self::IndexHere(conn, space)
+            | Self::IndexListed(conn, space)
             | Self::IndexTold(conn, space, _)
             | Self::Versions(conn, space)
             | Self::IndexPrints(conn, space, _)
@@ -429,6 +432,7 @@ impl Engine {
             (Purpose::Fetched(conn, space, ticket), answer) => self.fetched(conn, space, ticket, answer),
             (
                 Purpose::IndexHere(conn, space)
+                | Purpose::IndexListed(conn, space)
                 | Purpose::IndexTold(conn, space, _)
                 | Purpose::Versions(conn, space)
                 | Purpose::IndexPrints(conn, space, _)

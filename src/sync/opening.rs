@@ -240,6 +240,7 @@ impl Engine {
         self.ask(Purpose::Acked, Ask::Met { space, peer, agreed: false });
         self.neighbour_met(conn, space);
         self.tell_indexes(conn, space, &ours);
+        self.look_at_listed(conn, space);
         let vectors = self.vectors_of(conn, &ours);
         let digests = self.digests_of(conn, &ours, &vectors);
         let trusted = self.is_trusted(conn, space, &theirs.reach);

@@ -517,6 +517,7 @@ fn writes(ask: &Ask) -> bool {
         | Ask::Heads { .. }
         | Ask::IndexTold { .. }
         | Ask::IndexPrints { .. }
+        | Ask::Listed { .. }
         | Ask::Versions { .. }
         | Ask::Sketch { .. }
         | Ask::Compare { .. }

@@ -225,6 +225,25 @@ fn an_index_that_is_wrong_is_put_right() {
     assert!(pair.is_indexed(&tickets()) && pair.is_honest());
 }
 
+/// Who has nothing of a collection says nothing of it, so what its maker had lost stayed listed for good.
+#[test]
+fn what_went_with_a_whole_collection_is_listed_no_more() {
+    let mut pair = indexed(0);
+    pair.meet();
+    let image = pair.parties[0].memory.snapshot();
+    pair.insert(0, 0..3);
+    pair.talk_out(1_000);
+    assert_eq!(pair.listed(&tickets()).len(), 3);
+    pair.part();
+
+    pair.parties[0].restart(Some(&image));
+    pair.forward();
+    pair.meet();
+
+    assert_eq!(pair.listed(&tickets()), []);
+    assert!(pair.is_indexed(&tickets()) && pair.is_honest());
+}
+
 /// Interests, edits and cuts in any order: in the end what is listed is what is there.
 #[test]
 fn whatever_was_wanted_meanwhile_the_index_is_right_in_the_end() {

@@ -174,6 +174,7 @@ impl Party {
                         Ask::Resolve { .. } => Answer::Apart(crate::exchange::Apart::default()),
                         Ask::IndexTold { .. } => Answer::Index(Some(Vec::new())),
                         Ask::Versions { .. } => Answer::Versions(Vec::new()),
+                        Ask::Listed { .. } => Answer::Collections(Vec::new()),
                         Ask::IndexPrints { .. } => Answer::IndexPrints(Vec::new()),
                         Ask::TakeIndex { .. } => Answer::IndexTaken { apart: Vec::new() },
                         Ask::Base { .. } => Answer::Base(None),
