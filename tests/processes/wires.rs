@@ -20,6 +20,10 @@ use super::worker::LISTEN_VARIABLE;
 const INSIDE_VARIABLE: &str = "DRIFTLESS_PROCESS_NAMESPACE";
 /// How a program is started in namespaces of its own, as who may do anything there.
 const UNSHARE: [&str; 5] = ["unshare", "--user", "--map-root-user", "--net", "--mount"];
+/// All that is needed to lay cables, once.
+const PROBE: &str = "mount -t tmpfs tmpfs /run && ip netns add probe && ip link add probe type bridge \
+    && ip link add wire type veth peer name eth0 netns probe && ip link set wire master probe up \
+    && nsenter --net=/run/netns/probe ip addr add 10.0.0.1/24 dev eth0";
 
 /// The cables of a fleet.
 #[derive(Debug)]
@@ -33,9 +37,7 @@ impl Wires {
         if std::env::var_os(INSIDE_VARIABLE).is_some() {
             return Some(Self::laid(nodes));
         }
-        let probe =
-            ["sh", "-c", "mount -t tmpfs tmpfs /run && ip netns add probe && ip link add probe type veth"];
-        if let Err(error) = run(&[&UNSHARE[..], &probe].concat()) {
+        if let Err(error) = run(&[&UNSHARE[..], &["sh", "-c", PROBE]].concat()) {
             println!("SKIPPED: this system lets nobody make network namespaces: {error}");
             return None;
         }
