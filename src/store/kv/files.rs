@@ -57,9 +57,9 @@ pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, KvError> {
 
 /// How often a held lock is tried. A process that is being started holds a copy of every open file until it runs
 /// its own program, so a lock that was just given back may still be seen held for an instant.
-const LOCK_TRIES: u32 = 40;
+pub(super) const LOCK_TRIES: u32 = 40;
 /// The wait between two tries.
-const LOCK_WAIT: Duration = Duration::from_millis(10);
+pub(super) const LOCK_WAIT: Duration = Duration::from_millis(10);
 
 /// Takes the lock of a store's directory, which is made if it is not there.
 pub(super) fn lock(path: &Path) -> Result<File, KvError> {

@@ -244,7 +244,8 @@ fn open_here(path: PathBuf, options: &StoreOptions) -> Result<SledKv, KvError> {
     remove_unfinished_snapshots(&store).map_err(refused)?;
     let db_path = store.join("db");
     let marks = MarkFile::open(&store, &db_path).map_err(refused)?;
-    let engine = config(&store, options).open().map_err(|error| from_sled(WHAT, &path, &error))?;
+    let engine =
+        unlocked(|| config(&store, options).open()).map_err(|error| from_sled(WHAT, &path, &error))?;
     let db = OpenOptions::new().read(true).write(true).open(&db_path).map_err(refused)?;
     // The engine renames a snapshot into place when it opens.
     files::sync_dir(&store).map_err(refused)?;
@@ -259,6 +260,22 @@ fn open_here(path: PathBuf, options: &StoreOptions) -> Result<SledKv, KvError> {
     })
 }
 
+/// Opens the engine, which has a lock of its own. Under the lock of the directory only a process that is being started
+/// can still hold it, for an instant.
+fn unlocked<T>(mut open: impl FnMut() -> Result<T, sled::Error>) -> Result<T, sled::Error> {
+    for _ in 1..files::LOCK_TRIES {
+        match open() {
+            Err(error) if is_locked(&error) => thread::park_timeout(files::LOCK_WAIT),
+            opened => return opened,
+        }
+    }
+    open()
+}
+
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
+}
+
 /// Makes an empty store aside, syncs all of it and renames it into place.
 fn create(path: &Path, options: &StoreOptions) -> Result<(), KvError> {
     const WHAT: &str = "making the store";
@@ -266,7 +283,8 @@ fn create(path: &Path, options: &StoreOptions) -> Result<(), KvError> {
     let aside = path.join(CREATING);
     files::remove_all(&aside).map_err(refused)?;
     fs::create_dir(&aside).map_err(refused)?;
-    let engine = config(&aside, options).open().map_err(|error| from_sled(WHAT, path, &error))?;
+    let engine =
+        unlocked(|| config(&aside, options).open()).map_err(|error| from_sled(WHAT, path, &error))?;
     engine.flush().map_err(|error| from_sled(WHAT, path, &error))?;
     drop(engine);
     sync_all(&aside).map_err(refused)?;
@@ -320,10 +338,10 @@ fn wait_for_ending(path: &Path) {
 }
 
 fn from_sled(what: &'static str, path: &Path, error: &sled::Error) -> KvError {
+    if is_locked(error) {
+        return KvError::Locked { path: path.join(STORE).join("db").display().to_string() };
+    }
     match error {
-        sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => {
-            KvError::Locked { path: path.join(STORE).join("db").display().to_string() }
-        }
         sled::Error::Io(error) => files::from_io(what, path, error),
         sled::Error::CollectionNotFound(_)
         | sled::Error::Unsupported(_)
@@ -399,6 +417,23 @@ mod tests {
         assert!(matches!(told(sled::Error::ReportableBug("bug".into())), KvError::Corrupt { .. }));
         let locked = io::Error::other("could not acquire lock on \"db\"");
         assert!(matches!(told(sled::Error::Io(locked)), KvError::Locked { .. }));
+    }
+
+    /// A store that was opened while another thread started a process was now and then said to be open elsewhere. Seen
+    /// failing with one try.
+    #[test]
+    fn a_lock_that_is_held_for_an_instant_is_tried_again() {
+        let locked = || sled::Error::Io(io::Error::other("could not acquire lock on \"db\""));
+        let mut tries = 0;
+        let opened = unlocked(|| {
+            tries += 1;
+            if tries < 3 { Err(locked()) } else { Ok(tries) }
+        });
+        assert_eq!(opened.ok(), Some(3));
+
+        let other: Result<(), _> = unlocked(|| Err(sled::Error::Unsupported("size".into())));
+        assert!(matches!(other, Err(sled::Error::Unsupported(_))), "what is no lock is told at once");
+        assert!(unlocked(|| Err::<(), _>(locked())).is_err_and(|error| is_locked(&error)), "it ends");
     }
 
     /// A snapshot that was being written at a crash made the engine refuse to open.
