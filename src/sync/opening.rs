@@ -379,6 +379,11 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
+        if !session.wants.heard {
+            // Who tells vectors has told its interests before them and in the same lane: in its opening, or right
+            // behind it. Whatever has changed since, the first are never taken back.
+            return self.close(conn, CODE_PROTOCOL, "vectors before the first interests");
+        }
         match session.wants.judge(told.revisions) {
             Basis::Current => {}
             Basis::Older if told.answer => {

@@ -581,6 +581,39 @@ fn a_device_that_is_being_removed_gets_nothing_more_and_is_not_blamed() {
     assert!(left.engine.spaces.contains_key(&space));
 }
 
+/// Vectors count for the collections that both sides want, and nothing was known of what the peer wants. Seen failing
+/// without `wants.heard` asked in `hear_vectors`: the vectors were taken, and the peer was fed as one that wants all.
+#[test]
+fn vectors_before_the_first_interests_end_the_conversation() {
+    let (mut left, _) = two();
+    left.connect(1, 1, 2, Side::Dialer);
+    let opening = crate::wire::Opening {
+        slot: 1,
+        tag: digest::tag(&EXPORTER, Side::Acceptor, &left.state.space),
+        log: left.state.log,
+        data: [0; 16],
+        told: crate::wire::Told::Later,
+        reach: crate::wire::Reach::default(),
+    };
+    let hello = Hello { versions: (1, 1), features: 0, openings: vec![opening] };
+    let told = crate::wire::VectorsTold {
+        slot: 1,
+        vectors: Default::default(),
+        answer: false,
+        equal: false,
+        anew: false,
+        part: false,
+        revisions: Default::default(),
+    };
+
+    left.handle(1, Event::Frame { conn: ConnId(1), bytes: Message::HelloAck(hello).to_frame() });
+    assert_eq!(left.closed, [], "its interests may follow");
+    left.handle(1, Event::Frame { conn: ConnId(1), bytes: Message::Vectors(told).to_frame() });
+
+    assert_eq!(left.closed, [(ConnId(1), CODE_PROTOCOL)]);
+    assert!(!left.asked.iter().any(|ask| matches!(ask, Ask::Feed { .. })), "nothing was read for it");
+}
+
 /// What a stranger shows changes nothing about what it is told: the same as one that shows nothing.
 #[test]
 fn a_stranger_that_introduces_itself_in_vain_is_told_the_same_as_any_other() {
