@@ -1,10 +1,10 @@
 //! Fields that two sides changed without knowing of each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::{ObjId, ObjType, Prop, ROOT, ReadDoc, ScalarValue};
 
-use super::document::actor_id;
+use super::document::{actor_id, guarded};
 use super::{Document, gate};
 use crate::id::{ActorId, ChangeHash};
 use crate::time::Timestamp;
@@ -150,6 +150,32 @@ impl Document {
         found
     }
 
+    /// Tells whether a field that changes write has several values in this document, or had in the one `before`
+    /// them. Where changes follow one another and there is none, they bring no conflict: neither beside a value that
+    /// they left, nor by uncovering what another value had hidden.
+    ///
+    /// The cost is that of reading the changes, and the lists in which they change what was there.
+    pub(crate) fn is_contended(&self, before: &Self, changes: &[(&gate::Header, &[u8])]) -> bool {
+        let contended = || {
+            let places = changes.iter().flat_map(|(header, bytes)| gate::places(header, bytes));
+            let places: BTreeSet<gate::Place> = places.collect();
+            places.iter().any(|place| self.has_several(place) || before.has_several(place))
+        };
+        guarded(contended).unwrap_or(true)
+    }
+
+    fn has_several(&self, (object, key): &gate::Place) -> bool {
+        match key {
+            Some(key) if *object == ROOT && key.starts_with('$') => false,
+            Some(key) => self.inner.get_all(object, key.as_str()).is_ok_and(|values| values.len() > 1),
+            // A character of a text is never replaced, so it has one value.
+            None => {
+                matches!(self.inner.object_type(object), Ok(ObjType::List))
+                    && self.inner.list_range(object, ..).any(|element| element.conflict)
+            }
+        }
+    }
+
     /// Adds the conflicts inside an object. The gate bounds the nesting of objects, and with it this recursion.
     fn conflicts_in(&self, object: &ObjId, path: &mut Vec<String>, found: &mut Vec<Conflict>) {
         let props: Vec<Prop> = match self.inner.object_type(object) {
@@ -220,8 +246,10 @@ impl Fields {
         changes: impl Iterator<Item = (&'a gate::Header, &'a [u8])>,
     ) {
         for (header, bytes) in changes {
-            for field in gate::fields(header, bytes) {
-                self.values.entry(field).or_default();
+            for (object, key) in gate::places(header, bytes) {
+                if let Some(key) = key {
+                    self.values.entry((object, key)).or_default();
+                }
             }
         }
         for (field, values) in &mut self.values {

@@ -363,7 +363,9 @@ pub(super) fn causal_order(below: &[BTreeSet<usize>]) -> Vec<usize> {
 
 /// Fields that have concurrent values with a group and had not before, or had fewer.
 ///
-/// Changes that each follow the heads before them are concurrent to nothing, so the documents are not read then.
+/// Changes that each follow the heads before them are concurrent to nothing, so the documents are not read then. But
+/// a change says itself which values it replaces, and may leave some that its maker saw: where it writes at a field
+/// with several values, they are.
 fn new_conflicts(
     work: &Work,
     incoming: &[Incoming],
@@ -373,14 +375,16 @@ fn new_conflicts(
     let mut heads = work.base.heads();
     let standing = work.commits.iter().filter(|index| !dead.contains_key(index));
     let commits = standing.filter_map(|index| incoming.get(*index));
-    let linear = commits.flat_map(changes).filter(|(of, ..)| of == place).all(|(_, header, _)| {
+    let of_entity = commits.flat_map(changes).filter(|(of, ..)| of == place);
+    let of_entity: Vec<(&Header, &[u8])> = of_entity.map(|(_, header, change)| (header, change)).collect();
+    let linear = of_entity.iter().all(|(header, _)| {
         let mut deps = header.deps.clone();
         deps.sort_unstable();
         let follows = deps == heads;
         heads = vec![header.hash];
         follows
     });
-    if linear {
+    if linear && !work.document().is_contended(&work.base, &of_entity) {
         return Vec::new();
     }
     let before: BTreeMap<Vec<String>, usize> =

@@ -92,6 +92,12 @@ impl Content {
         self.document().map(Document::conflicts).unwrap_or_default()
     }
 
+    /// Tells whether a field that changes write has several values here, or had before them.
+    pub(super) fn is_contended(&self, before: &Self, changes: &[(&Header, &[u8])]) -> bool {
+        let both = self.document().zip(before.document());
+        both.is_some_and(|(document, before)| document.is_contended(before, changes))
+    }
+
     pub(super) fn document(&self) -> Option<&Document> {
         match self {
             Self::Document(document) => Some(document),

@@ -25,7 +25,7 @@ mod structure;
 
 pub use admit::Admitted;
 pub use chunk::{Header, prescan};
-pub(super) use structure::{fields, judge};
+pub(super) use structure::{Place, judge, places};
 
 #[cfg(panic = "abort")]
 compile_error!(

@@ -33,19 +33,27 @@ pub(in super::super) fn judge(before: &Document, header: &Header, bytes: &[u8]) 
     Past::new(before).follow(header, bytes)
 }
 
-/// Returns the keys of maps that a change puts or deletes something at.
-pub(in super::super) fn fields(header: &Header, bytes: &[u8]) -> BTreeSet<(ObjId, String)> {
-    let mut fields = BTreeSet::new();
-    let Ok(chunk) = Chunk::parse(bytes) else { return fields };
+/// Where a change does something to what may have a value: a key of a map, or, without one, any element of a list or
+/// text that it does not insert.
+pub(in super::super) type Place = (ObjId, Option<String>);
+
+/// Returns the places at which a change puts, counts or deletes something.
+pub(in super::super) fn places(header: &Header, bytes: &[u8]) -> BTreeSet<Place> {
+    let mut places = BTreeSet::new();
+    let Ok(chunk) = Chunk::parse(bytes) else { return places };
     let actors: Vec<ActorId> = chunk.actors().collect();
     let mut ops = chunk.ops(header.ops);
     while let Ok(Some(op)) = ops.next(|_| Ok(())) {
-        let Key::Map(key) = op.key else { continue };
+        let key = match op.key {
+            Key::Map(key) => Some(key.to_owned()),
+            Key::Head | Key::Element(_) if op.insert => continue,
+            Key::Head | Key::Element(_) => None,
+        };
         let around = op.object.map(|id| name(&actors, id)).transpose();
-        let Ok(around) = around else { return fields };
-        fields.insert((around.map_or(ROOT, |(actor, counter)| object(counter, &actor)), key.to_owned()));
+        let Ok(around) = around else { return places };
+        places.insert((around.map_or(ROOT, |(actor, counter)| object(counter, &actor)), key));
     }
-    fields
+    places
 }
 
 /// Tells whether a change does nothing but put values and count at keys of maps.

@@ -95,3 +95,11 @@ pub(super) fn with_ticket() -> (Document, Made) {
     let made = edit(&mut document, 1, super::insert(ticket("tap")));
     (document, made)
 }
+
+/// A change that does the same and replaces nothing: the values that its maker saw stay beside its own.
+pub(crate) fn without_predecessors(change: &[u8]) -> Vec<u8> {
+    let mut honest = automerge::Change::try_from(change).expect("a change").decode();
+    honest.hash = None;
+    honest.operations.iter_mut().for_each(|op| op.pred = Vec::new().into());
+    automerge::Change::from(honest).raw_bytes().to_vec()
+}

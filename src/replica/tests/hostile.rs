@@ -1,10 +1,11 @@
 //! Commits that are late, forged, unauthorised or contradictory: held with their reason, or refused.
 
 use super::*;
+use crate::doc::tests::without_predecessors;
 use crate::limits::{HELD_OVERHEAD_BYTES, QUARANTINE_AUTHOR_BYTES_MAX};
 use crate::replica::HeldReason;
 use crate::replica::receive::{Source, Tally};
-use crate::store::keyspaces::{Batch, HeldCause, HeldRecord};
+use crate::store::keyspaces::{Batch, HeadKey, HeldCause, HeldRecord};
 
 #[test]
 fn commit_waits_for_what_it_depends_on_and_counts_as_received() {
@@ -195,6 +196,36 @@ fn quarantine_of_a_space_takes_no_more_than_it_may() {
     let held = a.replica.reader().quarantine(&space).expect("reads");
     assert_eq!(held.len(), 4);
     assert!(held.iter().any(|held| held.author == b.replica.peer()));
+}
+
+/// A change says itself which values it replaces. One that follows all that there is and replaces nothing left two
+/// values at a field, and that was not told, as changes of one line were taken for free of conflicts. Seen failing
+/// without `is_contended` asked in `new_conflicts`.
+#[test]
+fn change_that_leaves_a_value_which_its_maker_saw_is_told_as_a_conflict() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    a.commit(space, vec![insert(id(1), "seen")]);
+    a.send(space, &mut b);
+    let key = HeadKey { space, collection: notes(), entity: id(1) };
+    let head = b.replica.store.get(&key).expect("reads").expect("b has it");
+    let mut document = crate::replica::load::document(&b.replica.store, &key, &head).expect("loads");
+    let actor = ActorId::derive(&space, &id(1), &b.replica.origin());
+    let made = doc::update(|note: &mut Note| note.title = "beside it".to_owned());
+    let made = made(&mut document, &actor, now().wall).expect("edits").expect("changes");
+    let change = without_predecessors(&made.bytes);
+    let head = doc::gate::prescan(&change).expect("well formed").hash;
+    let leaf = Leaf { head, ..change_of(&b, space, id(1), "").0 };
+    let heads = b.replica.membership(&space).expect("here").heads().to_vec();
+    a.replica.drain();
+
+    let received = a.receive(space, &b, vec![sign(&b, space, heads, 1, (leaf, change)).encode()]);
+
+    let conflict = |told: &Told| {
+        let Told::Conflict { conflict, .. } = told else { return None };
+        Some((conflict.path.clone(), conflict.values.len()))
+    };
+    let told: Vec<_> = a.replica.drain().iter().filter_map(conflict).collect();
+    assert_eq!((received, told), (applied(1), vec![(vec!["title".to_owned()], 2)]));
 }
 
 /// Puts a record into the quarantine as if a commit of `author` had been held.
