@@ -29,6 +29,7 @@ impl Replica {
             let opened = self.opened;
             self.mending(opened, |replica| replica.build_rows(space, kind.as_ref()))?;
         }
+        self.regate(Some(kind.collection()));
         Ok(())
     }
 

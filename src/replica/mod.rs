@@ -18,7 +18,7 @@ use crate::id::{CollectionName, EntityId, Incarnation, Origin, PeerId, Position,
 use crate::identity::Identity;
 use crate::limits::SNAPSHOTS_DUE_MAX;
 use crate::metrics::Metrics;
-use crate::store::keyspaces::{Batch, Head, HeadKey, Keyspaces, META_INCARNATION, MetaKey, Raw};
+use crate::store::keyspaces::{Head, HeadKey, Keyspaces};
 use crate::time::{Now, Timestamp};
 
 mod accepted;
@@ -50,6 +50,7 @@ mod reader;
 mod rebuild;
 mod receive;
 mod recovery;
+mod regate;
 mod repair;
 mod sketch;
 mod snapshot;
@@ -112,6 +113,8 @@ pub(crate) struct Replica {
     waits: Waits,
     #[cfg(feature = "sim")]
     lacking: Option<Check>,
+    /// What is held as malformed was judged by another gate than this.
+    regates: bool,
     /// The time of the last call, for display.
     wall: Timestamp,
 }
@@ -381,9 +384,7 @@ impl Replica {
             return Ok(());
         }
         let incarnation = self.entropy.incarnation();
-        let mut batch = Batch::new();
-        batch.put(&MetaKey(META_INCARNATION.to_owned()), &Raw(incarnation.0.to_le_bytes().to_vec()));
-        self.store.write(batch)?;
+        open::note_incarnation(&self.store, incarnation)?;
         self.incarnation = incarnation;
         self.renew = false;
         Ok(())

@@ -7,7 +7,7 @@ use super::cache::Cache;
 use super::expire::Waits;
 use super::hub::Ledgers;
 use super::joins::Joins;
-use super::{Entropy, Replica, ReplicaError, Space, Told};
+use super::{Entropy, Replica, ReplicaError, Space, Told, regate};
 use crate::codec::Encode;
 use crate::id::{Incarnation, Position, SpaceId, StatementHash};
 use crate::identity::Identity;
@@ -77,10 +77,9 @@ impl Replica {
         };
         let kept = stored_incarnation(&store)?.filter(|_| clean && proven && rolled_back.is_none());
         let incarnation = kept.unwrap_or_else(|| entropy.incarnation());
-        let mut batch = Batch::new();
-        batch.put(&MetaKey(META_INCARNATION.to_owned()), &Raw(incarnation.0.to_le_bytes().to_vec()));
-        store.write(batch)?;
+        note_incarnation(&store, incarnation)?;
         let (hub, waits, peer) = (is_hub(&store)?, Waits::open(&store, now)?, identity.peer());
+        let regates = regate::is_due(&store)?;
         let mut replica = Self {
             store,
             identity,
@@ -103,6 +102,7 @@ impl Replica {
             sender: None,
             opened: now,
             waits,
+            regates,
             wall: now.wall,
             #[cfg(feature = "sim")]
             lacking: None,
@@ -136,6 +136,7 @@ impl Replica {
                 tracing::warn!(space = %space.short(), %error, "held commits could not be tried again");
             }
         }
+        self.regate(None);
         self.report.quarantined = self.spaces.values().map(|known| known.held.len()).sum();
         if self.position != before {
             self.sync()?;
@@ -193,6 +194,12 @@ fn stored_incarnation(store: &Keyspaces) -> Result<Option<Incarnation>, ReplicaE
     let Some(Raw(bytes)) = stored else { return Ok(None) };
     let bytes = bytes.try_into().map_err(|_| KvError::Corrupt { what: "the incarnation".to_owned() })?;
     Ok(Some(Incarnation(u64::from_le_bytes(bytes))))
+}
+
+pub(super) fn note_incarnation(store: &Keyspaces, incarnation: Incarnation) -> Result<(), ReplicaError> {
+    let mut batch = Batch::new();
+    batch.put(&MetaKey(META_INCARNATION.to_owned()), &Raw(incarnation.0.to_le_bytes().to_vec()));
+    Ok(store.write(batch)?)
 }
 
 /// Tells whether a store is a hub's.

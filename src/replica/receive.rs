@@ -171,7 +171,7 @@ impl Replica {
     }
 
     /// Takes commits, and then those of the quarantine that waited for them, until nothing moves.
-    fn take(
+    pub(super) fn take(
         &mut self,
         space: SpaceId,
         mut arrived: Vec<(Vec<u8>, Source)>,
@@ -200,7 +200,7 @@ impl Replica {
         Ok(())
     }
 
-    fn read_held(
+    pub(super) fn read_held(
         &self,
         space: SpaceId,
         held: &BTreeSet<HeldId>,

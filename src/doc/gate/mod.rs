@@ -23,6 +23,9 @@ mod ops;
 mod runs;
 mod structure;
 
+/// Raised whenever the gate lets in what it refused before: what is held as malformed is judged anew then.
+pub(crate) const VERSION: u64 = 1;
+
 pub use admit::Admitted;
 pub use chunk::{Header, prescan};
 pub(super) use structure::{Place, judge, places};

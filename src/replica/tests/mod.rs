@@ -33,6 +33,7 @@ mod local;
 mod members;
 mod mending;
 mod quotas;
+mod regate;
 mod revocation;
 
 /// The bytes at which a feed of these tests ends, unless a test says otherwise.

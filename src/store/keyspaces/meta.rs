@@ -14,6 +14,9 @@ pub(crate) const META_HUB: &str = "hub";
 /// The name under which it is noted how long this store has been open, in milliseconds: eight bytes, little endian.
 pub(crate) const META_OPEN_MS: &str = "open-ms";
 
+/// The name under which it is noted by which gate all that is held was judged: eight bytes, little endian.
+pub(crate) const META_GATE: &str = "gate";
+
 /// The name under which a request to join waits: this, the space, a slash, and the device that asks.
 pub(crate) const META_ASKED: &str = "asked/";
 

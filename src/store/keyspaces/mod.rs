@@ -46,7 +46,8 @@ pub(crate) use keys::{
 };
 pub(crate) use keys::{RowKey, SnapshotKey, StatementKey, VectorKey};
 pub(crate) use meta::{
-    META_ASKED, META_ERASING, META_HUB, META_INCARNATION, META_JOINING, META_OPEN_MS, Raw, meta_interests,
+    META_ASKED, META_ERASING, META_GATE, META_HUB, META_INCARNATION, META_JOINING, META_OPEN_MS, Raw,
+    meta_interests,
 };
 pub(crate) use vector::{BaseRecord, SeenRecord};
 
