@@ -1,9 +1,11 @@
 //! Removals and what they let stand: the same accepted set on every device, whatever came when.
 
+use super::hostile::{encoded, reasons};
 use super::*;
 use crate::access::{Cut, Statement};
-use crate::id::{Fingerprint, PeerId};
+use crate::id::{Fingerprint, MemberId, PeerId, StatementHash};
 use crate::replica::HeldReason;
+use crate::replica::space::Space;
 use crate::store::keyspaces::{Batch, Raw, StatementKey};
 
 /// A shop with an owner, a writer that stays, and one that goes. All know each other, and hold what the last made.
@@ -29,15 +31,37 @@ impl Shop {
         self.owner.replica.remove_device(now(), self.space, self.goes.replica.peer()).expect("an owner may");
     }
 
-    /// Removes with a cut of the remover's choice.
-    fn remove_with(&mut self, cut: Cut) {
-        let known = self.owner.replica.spaces.get(&self.space).expect("here");
-        let heads = known.membership.heads().to_vec();
+    /// Removes a device with a cut of the remover's choice.
+    fn remove_with(&mut self, device: PeerId, cut: Cut) {
         let by = &self.owner.identity;
-        let removal = known.log.remove_device_at(by, self.goes.replica.peer(), &heads, cut).expect("may");
-        let from = self.owner.replica.peer();
-        let statements = vec![removal.bytes().to_vec()];
+        let removal = self.known().log.remove_device_at(by, device, &self.heads(), cut);
+        self.say(&removal.expect("may"));
+    }
+
+    /// Removes the member of a device with an empty cut, as if the owner had heard of nothing since `heads`.
+    fn remove_member_at(&mut self, device: PeerId, heads: &[StatementHash]) {
+        let (by, member) = (&self.owner.identity, self.member_of(device));
+        let removal = self.known().log.remove_member_at(by, member, heads, Cut::default());
+        self.say(&removal.expect("may"));
+    }
+
+    /// The owner takes a statement that it made.
+    fn say(&mut self, statement: &Statement) {
+        let (from, statements) = (self.owner.replica.peer(), vec![statement.bytes().to_vec()]);
         self.owner.replica.answer(now(), Ask::Learn { space: self.space, from, statements });
+    }
+
+    /// What the owner knows of the space.
+    fn known(&self) -> &Space {
+        self.owner.replica.spaces.get(&self.space).expect("here")
+    }
+
+    fn heads(&self) -> Vec<StatementHash> {
+        self.known().membership.heads().to_vec()
+    }
+
+    fn member_of(&self, device: PeerId) -> MemberId {
+        self.known().membership.member_of(&device).expect("a member").id
     }
 }
 
@@ -69,9 +93,9 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
     shorter.flat_map(with).collect()
 }
 
-fn reasons(device: &Device, space: SpaceId) -> Vec<HeldReason> {
-    let held = device.replica.reader().quarantine(&space).expect("reads");
-    held.into_iter().map(|held| held.reason).collect()
+fn sorted(mut reasons: Vec<HeldReason>) -> Vec<HeldReason> {
+    reasons.sort_by_key(|reason| *reason as u8);
+    reasons
 }
 
 fn taken_back(device: &mut Device) -> Vec<(PeerId, usize, HeldReason)> {
@@ -129,11 +153,10 @@ fn a_commit_that_a_cut_reaches_may_come_in_parts() {
     shop.goes.send(space, &mut shop.owner);
     shop.remove();
     shop.owner.teach(space, &mut shop.stays);
-    let whole = shop.owner.feed(space, &mut shop.stays, FEED_BYTES).0.remove(0).bytes.to_vec();
-    let commit = Commit::decode(space, &whole).expect("a commit");
-    let part = commit.blinded(&|collection| *collection == notes()).expect("of two collections").encode();
+    let whole = encoded(&mut shop.owner, space, &mut shop.stays).remove(0);
+    let [note, _] = in_parts(space, &whole);
 
-    assert_eq!(shop.stays.receive(space, &shop.owner, vec![part]), applied(1));
+    assert_eq!(shop.stays.receive(space, &shop.owner, vec![note]), applied(1));
     assert_eq!(shop.stays.receive(space, &shop.owner, vec![whole]), applied(1));
 
     assert_eq!(shop.stays.roots(space), shop.owner.roots(space));
@@ -147,7 +170,7 @@ fn the_remover_takes_the_part_that_it_had_not() {
     let space = shop.space;
     shop.goes.commit(space, vec![insert(id(1), "one"), task(id(2), true)]);
     shop.goes.send(space, &mut shop.stays);
-    let whole = shop.goes.feed(space, &mut shop.owner, FEED_BYTES).0.remove(0).bytes.to_vec();
+    let whole = encoded(&mut shop.goes, space, &mut shop.owner).remove(0);
     let [note, task] = in_parts(space, &whole);
     assert_eq!(shop.owner.receive(space, &shop.goes, vec![task]), applied(1));
     shop.remove();
@@ -171,7 +194,7 @@ fn who_vouches_for_one_part_of_a_commit_vouches_for_the_other() {
     let mut shop = shop();
     let space = shop.space;
     shop.goes.commit(space, vec![insert(id(1), "one"), task(id(2), true)]);
-    let whole = shop.goes.feed(space, &mut shop.stays, FEED_BYTES).0.remove(0).bytes.to_vec();
+    let whole = encoded(&mut shop.goes, space, &mut shop.stays).remove(0);
     shop.goes.send(space, &mut shop.stays);
     shop.stays.commit(space, vec![retitle(id(1), "two")]);
     shop.remove();
@@ -199,8 +222,8 @@ fn who_vouches_for_several_commits_is_judged_with_all_of_them() {
     shop.stays.commit(space, vec![retitle(id(1), "three"), retitle(id(2), "four")]);
     shop.remove();
 
-    for commit in shop.stays.feed(space, &mut shop.owner, FEED_BYTES).0 {
-        shop.owner.receive(space, &shop.stays, vec![commit.bytes.to_vec()]);
+    for commit in encoded(&mut shop.stays, space, &mut shop.owner) {
+        shop.owner.receive(space, &shop.stays, vec![commit]);
     }
 
     assert_eq!(reasons(&shop.owner, space), []);
@@ -216,7 +239,7 @@ fn a_commit_that_came_in_two_parts_is_taken_back_whole() {
     let mut shop = shop();
     let space = shop.space;
     shop.goes.commit(space, vec![insert(id(1), "one"), task(id(2), true)]);
-    let whole = shop.goes.feed(space, &mut shop.stays, FEED_BYTES).0.remove(0).bytes.to_vec();
+    let whole = encoded(&mut shop.goes, space, &mut shop.stays).remove(0);
     for part in in_parts(space, &whole) {
         assert_eq!(shop.stays.receive(space, &shop.goes, vec![part]), applied(1));
     }
@@ -254,8 +277,7 @@ fn what_is_back_dated_and_passed_on_is_held() {
 
     // It has not heard of its removal, or says so.
     shop.goes.commit(space, vec![retitle(id(1), "of the past")]);
-    let late = shop.goes.feed(space, &mut shop.stays, FEED_BYTES).0;
-    let late: Vec<Vec<u8>> = late.iter().map(|packed| packed.bytes.to_vec()).collect();
+    let late = encoded(&mut shop.goes, space, &mut shop.stays);
     let received = shop.owner.receive(space, &shop.stays, late.clone());
     shop.stays.receive(space, &shop.goes, late);
 
@@ -279,7 +301,7 @@ fn attack_40d_an_empty_cut_does_not_drop_what_others_vouch_for() {
     shop.stays.commit(space, vec![retitle(id(1), "built on")]);
     shop.stays.send(space, &mut shop.owner);
 
-    shop.remove_with(Cut::default());
+    shop.remove_with(shop.goes.replica.peer(), Cut::default());
     shop.owner.send(space, &mut shop.stays);
 
     for device in [&mut shop.owner, &mut shop.stays] {
@@ -314,14 +336,14 @@ fn attack_40b_the_accepted_set_does_not_depend_on_the_order_of_arrival() {
     shop.owner.teach(space, &mut shop.stays);
     let mut pieces: Vec<Vec<u8>> = Vec::new();
     for (device, count) in [(&mut shop.goes, 3), (&mut shop.stays, 3)] {
-        let commits = device.feed(space, &mut reader, FEED_BYTES).0;
+        let commits = encoded(device, space, &mut reader);
         assert_eq!(commits.len(), count);
-        pieces.extend(commits.iter().map(|packed| packed.bytes.to_vec()));
+        pieces.extend(commits);
     }
     pieces.sort();
     pieces.dedup();
     assert_eq!(pieces.len(), 4);
-    let before: Vec<Statement> = shop.owner.replica.spaces[&space].log.statements().cloned().collect();
+    let before: Vec<Statement> = shop.known().log.statements().cloned().collect();
     shop.remove();
     let mut expected = None;
 
@@ -333,9 +355,7 @@ fn attack_40b_the_accepted_set_does_not_depend_on_the_order_of_arrival() {
                 None => shop.owner.teach(space, &mut device),
             }
         }
-        let mut held = reasons(&device, space);
-        held.sort_by_key(|reason| *reason as u8);
-        let end = (device.roots(space), held);
+        let end = (device.roots(space), sorted(reasons(&device, space)));
         assert_eq!(expected.get_or_insert_with(|| end.clone()), &end, "{order:?}");
         assert_eq!(title(device.note(space, id(1))), Some("two".to_owned()));
         assert_eq!(title(device.note(space, id(2))), Some("vouched".to_owned()));
@@ -359,7 +379,7 @@ fn a_removal_that_is_void_gives_back_what_it_took() {
     puppet.send(space, &mut shop.owner);
     puppet.send(space, &mut shop.stays);
     let before = shop.owner.roots(space);
-    let heads = shop.owner.replica.membership(&space).expect("here").heads().to_vec();
+    let heads = shop.heads();
 
     // The admin had nothing of it.
     admin.replica.remove_device(now(), space, puppet.replica.peer()).expect("the admin added it");
@@ -367,12 +387,7 @@ fn a_removal_that_is_void_gives_back_what_it_took() {
     assert_eq!((shop.owner.note(space, id(1)), taken_back(&mut shop.owner).len()), (None, 1));
     assert_eq!(reasons(&shop.owner, space), [HeldReason::AfterCut; 2]);
     // The owner had not heard of that when it removed the admin, so the admin's removal is void.
-    let known = shop.owner.replica.spaces.get(&space).expect("here");
-    let member = known.membership.member_of(&admin.replica.peer()).expect("a member").id;
-    let by = &shop.owner.identity;
-    let removal = known.log.remove_member_at(by, member, &heads, Cut::default()).expect("may");
-    let (from, statements) = (shop.owner.replica.peer(), vec![removal.bytes().to_vec()]);
-    shop.owner.replica.answer(now(), Ask::Learn { space, from, statements });
+    shop.remove_member_at(admin.replica.peer(), &heads);
 
     assert_eq!(title(shop.owner.note(space, id(1))), Some("two".to_owned()));
     assert_eq!((reasons(&shop.owner, space), shop.owner.roots(space)), (vec![], before));
@@ -411,7 +426,7 @@ fn what_was_never_allowed_is_taken_back_with_what_follows_it() {
     let mut shop = shop();
     let space = shop.space;
     let mut admin = joined(&mut shop.owner, 4, space, Role::Admin);
-    let heads = shop.owner.replica.membership(&space).expect("here").heads().to_vec();
+    let heads = shop.heads();
     let mut puppet = joined(&mut admin, 6, space, Role::Writer);
     admin.teach(space, &mut shop.owner);
     puppet.commit(space, vec![insert(id(1), "puppet's"), task(id(2), true)]);
@@ -420,21 +435,13 @@ fn what_was_never_allowed_is_taken_back_with_what_follows_it() {
     shop.owner.commit(space, vec![insert(id(4), "beside it")]);
     let incarnation = shop.owner.replica.origin();
 
-    let known = shop.owner.replica.spaces.get(&space).expect("here");
-    let member = known.membership.member_of(&admin.replica.peer()).expect("a member").id;
-    let by = &shop.owner.identity;
-    let removal = known.log.remove_member_at(by, member, &heads, Cut::default()).expect("may");
-    let (from, statements) = (shop.owner.replica.peer(), vec![removal.bytes().to_vec()]);
-    shop.owner.replica.answer(now(), Ask::Learn { space, from, statements });
+    shop.remove_member_at(admin.replica.peer(), &heads);
 
     // Nobody answers for the puppet; its commit is kept all the same, for the removal may turn out to be void.
-    let mut kept = reasons(&shop.owner, space);
-    kept.sort_by_key(|reason| *reason as u8);
-    assert_eq!(kept, [HeldReason::MissingDependency, HeldReason::NotAllowed]);
     let told = taken_back(&mut shop.owner).into_iter().map(|(.., reason)| reason);
-    let mut told: Vec<HeldReason> = told.collect();
-    told.sort_by_key(|reason| *reason as u8);
-    assert_eq!(told, [HeldReason::MissingDependency, HeldReason::NotAllowed]);
+    for reasons in [reasons(&shop.owner, space), told.collect()] {
+        assert_eq!(sorted(reasons), [HeldReason::MissingDependency, HeldReason::NotAllowed]);
+    }
     assert_eq!((shop.owner.note(space, id(1)), shop.owner.note(space, id(3))), (None, None));
     assert_eq!(title(shop.owner.note(space, id(4))), Some("beside it".to_owned()));
     // Its numbers are not given again: another commit with one of them would be two with one number.
@@ -453,19 +460,16 @@ fn what_was_taken_back_with_an_enrolment_comes_back_with_it() {
     let mut senior = joined(&mut shop.owner, 4, space, Role::Admin);
     let mut junior = joined(&mut shop.owner, 5, space, Role::Admin);
     shop.owner.teach(space, &mut senior);
-    let heads = shop.owner.replica.membership(&space).expect("here").heads().to_vec();
+    let heads = shop.heads();
     let mut puppet = joined(&mut junior, 6, space, Role::Writer);
     junior.teach(space, &mut shop.owner);
     puppet.commit(space, vec![insert(id(1), "puppet's")]);
     puppet.send(space, &mut shop.owner);
     let before = shop.owner.roots(space);
-    let member_of = |shop: &Shop, device: &Device| {
-        let membership = shop.owner.replica.membership(&space).expect("here");
-        membership.member_of(&device.replica.peer()).expect("a member").id
-    };
 
     // It had not heard of the puppet.
-    senior.replica.remove_member(now(), space, member_of(&shop, &junior)).expect("it is senior");
+    let of_junior = shop.member_of(junior.replica.peer());
+    senior.replica.remove_member(now(), space, of_junior).expect("it is senior");
     senior.teach(space, &mut shop.owner);
     assert_eq!(
         (shop.owner.note(space, id(1)), reasons(&shop.owner, space)),
@@ -473,11 +477,7 @@ fn what_was_taken_back_with_an_enrolment_comes_back_with_it() {
     );
     shop.owner = shop.owner.reopened();
     // Nor had the owner of that removal, when it removed who had signed it.
-    let known = shop.owner.replica.spaces.get(&space).expect("here");
-    let (by, of) = (&shop.owner.identity, member_of(&shop, &senior));
-    let removal = known.log.remove_member_at(by, of, &heads, Cut::default()).expect("may");
-    let (from, statements) = (shop.owner.replica.peer(), vec![removal.bytes().to_vec()]);
-    shop.owner.replica.answer(now(), Ask::Learn { space, from, statements });
+    shop.remove_member_at(senior.replica.peer(), &heads);
 
     assert_eq!(title(shop.owner.note(space, id(1))), Some("puppet's".to_owned()));
     assert_eq!((reasons(&shop.owner, space), shop.owner.roots(space)), (vec![], before));
@@ -493,17 +493,11 @@ fn what_was_vouched_for_goes_with_its_voucher() {
     shop.goes.send(space, &mut shop.stays);
     shop.stays.commit(space, vec![retitle(id(1), "built on")]);
     shop.stays.send(space, &mut shop.owner);
-    shop.remove_with(Cut::default());
+    shop.remove_with(shop.goes.replica.peer(), Cut::default());
     assert_eq!(title(shop.owner.note(space, id(1))), Some("built on".to_owned()));
-    let goes = shop.goes.replica.peer();
+    let (goes, stays) = (shop.goes.replica.peer(), shop.stays.replica.peer());
 
-    let known = shop.owner.replica.spaces.get(&space).expect("here");
-    let heads = known.membership.heads().to_vec();
-    let by = &shop.owner.identity;
-    let stays = shop.stays.replica.peer();
-    let removal = known.log.remove_device_at(by, stays, &heads, Cut::default()).expect("may");
-    let (from, statements) = (shop.owner.replica.peer(), vec![removal.bytes().to_vec()]);
-    shop.owner.replica.answer(now(), Ask::Learn { space, from, statements });
+    shop.remove_with(stays, Cut::default());
 
     assert_eq!(
         (shop.owner.note(space, id(1)), reasons(&shop.owner, space)),
@@ -526,10 +520,7 @@ fn what_was_not_taken_back_before_the_process_died_is_taken_back_by_opening() {
     shop.goes.commit(space, vec![insert(id(1), "one")]);
     shop.goes.send(space, &mut shop.stays);
     shop.remove();
-    let removal = {
-        let known = shop.owner.replica.spaces.get(&space).expect("here");
-        known.log.statements().last().expect("the removal").clone()
-    };
+    let removal = shop.known().log.statements().last().expect("the removal").clone();
     let mut batch = Batch::new();
     batch.put(&StatementKey { space, hash: removal.hash() }, &Raw(removal.bytes().to_vec()));
     batch.put(&crate::replica::rebuild::mark(&space), &Raw(Vec::new()));
@@ -557,13 +548,12 @@ fn a_cut_reaches_back_through_incarnations() {
     shop.goes.send(space, &mut shop.owner);
     let goes = shop.goes.replica.peer();
     let cut = shop.owner.replica.cut_of(space, &[goes]).expect("reads");
-    let commits = shop.goes.feed(space, &mut shop.stays, FEED_BYTES).0;
-    let bytes: Vec<Vec<u8>> = commits.iter().map(|packed| packed.bytes.to_vec()).collect();
+    let bytes = encoded(&mut shop.goes, space, &mut shop.stays);
     let last = Commit::decode(space, &bytes[9]).expect("a commit").hash();
     assert_eq!((bytes.len(), cut.commits().len()), (10, 10), "each of so few has a name");
 
     // By the last of them alone.
-    shop.remove_with(Cut::new([last]).expect("one"));
+    shop.remove_with(goes, Cut::new([last]).expect("one"));
     shop.owner.teach(space, &mut shop.stays);
     for commit in &bytes[..9] {
         assert_eq!(shop.stays.receive(space, &shop.owner, vec![commit.clone()]), held(1));
