@@ -4,6 +4,7 @@ mod accepted;
 mod author;
 mod code;
 mod commit;
+mod contest;
 mod cut;
 mod error;
 mod graph;
@@ -22,6 +23,7 @@ use std::fmt;
 pub(crate) use accepted::{Fact, counting};
 pub use code::JoinCode;
 pub use commit::{Commit, Leaf, Slot, change_hash};
+pub(crate) use contest::{Contestant, giving_way};
 pub use cut::Cut;
 pub use error::{AccessError, Refusal};
 pub use invite::{Invite, InviteKind};
@@ -29,6 +31,7 @@ pub use join::{JoinReply, JoinRequest};
 pub use log::Log;
 pub use membership::{Device, Member, Membership};
 pub use recovery::{RecoveryKey, Said};
+pub(crate) use removal::Verdicts;
 pub use statement::{Body, Enrolment, Genesis, Grant, Statement, Uses};
 
 /// What a member may do, each more than the one before. A role below all, for relays, is reserved.

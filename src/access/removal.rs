@@ -1,4 +1,4 @@
-//! What counting removals mean for the commits of the devices that they removed.
+//! What counting removals and verdicts mean for the commits of the devices that they are about.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +8,25 @@ use super::graph::Bits;
 use super::membership::needed;
 use super::resolve::Resolution;
 use super::{AccessError, Action, Body, Membership};
+
+/// What counting verdicts say of the commits of one device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Verdicts {
+    kept: BTreeSet<CommitHash>,
+    dropped: BTreeSet<CommitHash>,
+}
+
+impl Verdicts {
+    /// One of them drops a commit.
+    pub(crate) fn drop(&self, commit: &CommitHash) -> bool {
+        self.dropped.contains(commit)
+    }
+
+    /// One of them picks a commit, and none drops it.
+    pub(crate) fn keep(&self, commit: &CommitHash) -> bool {
+        self.kept.contains(commit) && !self.drop(commit)
+    }
+}
 
 impl Membership {
     /// Returns the devices of which any enrolment was removed, each with the removals. Almost every device is not
@@ -83,15 +102,19 @@ impl Membership {
         }
     }
 
-    /// Returns the commits that counting verdicts drop.
+    /// Returns the counting verdicts, by the device that each is about.
     #[must_use]
-    pub(crate) fn dropped(&self) -> BTreeSet<CommitHash> {
-        let numbered = self.graph.statements().enumerate();
-        let verdicts = numbered.filter(|(number, _)| self.resolution.counts(*number));
-        let dropped = verdicts.filter_map(|(_, statement)| {
-            if let Body::Verdict { drop, .. } = statement.body() { Some(*drop) } else { None }
-        });
-        dropped.collect()
+    pub(crate) fn verdicts(&self) -> BTreeMap<PeerId, Verdicts> {
+        let mut verdicts: BTreeMap<PeerId, Verdicts> = BTreeMap::new();
+        for (number, statement) in self.graph.statements().enumerate() {
+            let Body::Verdict { device, keep, drop } = statement.body() else { continue };
+            if self.resolution.counts(number) {
+                let of_device = verdicts.entry(*device).or_default();
+                of_device.kept.insert(*keep);
+                of_device.dropped.insert(*drop);
+            }
+        }
+        verdicts
     }
 
     fn removals_of(&self, enrolment: usize) -> impl Iterator<Item = usize> {

@@ -1,13 +1,13 @@
-//! Devices that signed two commits where there can be one, and how a senior settles it.
+//! Devices that signed several commits where there can be one, and how a senior settles it.
 
 use crate::driver::Until;
 use crate::id::{CommitHash, EntityId, PeerId};
 
 use super::{Error, Space};
 
-/// Two commits of one device that cannot both be. An honest device never makes such: its key was copied, or it lies.
+/// Commits of one device of which there can be one. An honest device never makes such: its key was copied, or it lies.
 ///
-/// Until somebody settles it, neither counts, nor what the device wrote in the collection from then on, unless others
+/// Until somebody settles it, none counts, nor what the device wrote in the collection from then on, unless others
 /// built on it.
 ///
 /// # Example
@@ -27,11 +27,11 @@ use super::{Error, Space};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Clash {
-    /// The device that signed both.
+    /// The device that signed them.
     pub device: PeerId,
     /// The collection.
     pub collection: String,
-    /// The two commits, each with the entities that it changes in the collection.
+    /// The commits that are here, two or more, each with the entities that it changes in the collection.
     pub sides: Vec<(CommitHash, Vec<EntityId>)>,
 }
 
@@ -69,12 +69,12 @@ impl Space {
         Ok(open.collect())
     }
 
-    /// Settles a clash by a verdict: of its two commits, `keep` counts and the other one never does. What the device
-    /// wrote on top of `keep` counts again. Everybody who belongs to the space comes to know.
+    /// Settles a clash by a verdict: of its commits, `keep` counts and no other one does. What the device wrote on top of
+    /// `keep` counts again. Everybody who belongs to the space comes to know.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] when `keep` is neither of the two; [`Error::Denied`] unless this member is an admin senior to
+    /// [`Error::NotFound`] when `keep` is none of them; [`Error::Denied`] unless this member is an admin senior to
     /// the device's member; [`Error::Closed`], and what the store says.
     ///
     /// # Cancel safety

@@ -12,9 +12,9 @@ use super::held::{HeldId, Quarantine};
 use super::planted::Check;
 use super::receive::Incoming;
 use super::{Replica, ReplicaError, load};
-use crate::access::{Commit, Cut, Membership};
+use crate::access::{Cut, Membership};
 use crate::id::{CollectionName, CommitHash, Origin, Oseq, PeerId, Position, SpaceId, StatementHash};
-use crate::limits::{CUT_HASHES_MAX, JUDGED_TOGETHER_MAX};
+use crate::limits::CUT_HASHES_MAX;
 use crate::store::keyspaces::{CommitEntry, CommitId, CommitRecord, HeldCause, Prefix, SlotRecord};
 
 /// What is known here of the chains of one removed device, by removal.
@@ -105,11 +105,13 @@ impl Reach {
 
 impl Replica {
     /// Works out, for commits that are allowed where they say that they were made, which removals do not let them
-    /// stand, and for which they speak. Returns commits of the quarantine that turned out to be let stand.
+    /// stand, and for which they speak. Returns commits of the quarantine that turned out to be let stand. `beside` is
+    /// what others owe that are judged with them.
     pub(super) fn judge(
         &mut self,
         space: SpaceId,
         commits: &mut [Incoming],
+        beside: &BTreeSet<StatementHash>,
     ) -> Result<BTreeSet<HeldId>, ReplicaError> {
         let mut released = BTreeSet::new();
         let Some(known) = self.spaces.get(&space) else { return Ok(released) };
@@ -154,7 +156,8 @@ impl Replica {
         self.freeze(space, commits)?;
         let Some(known) = self.spaces.get(&space) else { return Ok(released) };
         let suspended = known.suspended();
-        let owed: BTreeSet<StatementHash> = commits.iter().flat_map(|commit| &commit.owes).copied().collect();
+        let owed = commits.iter().flat_map(|commit| &commit.owes).chain(beside);
+        let owed: BTreeSet<StatementHash> = owed.copied().collect();
         if !owed.is_empty() {
             for (commit, bound) in commits.iter_mut().zip(&binding) {
                 let (of, at) = (&commit.commit.origin.peer, &commit.commit.at);
@@ -177,28 +180,34 @@ impl Replica {
         };
         let arriving: BTreeSet<CommitHash> = commits.iter().map(|commit| commit.hash).collect();
         for commit in commits {
-            let (origin, parts) = (commit.commit.origin, commit.commit.parts());
-            commit.owes.extend(known.frozen(&commit.hash, &origin, &parts));
-            commit.chained = known.is_chained(&origin, &parts);
-            if commit.chained && !self.follows_known(&commit.commit, &arriving)? {
-                commit.owes.insert(NOBODY);
+            let origin = commit.commit.origin;
+            commit.owes.extend(known.frozen(&commit.hash, &origin, &commit.commit.parts()));
+            commit.behind.clear();
+            for (place, prev) in known.chained(&commit.commit) {
+                let behind = match prev {
+                    Some(prev) => arriving.contains(&prev) || self.is_applied(space, origin, place, prev)?,
+                    None => false,
+                };
+                if !behind {
+                    commit.owes.insert(NOBODY);
+                }
+                commit.behind.extend(prev);
             }
         }
         Ok(())
     }
 
-    /// Tells whether what a commit comes right behind is applied, or among others that arrive.
-    fn follows_known(&self, commit: &Commit, arriving: &BTreeSet<CommitHash>) -> Result<bool, ReplicaError> {
-        for (leaf, _) in commit.open() {
-            let Some(prev) = leaf.prev else { return Ok(false) };
-            let (space, collection, origin) = (commit.space, leaf.collection.clone(), commit.origin);
-            let id = CommitId { space, collection, origin, oseq: Oseq(leaf.oseq.0 - 1) };
-            let before = self.store.get(&id)?.map(|entry| self.hash_of(id, entry)).transpose()?;
-            if !arriving.contains(&prev) && before.is_none_or(|(_, hash, _)| hash != prev) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    /// Tells whether the commit before a number of an origin is this one.
+    pub(super) fn is_applied(
+        &self,
+        space: SpaceId,
+        origin: Origin,
+        (collection, oseq): (CollectionName, Oseq),
+        hash: CommitHash,
+    ) -> Result<bool, ReplicaError> {
+        let id = CommitId { space, collection, origin, oseq: Oseq(oseq.0.saturating_sub(1)) };
+        let before = self.store.get(&id)?.map(|entry| self.hash_of(id, entry)).transpose()?;
+        Ok(before.is_some_and(|(_, before, _)| before == hash))
     }
 
     /// Takes over what was written: commits of removed devices that are applied.
@@ -334,27 +343,16 @@ impl Replica {
         let Some(known) = self.spaces.get(&space).filter(|known| known.held.has_unvouched()) else {
             return BTreeSet::new();
         };
-        let mut together = BTreeSet::new();
-        let mut next: Vec<HeldId> = seeds.iter().filter_map(|hash| known.held.id(hash)).collect();
-        let (mut unvouched, mut vouchers) = (false, false);
-        while let Some(id) = next.pop() {
-            if together.len() >= JUDGED_TOGETHER_MAX || !together.insert(id) {
-                continue;
-            }
-            match known.held.cause(&id) {
-                Some(HeldCause::AfterCut | HeldCause::Equivocation) => unvouched = true,
-                Some(HeldCause::MissingDependency) => vouchers = true,
-                Some(HeldCause::NotAllowed | HeldCause::Malformed | HeldCause::UnknownPosition) | None => {
-                    together.remove(&id);
-                    continue;
-                }
-            }
-            next.extend(known.held.neighbours(&id));
-            if known.suspended().values().any(|device| *device == id.0) {
-                next.extend(known.held.in_chain(&id));
-            }
-        }
-        if unvouched && vouchers { together } else { BTreeSet::new() }
+        let liars = known.suspended().into_values().collect();
+        // One that nobody follows is vouched for by none.
+        let seeds = seeds.iter().filter_map(|hash| known.held.id(hash));
+        let seeds = seeds.filter(|id| {
+            known.held.cause(id) == Some(HeldCause::MissingDependency) || known.held.is_followed(id)
+        });
+        let together = known.held.together(seeds, &liars);
+        let waits = |id: &HeldId| known.held.cause(id) == Some(HeldCause::MissingDependency);
+        let waiting = together.iter().filter(|id| waits(id)).count();
+        if waiting > 0 && waiting < together.len() { together } else { BTreeSet::new() }
     }
 }
 

@@ -95,9 +95,12 @@ impl Replica {
         for index in &applied {
             let Some(commit) = incoming.get(*index) else { continue };
             self.note_applied(space, commit);
-            let known = self.spaces.get(&space);
-            if known.is_some_and(|known| !known.held.rivals(&commit.commit, &commit.hash).is_empty()) {
+            let Some(known) = self.spaces.get(&space) else { continue };
+            if !known.held.rivals(&commit.commit, &commit.hash).is_empty() {
                 tally.disputed.push(commit.commit.clone());
+            }
+            if known.equivocates(&commit.commit.origin) {
+                tally.links.push(commit.hash);
             }
         }
         tally.applied += applied.len();
@@ -113,17 +116,23 @@ impl Replica {
         let (works, brings, dead) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut group = Group { incoming, works, brings, dead, places, suspended };
         let mut seqs: BTreeMap<(Place, ActorId, u64), ChangeHash> = BTreeMap::new();
+        let mut numbers = BTreeSet::new();
         let mut scratch = draft.scratch();
         for (index, commit) in group.incoming.iter().enumerate() {
             let behind_dead =
                 before_in_chain(commit, &group.places).iter().any(|before| group.dead.contains_key(before));
             if commit.owes.contains(&NOBODY) || behind_dead {
                 // It takes no number from one that may count.
-                group.dead.insert(index, HeldCause::Equivocation.into());
+                group.dead.insert(index, equivocation(commit));
                 group.brings.extend(commit.headers.iter().flatten().map(|header| (header.hash, index)));
                 continue;
             }
             let (origin, parts) = (commit.commit.origin, commit.commit.parts());
+            for part in &parts {
+                if !numbers.insert((part.clone(), origin)) {
+                    group.dead.insert(index, equivocation(commit));
+                }
+            }
             if self.has_room(&scratch, origin, &parts) {
                 for (collection, oseq) in &parts {
                     self.stage_seen(&mut scratch, collection, origin, *oseq)?;
@@ -145,7 +154,7 @@ impl Replica {
                 let known = work.before.as_ref().map_or(0, |head| head.seq(&header.actor));
                 let first = *seqs.entry((place, header.actor, header.seq)).or_insert(header.hash);
                 if work.base.has(&header.hash) || header.seq <= known || first != header.hash {
-                    group.dead.insert(index, HeldCause::Equivocation.into());
+                    group.dead.insert(index, equivocation(commit));
                 }
             }
         }
@@ -298,6 +307,12 @@ impl Group {
     }
 }
 
+/// Holds a commit beside which another one counts. It is found by what it follows: they may count together.
+fn equivocation(commit: &Incoming) -> Hold {
+    let deps = commit.headers.iter().flatten().flat_map(|header| &header.deps);
+    Hold { cause: HeldCause::Equivocation, missing: deps.take(HELD_MISSING_MAX).copied().collect() }
+}
+
 /// The changes of a commit that are to be applied.
 fn changes(commit: &Incoming) -> impl Iterator<Item = (Place, &Header, &[u8])> {
     commit.commit.slots.iter().zip(&commit.headers).filter_map(|(slot, header)| match (slot, header) {
@@ -325,10 +340,9 @@ fn in_causal_order(incoming: Vec<Incoming>) -> Vec<Incoming> {
     order.into_iter().filter_map(|index| slots.get_mut(index).and_then(Option::take)).collect()
 }
 
-/// The commits of the group that one comes right behind in its chains, if it counts only with them.
+/// The commits of the group that one comes right behind in its chains, where it counts only with them.
 fn before_in_chain(commit: &Incoming, places: &BTreeMap<CommitHash, usize>) -> Vec<usize> {
-    let follows = if commit.chained { commit.commit.follows() } else { Vec::new() };
-    follows.iter().filter_map(|hash| places.get(hash)).copied().collect()
+    commit.behind.iter().filter_map(|hash| places.get(hash)).copied().collect()
 }
 
 /// Orders places so that each comes behind those that stand below it, and else as they are.

@@ -1,65 +1,76 @@
-//! Two commits of one origin that cannot both be: with one number, or with two changes for one number of an actor.
+//! Commits of one origin that cannot all be: with one number, or with several changes for one number of an actor.
 //!
-//! Together they prove that their device equivocates, to whoever may read the collection: they are kept as they are,
-//! and passed on. From the smaller of their numbers on, the origin's commits in the collection are *frozen*. A frozen
-//! commit counts only while somebody else built on it, or on one that follows it, and if the one before it in the
-//! chain counts; and of the two themselves, when others built on both, the one with the smaller hash. That depends on
-//! what the commits are alone, and what others built on is passed on as any commit, so all come to the same.
+//! Two of them prove that their device equivocates, to whoever may read the collection: they are kept as they are, and
+//! passed on. From the smaller of their numbers on, the origin's commits in the collection are *frozen*. A frozen commit
+//! counts only while somebody else built on it, or on one that follows it, and if the one before it in the chain counts;
+//! and of several that cannot be together, when others built on more than one, the one with the smallest hash: see
+//! [`super::contest`]. Two are proof enough. Any others that count anywhere come as everything comes that counts, so all
+//! come to the same.
 //!
-//! A verdict of somebody senior ends it: the commit that it drops never counts, and nothing is frozen any more.
+//! A verdict of somebody senior ends it: the commit that it drops never counts, nor does any that cannot be beside the one
+//! that it picks, and nothing is frozen any more. Whoever then lies again is frozen again, from there on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::held::HeldId;
 use super::planted::Check;
 use super::rebuild::{self, Shift};
 use super::space::Space;
 use super::{Replica, ReplicaError, Told, load};
-use crate::access::{Commit, Leaf};
+use crate::access::{AccessError, Commit, Leaf};
 use crate::exchange::{Answer, CommitKey, Packed};
-use crate::id::{
-    ChangeHash, CollectionName, CommitHash, EntityId, Origin, Oseq, PeerId, SpaceId, StatementHash,
-};
-use crate::limits::JUDGED_TOGETHER_MAX;
-use crate::store::keyspaces::{Batch, ClashKey, ClashRecord, CommitId, HeldCause, HeldKey, Key, Prefix, Raw};
+use crate::id::{CollectionName, CommitHash, EntityId, Origin, Oseq, PeerId, SpaceId, StatementHash};
+use crate::store::keyspaces::{Batch, ClashKey, ClashRecord, CommitId, CommitRecord, Key, Prefix, Raw};
 
 /// Whom nobody can vouch for owes it to this one.
 pub(super) const NOBODY: StatementHash = StatementHash::new([0; 32]);
 
-/// Where a clash is: at most one is kept of each.
+/// Where clashes are.
 pub(super) type ClashPlace = (CollectionName, Origin);
 
-/// What is known of a clash.
+/// What is known of the clashes of an origin in a collection: those that verdicts settled, and the one with the smallest
+/// number that is open. It is behind the others: whatever is frozen by a clash is looked at again when that is settled.
 #[derive(Clone, Debug)]
-pub(super) struct Clash {
-    /// The smaller of the two numbers.
-    pub(super) from: Oseq,
-    /// The two commits, ascending.
-    pub(super) hashes: [CommitHash; 2],
+pub(super) struct Clashes {
     /// What a frozen commit owes.
     id: StatementHash,
-    /// Somebody else built on the first of the two, which ends the second.
-    first_claimed: bool,
+    pairs: BTreeMap<Oseq, Pair>,
+}
+
+/// Two commits that cannot both be.
+#[derive(Clone, Debug)]
+struct Pair {
+    /// Ascending.
+    hashes: [CommitHash; 2],
     /// Peers that hold both, as far as is known.
     told: BTreeSet<PeerId>,
 }
 
-impl Clash {
-    fn new(from: Oseq, mut hashes: [CommitHash; 2]) -> Self {
-        hashes.sort_unstable();
+impl Clashes {
+    fn new((collection, origin): &ClashPlace) -> Self {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"driftless/clash/v1\0");
-        for hash in &hashes {
-            hasher.update(hash.as_bytes());
-        }
+        hasher.update(b"driftless/clash/v2\0");
+        hasher.update(origin.peer.as_bytes()).update(&origin.incarnation.0.to_le_bytes());
+        hasher.update(collection.as_str().as_bytes());
         let id = StatementHash::new(*hasher.finalize().as_bytes());
-        Self { from, hashes, id, first_claimed: false, told: BTreeSet::new() }
+        Self { id, pairs: BTreeMap::new() }
+    }
+
+    /// The smallest number that was given twice.
+    pub(super) fn first(&self) -> Option<Oseq> {
+        self.pairs.keys().next().copied()
+    }
+}
+
+impl Pair {
+    fn new(mut hashes: [CommitHash; 2]) -> Self {
+        hashes.sort_unstable();
+        Self { hashes, told: BTreeSet::new() }
     }
 }
 
 impl Space {
-    /// Reads the clashes of a space. What others built on is found out later.
+    /// Reads the clashes of a space. Which commits give way is found out later.
     pub(super) fn load_clashes(
         &mut self,
         store: &crate::store::keyspaces::Keyspaces,
@@ -71,13 +82,49 @@ impl Space {
                 damaged.push(key.damaged());
                 return Ok(());
             };
-            let hash = |bytes: &[u8]| Commit::decode(*space, bytes).map(|commit| commit.hash());
             // One that does not decode proves nothing.
-            if let (Ok(one), Ok(other)) = (hash(&record.one), hash(&record.other)) {
-                self.clashes.insert((key.collection, key.origin), Clash::new(record.from, [one, other]));
+            if let Ok(pair) = sides(*space, &record) {
+                self.insert_pair((key.collection, key.origin), key.from, pair.map(|commit| commit.hash()));
             }
             Ok::<(), ReplicaError>(())
         })
+    }
+
+    fn insert_pair(&mut self, place: ClashPlace, from: Oseq, hashes: [CommitHash; 2]) {
+        let clashes = self.clashes.entry(place).or_insert_with_key(Clashes::new);
+        clashes.pairs.insert(from, Pair::new(hashes));
+    }
+
+    /// Forgets a clash.
+    pub(super) fn remove_pair(&mut self, key: &ClashKey) {
+        let place = (key.collection.clone(), key.origin);
+        let Some(clashes) = self.clashes.get_mut(&place) else { return };
+        clashes.pairs.remove(&key.from);
+        if clashes.pairs.is_empty() {
+            self.clashes.remove(&place);
+        }
+    }
+
+    /// The first number from which an origin's commits are frozen in a collection: that of the clash that no verdict has
+    /// settled, be it one on a commit that neither of the two can be beside.
+    pub(super) fn frozen_from(&self, place: &ClashPlace) -> Option<Oseq> {
+        let clashes = self.clashes.get(place)?;
+        let open = |pair: &Pair| !self.settles(place.1.peer, &pair.hashes);
+        clashes.pairs.iter().find(|(_, pair)| open(pair)).map(|(from, _)| *from)
+    }
+
+    /// Tells whether a verdict settles a clash of these.
+    fn settles(&self, device: PeerId, hashes: &[CommitHash]) -> bool {
+        let dropped = |hash: &CommitHash| self.verdicts.get(&device).is_some_and(|said| said.drop(hash));
+        let settled =
+            |hash: &CommitHash| dropped(hash) || self.picks(&device, hash) || self.overruled.contains(hash);
+        hashes.iter().any(settled)
+    }
+
+    /// Tells whether a verdict picks a commit, and it is not known that it does not count all the same.
+    pub(super) fn picks(&self, device: &PeerId, hash: &CommitHash) -> bool {
+        let picked = self.verdicts.get(device).is_some_and(|verdicts| verdicts.keep(hash));
+        picked && !self.in_vain.contains(hash)
     }
 
     /// What a commit owes because of clashes; nothing for almost every one.
@@ -88,57 +135,59 @@ impl Space {
         parts: &[(CollectionName, Oseq)],
     ) -> BTreeSet<StatementHash> {
         let mut owes = BTreeSet::new();
+        if self.beaten.contains_key(hash) {
+            owes.insert(NOBODY);
+        }
+        let verdicts = self.verdicts.get(&origin.peer);
         for (collection, oseq) in parts {
-            let Some(clash) = self.clashes.get(&(collection.clone(), *origin)) else { continue };
-            if clash.hashes.contains(hash) && self.dropped.contains(hash) {
+            let place = (collection.clone(), *origin);
+            let Some(clashes) = self.clashes.get(&place) else { continue };
+            let dropped =
+                |pair: &Pair| pair.hashes.contains(hash) && verdicts.is_some_and(|said| said.drop(hash));
+            if clashes.pairs.values().any(dropped) {
                 owes.insert(NOBODY);
             }
-            if *oseq < clash.from || clash.hashes.iter().any(|hash| self.dropped.contains(hash)) {
-                continue;
-            }
-            owes.insert(clash.id);
-            if clash.first_claimed && clash.hashes.last() == Some(hash) {
-                owes.insert(NOBODY);
+            if self.frozen_from(&place).is_some_and(|from| *oseq >= from) {
+                owes.insert(clashes.id);
             }
         }
         owes
     }
 
-    /// Tells whether a commit counts only if the one before it in the chain does.
-    pub(super) fn is_chained(&self, origin: &Origin, parts: &[(CollectionName, Oseq)]) -> bool {
-        let behind = |(collection, oseq): &(CollectionName, Oseq)| {
-            self.clashes.get(&(collection.clone(), *origin)).is_some_and(|clash| *oseq > clash.from)
+    /// The places of a commit in chains in which it counts only if the one before it does, each with that one.
+    pub(super) fn chained(&self, commit: &Commit) -> BTreeMap<(CollectionName, Oseq), Option<CommitHash>> {
+        let first = |collection: &CollectionName| {
+            self.clashes.get(&(collection.clone(), commit.origin)).and_then(Clashes::first)
         };
-        parts.iter().any(behind)
+        let leaves = commit.open().map(|(leaf, _)| leaf);
+        let behind = leaves.filter(|leaf| first(&leaf.collection).is_some_and(|first| leaf.oseq > first));
+        behind.map(|leaf| ((leaf.collection.clone(), leaf.oseq), leaf.prev)).collect()
+    }
+
+    /// Tells whether an origin is proven to equivocate in any collection.
+    pub(super) fn equivocates(&self, origin: &Origin) -> bool {
+        self.clashes.keys().any(|(_, liar)| liar == origin)
     }
 
     /// The devices that equivocated, by what their frozen commits owe.
     pub(super) fn suspended(&self) -> BTreeMap<StatementHash, PeerId> {
-        self.clashes.iter().map(|((_, origin), clash)| (clash.id, origin.peer)).collect()
+        self.clashes.iter().map(|((_, origin), clashes)| (clashes.id, origin.peer)).collect()
     }
 }
 
-/// A commit whose followers are looked for.
-struct Claim {
-    hash: CommitHash,
-    changes: Vec<(Option<(CollectionName, EntityId)>, ChangeHash)>,
-    /// Its number, where it is applied.
-    applied: Option<Oseq>,
-}
-
-/// A clash that no verdict has ended, for people.
+/// A clash that no verdict has settled, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OpenClash {
-    /// The device that signed both.
+    /// The device that signed them.
     pub(crate) device: PeerId,
     /// The collection.
     pub(crate) collection: CollectionName,
-    /// The two commits, each with the entities that it changes there.
+    /// The commits, each with the entities that it changes there.
     pub(crate) sides: Vec<(CommitHash, Vec<EntityId>)>,
 }
 
 impl Replica {
-    /// Returns the clashes of a space that no verdict has ended.
+    /// Returns the clashes of a space that no verdict has settled.
     ///
     /// # Errors
     ///
@@ -146,158 +195,262 @@ impl Replica {
     pub(crate) fn clashes(&self, space: SpaceId) -> Result<Vec<OpenClash>, ReplicaError> {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let mut open = Vec::new();
-        for ((collection, origin), clash) in &known.clashes {
-            if clash.hashes.iter().any(|hash| known.dropped.contains(hash)) {
-                continue;
-            }
-            let key = ClashKey { space, collection: collection.clone(), origin: *origin };
+        for place in known.clashes.keys() {
+            let (collection, origin) = place.clone();
+            let Some(from) = known.frozen_from(place) else { continue };
+            let key = ClashKey { space, collection: collection.clone(), origin, from };
             let Some(record) = self.store.get(&key)? else { continue };
-            let mut sides = Vec::new();
-            for bytes in [&record.one, &record.other] {
-                let commit = Commit::decode(space, bytes)?;
-                sides.push((commit.hash(), commit.open().map(|(leaf, _)| leaf.entity).collect()));
+            let mut all: BTreeMap<CommitHash, Vec<EntityId>> = BTreeMap::new();
+            let mut add = |commit: &Commit| {
+                let of_it = commit.open().filter(|(leaf, _)| leaf.collection == collection);
+                all.insert(commit.hash(), of_it.map(|(leaf, _)| leaf.entity).collect());
+            };
+            for commit in &sides(space, &record)? {
+                add(commit);
+                let rivals = self.rivals_of(commit)?.into_iter();
+                rivals
+                    .filter(|other| disputed(commit, other).contains_key(&collection))
+                    .for_each(|other| add(&other));
             }
-            open.push(OpenClash { device: origin.peer, collection: collection.clone(), sides });
+            open.push(OpenClash { device: origin.peer, collection, sides: all.into_iter().collect() });
         }
         Ok(open)
     }
 
-    /// Returns the devices that are proven to equivocate, each with the two commits, whether a verdict settled it or not.
+    /// Returns the devices that are proven to equivocate, each with two commits, whether a verdict settled it or not.
     #[cfg(feature = "sim")]
     pub(crate) fn proofs(&self, space: SpaceId) -> Vec<(PeerId, [CommitHash; 2])> {
         let clashes = self.spaces.get(&space).into_iter().flat_map(|known| &known.clashes);
-        clashes.map(|((_, origin), clash)| (origin.peer, clash.hashes)).collect()
+        let proofs = clashes
+            .flat_map(|((_, origin), clashes)| clashes.pairs.values().map(|pair| (origin.peer, pair.hashes)));
+        proofs.collect()
     }
 
     /// Looks at commits that were held, and at those that were applied beside held ones, and notes what two that cannot
     /// both be prove, whatever either is held for: what is known of a clash depends on which commits came, not on their
-    /// order. Tells whether that is new: then what was taken back may leave room for another.
-    pub(super) fn note_clashes(
+    /// order. Then it is found out which give way to others, and what that ends is taken back. Tells whether anything
+    /// of that is new: what was taken back may leave room for another.
+    pub(super) fn heed_clashes(
         &mut self,
         space: SpaceId,
         held: &BTreeSet<CommitHash>,
         applied: &[Commit],
     ) -> Result<bool, ReplicaError> {
-        let Some(known) = self.spaces.get(&space).filter(|_| !self.lacks(Check::Clash)) else {
+        if self.lacks(Check::Clash) {
             return Ok(false);
-        };
-        let suspect = |hash: &CommitHash| {
-            let id = known.held.id(hash)?;
-            Some((id, known.held.cause(&id).filter(|cause| may_count(*cause))?))
-        };
-        let suspects: Vec<(HeldId, HeldCause)> = held.iter().filter_map(suspect).collect();
-        let mut new = false;
-        for (id, cause) in suspects {
-            let Some((commit, from)) = self.held_commit(space, id)? else { continue };
-            if cause == HeldCause::Equivocation {
-                for (collection, oseq) in commit.parts() {
-                    if let Some((number, other)) = self.rival(&commit, &collection, oseq)? {
-                        new |= self.note_clash(&collection, [&commit, &other], oseq.min(number), from)?;
-                    }
-                }
-            }
-            new |= self.note_held_rivals(&commit)?;
+        }
+        let (mut new, mut concerned) = (false, false);
+        for hash in held {
+            let Some(known) = self.spaces.get(&space) else { return Ok(false) };
+            // Nobody answers for a stranger, and so nobody is told of him.
+            let Some(id) = known.held.id(hash).filter(|id| known.membership.author_of(&id.0).is_some())
+            else {
+                continue;
+            };
+            concerned |= known.held.may_decide(&id);
+            // One that nobody follows wins nothing, unless a verdict picks it.
+            let may_win = known.held.is_followed(&id) || known.verdicts.contains_key(&id.0);
+            let Some((commit, _)) = self.held_commit(space, id)? else { continue };
+            let rivals = self.rivals_of(&commit)?;
+            concerned |= may_win && !rivals.is_empty();
+            new |= self.note_clashes(&commit, &rivals)?;
         }
         for commit in applied {
-            new |= self.note_held_rivals(commit)?;
+            let rivals = self.rivals_of(commit)?;
+            concerned |= !rivals.is_empty();
+            new |= self.note_clashes(commit, &rivals)?;
         }
+        let new = new || concerned && self.settle_contests(space)?;
         if new {
             self.take_back(space, Shift { clashes: true, ..Shift::default() })?;
         }
         Ok(new)
     }
 
-    fn held_commit(
-        &self,
-        space: SpaceId,
-        (author, number): HeldId,
-    ) -> Result<Option<(Commit, PeerId)>, ReplicaError> {
-        let record = self.store.get(&HeldKey { space, author, number })?;
-        let read = record.map(|record| (Commit::decode(space, &record.commit), record.from));
-        Ok(read.and_then(|(commit, from)| Some((commit.ok()?, from))))
+    /// The commits here that cannot be beside one: those that are applied, and those that are held.
+    fn rivals_of(&self, commit: &Commit) -> Result<Vec<Commit>, ReplicaError> {
+        let (space, origin, hash) = (commit.space, commit.origin, commit.hash());
+        let mut rivals = Vec::new();
+        for (_, record) in self.stored_rivals(commit)? {
+            rivals.push(load::commit(&self.store, space, origin, &record, &|_| true)?);
+        }
+        let known = self.spaces.get(&space);
+        for id in known.map(|known| known.held.rivals(commit, &hash)).unwrap_or_default() {
+            rivals.extend(self.held_commit(space, id)?.map(|(rival, _)| rival));
+        }
+        rivals.retain(|rival| !disputed(commit, rival).is_empty());
+        Ok(rivals)
     }
 
-    /// Notes the clashes of a commit with others that are held.
-    fn note_held_rivals(&mut self, commit: &Commit) -> Result<bool, ReplicaError> {
-        let (space, hash) = (commit.space, commit.hash());
-        let known = self.spaces.get(&space);
-        let rivals = known.map(|known| known.held.rivals(commit, &hash)).unwrap_or_default();
+    /// The applied commits that cannot be beside one.
+    pub(super) fn stored_rivals(
+        &self,
+        commit: &Commit,
+    ) -> Result<Vec<(CommitId, CommitRecord)>, ReplicaError> {
+        let (space, origin, hash) = (commit.space, commit.origin, commit.hash());
+        let mut numbers: BTreeSet<(CollectionName, Oseq)> = commit.parts().into_iter().collect();
+        for (leaf, _) in commit.open() {
+            if self.has_change(commit, leaf)? {
+                let changes = self.changes_of(space, &(leaf.collection.clone(), leaf.entity))?;
+                let of_actor =
+                    changes.all.iter().map(|(_, change, _)| change).filter(|change| change.origin == origin);
+                let same = of_actor.filter(|change| change.seq == leaf.seq);
+                numbers.extend(same.map(|change| (leaf.collection.clone(), change.oseq)));
+            }
+        }
+        let mut rivals: BTreeMap<CommitId, CommitRecord> = BTreeMap::new();
+        for (collection, oseq) in numbers {
+            let id = CommitId { space, collection, origin, oseq };
+            let Some((id, record)) = load::record(&self.store, id)? else { continue };
+            if load::commit(&self.store, space, origin, &record, &|_| false)?.hash() != hash {
+                rivals.insert(id, record);
+            }
+        }
+        Ok(rivals.into_iter().collect())
+    }
+
+    /// Notes what a commit and others prove together. Tells whether any of it is new.
+    fn note_clashes(&mut self, commit: &Commit, rivals: &[Commit]) -> Result<bool, ReplicaError> {
         let mut new = false;
-        for id in rivals {
-            let Some((other, from)) = self.held_commit(space, id)? else { continue };
-            for (collection, number) in disputed(commit, &other) {
-                new |= self.note_clash(&collection, [commit, &other], number, from)?;
+        let known = self.spaces.get(&commit.space);
+        let picked =
+            |rival: &&Commit| known.is_some_and(|known| known.picks(&rival.origin.peer, &rival.hash()));
+        // A verdict on one of them ends all clashes with it.
+        let picked = rivals.iter().find(picked).map(std::slice::from_ref);
+        for rival in picked.unwrap_or(rivals) {
+            for (collection, from) in disputed(commit, rival) {
+                new |= self.note_clash(collection, [commit, rival], from)?;
             }
         }
         Ok(new)
     }
 
-    /// The applied commit that cannot be beside another one of its origin, and its number.
-    fn rival(
-        &self,
-        commit: &Commit,
-        collection: &CollectionName,
-        oseq: Oseq,
-    ) -> Result<Option<(Oseq, Commit)>, ReplicaError> {
-        let (space, origin) = (commit.space, commit.origin);
-        let mut numbers = vec![oseq];
-        for (leaf, _) in commit.open().filter(|(leaf, _)| leaf.collection == *collection) {
-            let changes = self.changes_of(space, &(collection.clone(), leaf.entity))?;
-            let same = changes.all.iter().filter(|(_, change, header)| {
-                change.origin == origin && change.seq == leaf.seq && header.hash != leaf.head
-            });
-            numbers.extend(same.map(|(_, change, _)| change.oseq));
-        }
-        for number in numbers {
-            let id = CommitId { space, collection: collection.clone(), origin, oseq: number };
-            let Some((_, record)) = load::record(&self.store, id)? else { continue };
-            let other = load::commit(&self.store, space, origin, &record, &|_| true)?;
-            if other.hash() != commit.hash() {
-                return Ok(Some((number, other)));
-            }
-        }
-        Ok(None)
-    }
-
     fn note_clash(
         &mut self,
-        collection: &CollectionName,
+        collection: CollectionName,
         commits: [&Commit; 2],
         from: Oseq,
-        teller: PeerId,
     ) -> Result<bool, ReplicaError> {
         let [one, other] = commits;
         let (space, origin) = (one.space, one.origin);
         let place = (collection.clone(), origin);
-        let known = self.spaces.get(&space).and_then(|known| known.clashes.get(&place));
-        if known.is_some_and(|clash| clash.from <= from) {
+        if self.is_no_news(&place, commits, from)? {
             return Ok(false);
         }
-        let only = |name: &CollectionName| name == collection;
+        let only = |name: &CollectionName| *name == collection;
         let (Some(shown), Some(other_shown)) = (one.blinded(&only), other.blinded(&only)) else {
             return Ok(false);
         };
-        let record = ClashRecord { from, one: shown.encode(), other: other_shown.encode() };
+        let Some(known) = self.spaces.get_mut(&space) else { return Ok(false) };
+        let key = |from: Oseq| ClashKey { space, collection: collection.clone(), origin, from };
         let mut batch = Batch::new();
-        batch.put(&ClashKey { space, collection: collection.clone(), origin }, &record);
+        batch.put(&key(from), &ClashRecord { one: shown.encode(), other: other_shown.encode() });
+        // What is frozen by it is noted again when it is settled.
+        let behind = known.frozen_from(&place).filter(|open| *open > from).map(key);
+        behind.iter().for_each(|key| batch.remove(key));
         batch.put(&rebuild::mark(&space), &Raw(Vec::new()));
         self.store.write(batch)?;
         tracing::warn!(device = %origin.peer.short(), %collection, "a device equivocates; its commits are frozen");
-        let mut clash = Clash::new(from, [one.hash(), other.hash()]);
-        clash.first_claimed = self.is_claimed(&place, &clash, [one, other])?;
-        // Whoever told does not have to be told of what it told, but perhaps of the other.
-        clash.told.remove(&teller);
-        if let Some(known) = self.spaces.get_mut(&space) {
-            known.clashes.insert(place, clash);
-        }
-        let commits = vec![packed(&shown), packed(&other_shown)];
+        behind.iter().for_each(|key| known.remove_pair(key));
+        known.insert_pair(place.clone(), from, [one.hash(), other.hash()]);
+        known.unchained.insert(place);
         if !self.lacks(Check::Proof) {
-            self.told.push_back(Told::Clash { space, commits, to: None });
+            self.told.push_back(Told::Clash {
+                space,
+                commits: vec![packed(&shown), packed(&other_shown)],
+                to: None,
+            });
         }
         Ok(true)
     }
 
-    /// Answers who sends one side of a clash with both, once.
+    /// Tells whether nothing follows from a clash that is not known to follow.
+    fn is_no_news(
+        &self,
+        place: &ClashPlace,
+        commits: [&Commit; 2],
+        from: Oseq,
+    ) -> Result<bool, ReplicaError> {
+        let [one, _] = commits;
+        let Some(known) = self.spaces.get(&one.space) else { return Ok(true) };
+        let Some(clashes) = known.clashes.get(place) else { return Ok(false) };
+        let device = place.1.peer;
+        if known.frozen_from(place).is_some_and(|open| open <= from) {
+            return Ok(true);
+        }
+        if clashes.pairs.contains_key(&from) && known.settles(device, &commits.map(Commit::hash)) {
+            return Ok(true);
+        }
+        let Some((settled, _)) = clashes.pairs.range(..from).next_back() else { return Ok(false) };
+        // What follows a commit that a verdict dropped is dropped with it.
+        Ok(!self.stands_behind(&place.0, *settled, commits[0])?
+            || !self.stands_behind(&place.0, *settled, commits[1])?)
+    }
+
+    /// Forgets the open clash of an origin where one of the two turned out to follow what a verdict ended. Tells whether
+    /// there was any.
+    pub(super) fn forget_strays(&mut self, space: SpaceId) -> Result<bool, ReplicaError> {
+        let Some(known) = self.spaces.get(&space) else { return Ok(false) };
+        let mut strays = Vec::new();
+        for (place @ (collection, origin), clashes) in &known.clashes {
+            let Some(from) = known.frozen_from(place) else { continue };
+            let Some((settled, _)) = clashes.pairs.range(..from).next_back() else { continue };
+            let key = ClashKey { space, collection: collection.clone(), origin: *origin, from };
+            let Some(record) = self.store.get(&key)? else { continue };
+            for commit in sides(space, &record)? {
+                if !self.stands_behind(collection, *settled, &commit)? {
+                    strays.push(key.clone());
+                }
+            }
+        }
+        let mut batch = Batch::new();
+        strays.iter().for_each(|key| batch.remove(key));
+        if !strays.is_empty() {
+            self.store.write(batch)?;
+        }
+        if let Some(known) = self.spaces.get_mut(&space) {
+            strays.iter().for_each(|key| known.remove_pair(key));
+        }
+        Ok(!strays.is_empty())
+    }
+
+    /// Tells whether the chain of a commit goes back to one that may count behind a clash that is settled, as far as is
+    /// known here.
+    fn stands_behind(
+        &self,
+        collection: &CollectionName,
+        settled: Oseq,
+        commit: &Commit,
+    ) -> Result<bool, ReplicaError> {
+        let (space, origin) = (commit.space, commit.origin);
+        let Some(known) = self.spaces.get(&space) else { return Ok(false) };
+        let before = |commit: &Commit| {
+            let leaf = commit.open().map(|(leaf, _)| leaf).find(|leaf| leaf.collection == *collection)?;
+            Some((leaf.oseq.0.checked_sub(1).map(Oseq)?, leaf.prev?))
+        };
+        let mut next = before(commit);
+        while let Some((oseq, prev)) = next {
+            let id = CommitId { space, collection: collection.clone(), origin, oseq };
+            let applied = match load::record(&self.store, id)? {
+                Some((_, record)) => {
+                    Some(load::commit(&self.store, space, origin, &record, &|_| false)?.hash())
+                }
+                None => None,
+            };
+            // Whatever is applied here goes back to it.
+            if applied == Some(prev) || known.picks(&origin.peer, &prev) {
+                return Ok(true);
+            }
+            if oseq <= settled {
+                return Ok(applied.is_none() && !known.settles(origin.peer, &[prev]));
+            }
+            let held = known.held.id(&prev).map(|id| self.held_commit(space, id)).transpose()?.flatten();
+            next = held.and_then(|(commit, _)| before(&commit)).filter(|(before, _)| *before < oseq);
+        }
+        Ok(false)
+    }
+
+    /// Answers who sends a commit that a clash is about, or that is frozen by one, with the two that prove it, once.
     pub(super) fn answer_clash(
         &mut self,
         space: SpaceId,
@@ -307,16 +460,21 @@ impl Replica {
     ) -> Result<(), ReplicaError> {
         let lacks = self.lacks(Check::Proof);
         let Some(known) = self.spaces.get_mut(&space).filter(|_| !lacks) else { return Ok(()) };
-        for (collection, _) in commit.parts() {
-            let Some(clash) = known.clashes.get_mut(&(collection.clone(), commit.origin)) else { continue };
-            if !clash.hashes.contains(hash) || !clash.told.insert(from) {
-                continue;
+        for (collection, oseq) in commit.parts() {
+            let place = (collection.clone(), commit.origin);
+            let frozen = known.frozen_from(&place).filter(|from| oseq >= *from);
+            let Some(clashes) = known.clashes.get_mut(&place) else { continue };
+            for (number, pair) in &mut clashes.pairs {
+                let concerns = frozen == Some(*number) || pair.hashes.contains(hash);
+                if !concerns || !pair.told.insert(from) {
+                    continue;
+                }
+                let (collection, origin) = place.clone();
+                let key = ClashKey { space, collection, origin, from: *number };
+                let Some(record) = self.store.get(&key)? else { continue };
+                let commits = sides(space, &record)?.iter().map(packed).collect();
+                self.told.push_back(Told::Clash { space, commits, to: Some(from) });
             }
-            let key = ClashKey { space, collection, origin: commit.origin };
-            let Some(record) = self.store.get(&key)? else { continue };
-            let read = |bytes: &[u8]| Commit::decode(space, bytes).map(|commit| packed(&commit));
-            let commits = [read(&record.one)?, read(&record.other)?].into();
-            self.told.push_back(Told::Clash { space, commits, to: Some(from) });
         }
         Ok(())
     }
@@ -333,141 +491,32 @@ impl Replica {
         let lacks = self.lacks(Check::Proof);
         let Some(known) = self.spaces.get_mut(&space).filter(|_| !lacks) else { return Ok(Answer::Done) };
         if !agreed {
-            for clash in known.clashes.values_mut() {
-                clash.told.remove(&peer);
-            }
+            let pairs = known.clashes.values_mut().flat_map(|clashes| clashes.pairs.values_mut());
+            pairs.for_each(|pair| {
+                pair.told.remove(&peer);
+            });
             return Ok(Answer::Done);
         }
-        let untold = known.clashes.iter().filter(|((_, origin), clash)| {
-            let open = clash.hashes.iter().all(|hash| !known.dropped.contains(hash));
-            open && !clash.told.contains(&peer) && known.membership.role(&origin.peer).is_some()
-        });
-        let places: Vec<ClashPlace> = untold.map(|(place, _)| place.clone()).collect();
-        for (collection, origin) in places {
-            let Some(record) = self.store.get(&ClashKey { space, collection, origin })? else { continue };
-            let read = |bytes: &[u8]| Commit::decode(space, bytes).map(|commit| packed(&commit));
-            let commits = [read(&record.one)?, read(&record.other)?].into();
+        let mut untold = Vec::new();
+        let of_members =
+            known.clashes.iter().filter(|((_, origin), _)| known.membership.role(&origin.peer).is_some());
+        for ((collection, origin), clashes) in of_members {
+            for (from, _) in clashes.pairs.iter().filter(|(_, pair)| !pair.told.contains(&peer)) {
+                untold.push(ClashKey { space, collection: collection.clone(), origin: *origin, from: *from });
+            }
+        }
+        for key in untold {
+            let Some(record) = self.store.get(&key)? else { continue };
+            let commits = sides(space, &record)?.iter().map(packed).collect();
             self.told.push_back(Told::Clash { space, commits, to: Some(peer) });
         }
         Ok(Answer::Done)
     }
-
-    /// Finds out again on which commits others built, when one was held that follows a frozen one. What that ends is
-    /// taken back. Tells whether anything did.
-    pub(super) fn heed_claims(
-        &mut self,
-        space: SpaceId,
-        held: &BTreeSet<CommitHash>,
-    ) -> Result<bool, ReplicaError> {
-        let Some(known) = self.spaces.get(&space).filter(|known| !known.clashes.is_empty()) else {
-            return Ok(false);
-        };
-        let concerns = |hash: &CommitHash| {
-            let Some(id) = known.held.id(hash) else { return false };
-            let mut near = known.held.neighbours(&id);
-            near.insert(id);
-            near.iter().any(|id| known.held.cause(id) == Some(HeldCause::Equivocation))
-        };
-        let new = held.iter().any(concerns) && self.find_claims(space)?;
-        if new {
-            self.take_back(space, Shift { clashes: true, ..Shift::default() })?;
-        }
-        Ok(new)
-    }
-
-    /// Finds out on which commits of clashes others built, and tells whether that is new.
-    pub(super) fn find_claims(&mut self, space: SpaceId) -> Result<bool, ReplicaError> {
-        let known = self.spaces.get(&space);
-        let clashes: Vec<(ClashPlace, Clash)> =
-            known.into_iter().flat_map(|known| known.clashes.clone()).collect();
-        let mut new = false;
-        for (place, clash) in clashes.into_iter().filter(|(_, clash)| !clash.first_claimed) {
-            let key = ClashKey { space, collection: place.0.clone(), origin: place.1 };
-            let Some(record) = self.store.get(&key)? else { continue };
-            let (one, other) = (Commit::decode(space, &record.one)?, Commit::decode(space, &record.other)?);
-            if self.is_claimed(&place, &clash, [&one, &other])?
-                && let Some(clash) =
-                    self.spaces.get_mut(&space).and_then(|known| known.clashes.get_mut(&place))
-            {
-                clash.first_claimed = true;
-                new = true;
-            }
-        }
-        Ok(new)
-    }
-
-    /// Tells whether another device built on the first commit of a clash, or on one that follows it.
-    fn is_claimed(
-        &self,
-        (collection, origin): &ClashPlace,
-        clash: &Clash,
-        commits: [&Commit; 2],
-    ) -> Result<bool, ReplicaError> {
-        let first = commits.into_iter().find(|commit| clash.hashes.first() == Some(&commit.hash()));
-        let Some(first) = first else { return Ok(false) };
-        let space = first.space;
-        let Some(known) = self.spaces.get(&space) else { return Ok(false) };
-        let open = first.open().filter(|(leaf, _)| leaf.collection == *collection);
-        let changes =
-            open.map(|(leaf, _)| (Some((leaf.collection.clone(), leaf.entity)), leaf.head)).collect();
-        let numbers = first.parts().into_iter().filter(|(name, _)| name == collection).map(|(_, oseq)| oseq);
-        let mut next = vec![Claim { hash: first.hash(), changes, applied: numbers.last() }];
-        let mut seen = BTreeSet::from([first.hash()]);
-        while let Some(Claim { hash, changes, applied }) = next.pop() {
-            for (place, change) in &changes {
-                let Some(place) = place else { continue };
-                let followers = self.changes_of(space, place)?.followers.remove(change).unwrap_or_default();
-                for id in followers {
-                    if id.origin.peer != origin.peer {
-                        return Ok(true);
-                    }
-                    next.extend(self.applied_claim(id)?.filter(|claim| seen.insert(claim.hash)));
-                }
-            }
-            if let Some(oseq) = applied {
-                let id = CommitId {
-                    space,
-                    collection: collection.clone(),
-                    origin: *origin,
-                    oseq: Oseq(oseq.0 + 1),
-                };
-                let behind = load::record(&self.store, id.clone())?.is_some_and(|(_, record)| {
-                    let of =
-                        |slot: &crate::store::keyspaces::SlotRecord| slot.follows(collection) == Some(hash);
-                    record.slots.iter().any(of)
-                });
-                if behind {
-                    next.extend(self.applied_claim(id)?.filter(|claim| seen.insert(claim.hash)));
-                }
-            }
-            let waiting = known.held.waiting_for(changes.iter().map(|(_, change)| change));
-            for id in waiting.into_iter().chain(known.held.behind(&origin.peer, &hash)) {
-                let Some(cause) = known.held.cause(&id) else { continue };
-                let (Some(hash), true) = (known.held.hash(&id), may_count(cause)) else { continue };
-                if id.0 != origin.peer {
-                    return Ok(true);
-                }
-                if seen.len() < JUDGED_TOGETHER_MAX && seen.insert(hash) {
-                    let changes = known.held.changes(&id).map(|change| (None, change)).collect();
-                    next.push(Claim { hash, changes, applied: None });
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    fn applied_claim(&self, id: CommitId) -> Result<Option<Claim>, ReplicaError> {
-        let (space, origin, oseq) = (id.space, id.origin, id.oseq);
-        let Some((_, record)) = load::record(&self.store, id)? else { return Ok(None) };
-        let commit = load::commit(&self.store, space, origin, &record, &|_| false)?;
-        let changes =
-            commit.open().map(|(leaf, _)| (Some((leaf.collection.clone(), leaf.entity)), leaf.head));
-        Ok(Some(Claim { hash: commit.hash(), changes: changes.collect(), applied: Some(oseq) }))
-    }
 }
 
-fn may_count(cause: HeldCause) -> bool {
-    matches!(cause, HeldCause::MissingDependency | HeldCause::AfterCut | HeldCause::Equivocation)
+/// The two commits of a clash.
+fn sides(space: SpaceId, record: &ClashRecord) -> Result<[Commit; 2], AccessError> {
+    Ok([Commit::decode(space, &record.one)?, Commit::decode(space, &record.other)?])
 }
 
 /// The collections in which two commits cannot both be, each with the smaller of their numbers there.
@@ -478,7 +527,7 @@ fn disputed(one: &Commit, other: &Commit) -> BTreeMap<CollectionName, Oseq> {
     }
     for (leaf, _) in one.open() {
         let cannot_both_be = |rival: &&Leaf| {
-            let same = rival.entity == leaf.entity && rival.seq == leaf.seq && rival.head != leaf.head;
+            let same = rival.entity == leaf.entity && rival.seq == leaf.seq;
             rival.collection == leaf.collection && (rival.oseq == leaf.oseq || same)
         };
         for rival in other.open().map(|(rival, _)| rival).filter(cannot_both_be) {

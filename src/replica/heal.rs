@@ -25,9 +25,9 @@ use crate::id::{CollectionName, EntityId, Fingerprint, Origin, PeerId, Position,
 use crate::limits::{MENDS_MAX, VERIFY_PAGE_VALUES};
 use crate::store::keyspaces::{
     AckedKey, BaseKey, Batch, ChangeKey, ClashKey, CommitId, CopyKey, DamagedKey, DamagedRecord, Head,
-    HeadKey, HeldKey, IndexKey, JournalEntry, JournalKey, Key, META_ERASING, META_HUB, META_INCARNATION,
-    META_OPEN_MS, MetaKey, Prefix, Raw, RootKey, RowKey, RowRecord, SeenRecord, SnapshotKey, StatementKey,
-    VectorKey, meta_interests,
+    HeadKey, HeldCause, HeldKey, IndexKey, JournalEntry, JournalKey, Key, META_ERASING, META_HUB,
+    META_INCARNATION, META_OPEN_MS, MetaKey, Prefix, Raw, RootKey, RowKey, RowRecord, SeenRecord,
+    SnapshotKey, StatementKey, VectorKey, meta_interests,
 };
 use crate::store::kv::RawKey;
 use crate::time::Now;
@@ -225,15 +225,16 @@ impl Replica {
         }
     }
 
-    /// A proof is lost: members that have it answer with it when they are sent one of its commits.
+    /// A proof is lost: what is held for it proves it again, and members that have it answer with it when they are sent
+    /// one of its commits.
     fn mend_clash(&mut self, key: &ClashKey) -> Result<(), ReplicaError> {
         let mut batch = Batch::new();
         batch.remove(key);
         self.store.write(batch)?;
         if let Some(known) = self.spaces.get_mut(&key.space) {
-            known.clashes.remove(&(key.collection.clone(), key.origin));
+            known.remove_pair(key);
         }
-        Ok(())
+        self.retry(key.space, &[HeldCause::Equivocation])
     }
 
     /// Facts about the store, and hints: what peers acknowledged, and on what they last agreed with us. Those are

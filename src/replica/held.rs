@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ReplicaError;
+use super::{Replica, ReplicaError};
 use crate::access::Commit;
 use crate::id::{ChangeHash, CollectionName, CommitHash, Origin, Oseq, PeerId, SpaceId};
 use crate::limits::{
-    HELD_OVERHEAD_BYTES, QUARANTINE_AUTHOR_BYTES_MAX, QUARANTINE_SPACE_BYTES_MAX, QUARANTINE_WAIT_MS,
+    HELD_OVERHEAD_BYTES, JUDGED_TOGETHER_MAX, QUARANTINE_AUTHOR_BYTES_MAX, QUARANTINE_SPACE_BYTES_MAX,
+    QUARANTINE_WAIT_MS,
 };
 use crate::store::keyspaces::{Batch, HeldCause, HeldKey, HeldRecord, Key, Keyspaces, Prefix};
 use crate::store::kv::KvError;
@@ -16,8 +17,8 @@ pub(super) type HeldId = (PeerId, u64);
 
 /// An index over the quarantine keyspace of one space.
 ///
-/// Every entry is in `by_hash`, in `waiting` under each of its missing changes, and counted in `cost`; one that may
-/// count once others do is in `brings` under each of its changes, and in `claims` under what it claims.
+/// Every entry is in `by_hash`, in `waiting` under each of its missing changes, in `behind` under each commit that it
+/// follows, in `claims` under what it claims, and counted in `cost`; one that may count once others do is in `brings` under each of its changes.
 #[derive(Debug, Default)]
 pub(super) struct Quarantine {
     entries: BTreeMap<HeldId, Entry>,
@@ -25,7 +26,9 @@ pub(super) struct Quarantine {
     waiting: BTreeMap<ChangeHash, BTreeSet<HeldId>>,
     /// Of those that may count together with others: which of them brings a change.
     brings: BTreeMap<ChangeHash, HeldId>,
-    /// The same, by what there can be one commit for: see [`claims`].
+    /// Which come right behind a commit in the chains of their device.
+    behind: BTreeMap<CommitHash, BTreeSet<HeldId>>,
+    /// Which claim what one commit can have: see [`claims`].
     claims: BTreeMap<u64, BTreeSet<HeldId>>,
     /// How many are beyond the cut of a removal, or frozen.
     unvouched: usize,
@@ -148,11 +151,6 @@ impl Quarantine {
         changes.added.into_iter().for_each(|(id, entry)| self.insert(id, entry));
     }
 
-    /// Returns the place of a commit.
-    pub(super) fn place(&self, hash: &CommitHash) -> Option<HeldId> {
-        self.by_hash.get(hash).copied()
-    }
-
     /// Returns those that wait for any of `arrived`.
     pub(super) fn waiting_for<'a>(&self, arrived: impl Iterator<Item = &'a ChangeHash>) -> BTreeSet<HeldId> {
         arrived.filter_map(|hash| self.waiting.get(hash)).flatten().copied().collect()
@@ -179,22 +177,65 @@ impl Quarantine {
         self.entries.get(id).map(|entry| entry.hash)
     }
 
-    /// Returns the changes in a commit.
-    pub(super) fn changes(&self, id: &HeldId) -> impl Iterator<Item = ChangeHash> {
-        self.entries.get(id).into_iter().flat_map(|entry| entry.changes.iter().copied())
-    }
-
     /// Returns those before and behind a commit in the chains of its device.
-    pub(super) fn in_chain(&self, id: &HeldId) -> Vec<HeldId> {
+    fn in_chain(&self, id: &HeldId) -> Vec<HeldId> {
         let Some(entry) = self.entries.get(id) else { return Vec::new() };
         let before = entry.follows.iter().filter_map(|hash| self.by_hash.get(hash)).copied();
-        before.chain(self.behind(&id.0, &entry.hash)).collect()
+        before.chain(self.behind(&entry.hash)).filter(|other| other.0 == id.0).collect()
     }
 
-    /// Returns those of a device that come right behind a commit in its chains.
-    pub(super) fn behind(&self, device: &PeerId, hash: &CommitHash) -> Vec<HeldId> {
-        let of_device = self.of_author(device).filter(|(_, entry)| entry.follows.contains(hash));
-        of_device.map(|(id, _)| *id).collect()
+    /// Returns those that come right behind a commit in the chains of its device, as they say.
+    pub(super) fn behind(&self, hash: &CommitHash) -> impl Iterator<Item = HeldId> {
+        self.behind.get(hash).into_iter().flatten().copied()
+    }
+
+    /// Tells whether any waits for a commit, or comes right behind it.
+    pub(super) fn is_followed(&self, id: &HeldId) -> bool {
+        let Some(entry) = self.entries.get(id) else { return false };
+        let waits = entry.changes.iter().any(|change| self.waiting.contains_key(change));
+        waits || self.behind.contains_key(&entry.hash)
+    }
+
+    /// Returns the commits of an origin in a collection, from a number on.
+    pub(super) fn of_origin(
+        &self,
+        origin: &Origin,
+        collection: &CollectionName,
+        from: Oseq,
+    ) -> impl Iterator<Item = HeldId> {
+        let is_part = move |(name, oseq): &(CollectionName, Oseq)| name == collection && *oseq >= from;
+        let of_author = self.of_author(&origin.peer).filter(move |(_, entry)| entry.origin == *origin);
+        of_author.filter(move |(_, entry)| entry.parts.iter().any(is_part)).map(|(id, _)| *id)
+    }
+
+    /// Returns these, and others that may count together with them: those that they wait for, those that wait for
+    /// them, and those in the chains of `chained`. At most [`JUDGED_TOGETHER_MAX`].
+    pub(super) fn together(
+        &self,
+        seeds: impl Iterator<Item = HeldId>,
+        chained: &BTreeSet<PeerId>,
+    ) -> BTreeSet<HeldId> {
+        let (mut together, mut next) = (BTreeSet::new(), seeds.collect::<Vec<HeldId>>());
+        while let Some(id) = next.pop() {
+            let may_count = self.entries.get(&id).is_some_and(Entry::may_count_with_others);
+            if !may_count || together.len() >= JUDGED_TOGETHER_MAX || !together.insert(id) {
+                continue;
+            }
+            next.extend(self.neighbours(&id));
+            if chained.contains(&id.0) {
+                next.extend(self.in_chain(&id));
+            }
+        }
+        together
+    }
+
+    /// Tells whether a commit may change what counts of those that are held for an equivocation: it is one, or is beside
+    /// one, and others follow it; or it waits for one of another device.
+    pub(super) fn may_decide(&self, id: &HeldId) -> bool {
+        let equivocates = |id: &HeldId| self.cause(id) == Some(HeldCause::Equivocation);
+        let near = self.neighbours(id);
+        let follows = near.iter().any(|other| other.0 != id.0 && equivocates(other));
+        follows || self.is_followed(id) && (equivocates(id) || near.iter().any(equivocates))
     }
 
     pub(super) fn cause(&self, id: &HeldId) -> Option<HeldCause> {
@@ -238,13 +279,13 @@ impl Quarantine {
     }
 
     /// Returns those whose changes a commit waits for, and those that wait for its changes.
-    pub(super) fn neighbours(&self, id: &HeldId) -> BTreeSet<HeldId> {
+    fn neighbours(&self, id: &HeldId) -> BTreeSet<HeldId> {
         let Some(entry) = self.entries.get(id) else { return BTreeSet::new() };
         let below = entry.missing.iter().filter_map(|hash| self.brings.get(hash)).copied();
         below.chain(self.waiting_for(entry.changes.iter())).collect()
     }
 
-    /// Returns those that seem to claim what a commit claims, and may count once others do.
+    /// Returns those that seem to claim what a commit claims.
     pub(super) fn rivals(&self, commit: &Commit, hash: &CommitHash) -> BTreeSet<HeldId> {
         if self.claims.is_empty() {
             return BTreeSet::new();
@@ -269,9 +310,12 @@ impl Quarantine {
         }
         if entry.may_count_with_others() {
             self.brings.extend(entry.changes.iter().map(|change| (*change, id)));
-            for claim in &entry.claims {
-                self.claims.entry(*claim).or_default().insert(id);
-            }
+        }
+        for claim in &entry.claims {
+            self.claims.entry(*claim).or_default().insert(id);
+        }
+        for before in &entry.follows {
+            self.behind.entry(*before).or_default().insert(id);
         }
         self.unvouched += usize::from(entry.may_be_vouched_for());
         *self.cost.entry(id.0).or_default() += entry.cost;
@@ -282,25 +326,12 @@ impl Quarantine {
     fn remove(&mut self, id: &HeldId) {
         let Some(entry) = self.entries.remove(id) else { return };
         self.by_hash.remove(&entry.hash);
-        for hash in &entry.missing {
-            if let Some(ids) = self.waiting.get_mut(hash) {
-                ids.remove(id);
-                if ids.is_empty() {
-                    self.waiting.remove(hash);
-                }
-            }
-        }
+        entry.missing.iter().for_each(|hash| take_out(&mut self.waiting, hash, id));
+        entry.follows.iter().for_each(|hash| take_out(&mut self.behind, hash, id));
+        entry.claims.iter().for_each(|claim| take_out(&mut self.claims, claim, id));
         for change in &entry.changes {
             if self.brings.get(change) == Some(id) {
                 self.brings.remove(change);
-            }
-        }
-        for claim in &entry.claims {
-            if let Some(ids) = self.claims.get_mut(claim) {
-                ids.remove(id);
-                if ids.is_empty() {
-                    self.claims.remove(claim);
-                }
             }
         }
         self.unvouched -= usize::from(entry.may_be_vouched_for());
@@ -310,6 +341,15 @@ impl Quarantine {
             if *cost == 0 {
                 self.cost.remove(&id.0);
             }
+        }
+    }
+}
+
+fn take_out<K: Ord>(index: &mut BTreeMap<K, BTreeSet<HeldId>>, key: &K, id: &HeldId) {
+    if let Some(ids) = index.get_mut(key) {
+        ids.remove(id);
+        if ids.is_empty() {
+            index.remove(key);
         }
     }
 }
@@ -350,6 +390,18 @@ impl HeldChanges {
 
     fn of_author(&self, author: &PeerId) -> impl DoubleEndedIterator<Item = (&HeldId, &Entry)> {
         self.added.range((*author, 0)..=(*author, u64::MAX))
+    }
+}
+
+impl Replica {
+    /// Reads a held commit and its record; nothing for one that does not decode.
+    pub(super) fn held_commit(
+        &self,
+        space: SpaceId,
+        (author, number): HeldId,
+    ) -> Result<Option<(Commit, HeldRecord)>, ReplicaError> {
+        let Some(record) = self.store.get(&HeldKey { space, author, number })? else { return Ok(None) };
+        Ok(Commit::decode(space, &record.commit).ok().map(|commit| (commit, record)))
     }
 }
 
@@ -429,7 +481,7 @@ mod tests {
             }
         }
 
-        let kept = |hash: &CommitHash| held.place(hash).is_some();
+        let kept = |hash: &CommitHash| held.id(hash).is_some();
         assert!(kept(&early) && late.iter().all(kept), "who holds less loses nothing");
         assert!(held.total <= QUARANTINE_SPACE_BYTES_MAX);
         assert_eq!(held.total, held.cost.values().sum::<usize>());

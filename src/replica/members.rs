@@ -313,7 +313,7 @@ impl Replica {
         self.store.write(batch)?;
         let lacks = self.lacks(Check::Verdict);
         if let Some(known) = self.spaces.get_mut(&space) {
-            known.dropped = if lacks { BTreeSet::new() } else { membership.dropped() };
+            known.verdicts = if lacks { BTreeMap::new() } else { membership.verdicts() };
             known.membership = membership;
             known.removals = removals;
             known.log = log;
@@ -357,7 +357,7 @@ fn shift(
     let turned = |statement: &Statement| {
         known.membership.counts(&statement.hash()) != membership.counts(&statement.hash())
     };
-    let clashes = !known.clashes.is_empty() && known.dropped != membership.dropped();
+    let clashes = !known.clashes.is_empty() && known.verdicts != membership.verdicts();
     Shift { devices, rights: known.log.statements().any(turned), clashes }
 }
 

@@ -27,6 +27,7 @@ mod apply;
 mod cache;
 mod clash;
 mod commit;
+mod contest;
 mod draft;
 mod erase;
 mod error;

@@ -48,18 +48,32 @@ impl Shift {
 }
 
 /// A stored commit that may fall.
-struct Node {
-    id: CommitId,
-    record: CommitRecord,
-    hash: CommitHash,
-    parts: Vec<(CollectionName, Oseq)>,
-    /// The commits of its device that it follows.
-    follows: Vec<CommitHash>,
-    stands: bool,
+pub(super) struct Node {
+    pub(super) id: CommitId,
+    pub(super) record: CommitRecord,
+    /// The commit, without its changes.
+    pub(super) commit: Commit,
+    pub(super) hash: CommitHash,
+    /// The commits right before it in chains in which it counts only if they do.
+    pub(super) behind: Vec<CommitHash>,
+    /// Those of them that are not applied.
+    pub(super) lacks: Vec<CommitHash>,
+    pub(super) stands: bool,
     /// Its changes.
-    changes: Vec<(Place, ChangeHash)>,
+    pub(super) changes: Vec<(Place, ChangeHash)>,
     /// What they follow.
-    deps: BTreeSet<ChangeHash>,
+    pub(super) deps: BTreeSet<ChangeHash>,
+}
+
+impl Node {
+    /// What it owes: clashes, and removals that do not reach it.
+    pub(super) fn owes(&self, known: &Space) -> BTreeSet<StatementHash> {
+        let origin = self.id.origin;
+        let chains = known.chains.get(&origin.peer);
+        let mut owes = known.frozen(&self.hash, &origin, &self.commit.parts());
+        owes.extend(chains.map(|chains| chains.owed(&self.hash)).unwrap_or_default());
+        owes
+    }
 }
 
 /// The changes of one entity.
@@ -71,8 +85,8 @@ pub(super) struct Changes {
 
 /// Commits that may fall, all that follow them, and the entities that they change.
 #[derive(Default)]
-struct Gathered {
-    nodes: Vec<Node>,
+pub(super) struct Gathered {
+    pub(super) nodes: Vec<Node>,
     known: BTreeSet<CommitId>,
     entities: BTreeMap<Place, Changes>,
 }
@@ -97,6 +111,7 @@ impl Replica {
             devices.iter().for_each(|device| drop(known.chains.remove(device)));
         }
         loop {
+            self.settle_contests(space)?;
             let gathered = self.gather(space, &devices, rights)?;
             let fallen = self.fallen(space, gathered.nodes)?;
             if fallen.is_empty() {
@@ -110,15 +125,23 @@ impl Replica {
         }
         let mut batch = Batch::new();
         batch.remove(&mark(&space));
-        Ok(self.store.write(batch)?)
+        self.store.write(batch)?;
+        if let Some(known) = self.spaces.get_mut(&space) {
+            known.unchained.clear();
+        }
+        Ok(())
     }
 
     /// Finishes what was begun before the process died.
     pub(super) fn take_back_again(&mut self) -> Result<(), ReplicaError> {
         let spaces: Vec<SpaceId> = self.spaces.keys().copied().collect();
         for space in spaces {
-            self.find_claims(space)?;
-            if self.store.get(&mark(&space))?.is_some() {
+            self.settle_contests(space)?;
+            let beaten = self.spaces.get(&space).is_some_and(|known| !known.beaten.is_empty());
+            if beaten || self.store.get(&mark(&space))?.is_some() {
+                if let Some(known) = self.spaces.get_mut(&space) {
+                    known.unchained = known.clashes.keys().cloned().collect();
+                }
                 let known = self.spaces.get(&space);
                 let devices = known.into_iter().flat_map(|known| known.removals.keys().copied()).collect();
                 self.take_back(space, Shift { devices, rights: true, clashes: true })?;
@@ -152,9 +175,31 @@ impl Replica {
             self.add_forbidden(space, &mut gathered)?;
         }
         self.add_frozen(space, &mut gathered)?;
+        self.add_followers(space, &mut gathered)?;
+        Ok(gathered)
+    }
+
+    /// Gathers commits that equivocate, and some of their rivals.
+    pub(super) fn gather_frozen(
+        &self,
+        space: SpaceId,
+        rivals: Vec<(CommitId, CommitRecord)>,
+    ) -> Result<Gathered, ReplicaError> {
+        let mut gathered = Gathered::default();
+        self.add_frozen(space, &mut gathered)?;
+        for (id, record) in rivals {
+            self.add(&mut gathered, id, record, true)?;
+        }
+        self.add_followers(space, &mut gathered)?;
+        Ok(gathered)
+    }
+
+    /// Adds all that follow the commits, and what each follows.
+    fn add_followers(&self, space: SpaceId, gathered: &mut Gathered) -> Result<(), ReplicaError> {
         let mut next = 0;
         while let Some(node) = gathered.nodes.get(next) {
             next += 1;
+            let behind = self.behind_in_chains(space, &node.commit);
             for (place, change) in node.changes.clone() {
                 if !gathered.entities.contains_key(&place) {
                     let changes = self.changes_of(space, &place)?;
@@ -164,8 +209,13 @@ impl Replica {
                 let followers = of_entity.and_then(|changes| changes.followers.get(&change)).cloned();
                 for id in followers.unwrap_or_default() {
                     if let Some((id, record)) = load::record(&self.store, id)? {
-                        self.add(&mut gathered, id, record, true)?;
+                        self.add(gathered, id, record, true)?;
                     }
+                }
+            }
+            for id in behind {
+                if let Some((id, record)) = load::record(&self.store, id)? {
+                    self.add(gathered, id, record, true)?;
                 }
             }
         }
@@ -176,21 +226,46 @@ impl Replica {
                 node.deps.extend(own.flat_map(|(.., header)| header.deps.iter().copied()));
             }
         }
-        Ok(gathered)
+        Ok(())
     }
 
-    /// Adds the stored commits of origins that equivocate, from there on.
+    /// The places right behind a commit in chains in which others count only if it does.
+    fn behind_in_chains(&self, space: SpaceId, commit: &Commit) -> Vec<CommitId> {
+        let Some(known) = self.spaces.get(&space) else { return Vec::new() };
+        let origin = commit.origin;
+        let parts = commit.parts().into_iter();
+        let chained =
+            parts.filter(|(collection, _)| known.clashes.contains_key(&(collection.clone(), origin)));
+        let next = |(collection, oseq): (CollectionName, Oseq)| CommitId {
+            space,
+            collection,
+            origin,
+            oseq: Oseq(oseq.0.saturating_add(1)),
+        };
+        chained.map(next).collect()
+    }
+
+    /// Adds the stored commits of origins that equivocate, from there on, and those that give way to others.
     fn add_frozen(&self, space: SpaceId, gathered: &mut Gathered) -> Result<(), ReplicaError> {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let mut frozen = Vec::new();
-        for ((collection, origin), clash) in &known.clashes {
+        for (place @ (collection, origin), clashes) in &known.clashes {
+            let chained = clashes.first().filter(|_| known.unchained.contains(place));
+            let Some(from) = chained.or_else(|| known.frozen_from(place)) else { continue };
             let of_origin = Prefix::<CommitId>::origin(&space, collection, origin);
             self.store.each(&of_origin, |id, entry| {
-                if id.oseq >= clash.from {
+                if id.oseq >= from {
                     frozen.push(load::resolve(&self.store, id, entry)?);
                 }
                 Ok::<(), ReplicaError>(())
             })?;
+        }
+        for (hash, id) in &known.beaten {
+            let Some(id) = id.clone() else { continue };
+            let Some((id, record)) = load::record(&self.store, id)? else { continue };
+            if load::commit(&self.store, space, id.origin, &record, &|_| false)?.hash() == *hash {
+                frozen.push((id, record));
+            }
         }
         frozen.into_iter().try_for_each(|(id, record)| self.add(gathered, id, record, true))
     }
@@ -229,7 +304,16 @@ impl Replica {
             return Ok(());
         }
         let commit = load::commit(&self.store, id.space, id.origin, &record, &|_| false)?;
-        let (hash, parts, follows) = (commit.hash(), commit.parts(), commit.follows());
+        let known = self.spaces.get(&id.space);
+        let (hash, mut behind, mut lacks) = (commit.hash(), Vec::new(), Vec::new());
+        for (place, prev) in known.map(|known| known.chained(&commit)).unwrap_or_default() {
+            // Nothing but the first number has nothing before it.
+            let prev = prev.unwrap_or(CommitHash::new([0; 32]));
+            if !self.is_applied(id.space, id.origin, place, prev)? {
+                lacks.push(prev);
+            }
+            behind.push(prev);
+        }
         let changes = record.slots.iter().filter_map(|slot| match slot {
             SlotRecord::Open { collection, entity, head, .. } => Some(((collection.clone(), *entity), *head)),
             SlotRecord::Blind(_) => None,
@@ -238,9 +322,10 @@ impl Replica {
         gathered.nodes.push(Node {
             id,
             record,
+            commit,
             hash,
-            parts,
-            follows,
+            behind,
+            lacks,
             stands,
             changes,
             deps: BTreeSet::new(),
@@ -272,13 +357,7 @@ impl Replica {
     fn fallen(&self, space: SpaceId, nodes: Vec<Node>) -> Result<Vec<Fallen>, ReplicaError> {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let suspended = known.suspended();
-        let owes = |node: &Node| {
-            let chains = known.chains.get(&node.id.origin.peer);
-            let mut owes = known.frozen(&node.hash, &node.id.origin, &node.parts);
-            owes.extend(chains.map(|chains| chains.owed(&node.hash)).unwrap_or_default());
-            owes
-        };
-        let owed: BTreeSet<StatementHash> = nodes.iter().flat_map(owes).collect();
+        let owed: BTreeSet<StatementHash> = nodes.iter().flat_map(|node| node.owes(known)).collect();
         let mut brings = BTreeMap::new();
         for (index, node) in nodes.iter().enumerate() {
             brings.extend(node.changes.iter().map(|(_, change)| (*change, index)));
@@ -286,8 +365,7 @@ impl Replica {
         let hashes: BTreeMap<CommitHash, usize> =
             nodes.iter().enumerate().map(|(index, node)| (node.hash, index)).collect();
         let below = |node: &Node| -> BTreeSet<usize> {
-            let chained = known.is_chained(&node.id.origin, &node.parts);
-            let before = node.follows.iter().filter(|_| chained).filter_map(|hash| hashes.get(hash));
+            let before = node.behind.iter().filter_map(|hash| hashes.get(hash));
             node.deps.iter().filter_map(|dep| brings.get(dep)).chain(before).copied().collect()
         };
         let order = causal_order(&nodes.iter().map(below).collect::<Vec<BTreeSet<usize>>>());
@@ -296,8 +374,11 @@ impl Replica {
         let mut facts = Vec::with_capacity(nodes.len());
         for (place, node) in order.iter().filter_map(|index| nodes.get(*index)).enumerate() {
             let follows = below(node).into_iter().filter_map(|index| places.get(&index)).copied();
-            let owes = owes(node);
+            let mut owes = node.owes(known);
             let speaks = speaks_of(known, &suspended, &owed, &owes, node)?;
+            if !node.lacks.is_empty() {
+                owes.insert(NOBODY);
+            }
             let follows = follows.filter(|below| *below < place).collect();
             facts.push(Fact { stands: node.stands, follows, owes, speaks });
         }
@@ -442,7 +523,7 @@ impl Replica {
 }
 
 /// What a stored commit speaks under; see [`speaks`].
-fn speaks_of(
+pub(super) fn speaks_of(
     known: &Space,
     suspended: &BTreeMap<StatementHash, PeerId>,
     owed: &BTreeSet<StatementHash>,

@@ -14,6 +14,7 @@ use crate::exchange::{Answer, CommitKey};
 use crate::id::{
     ActorId, ChangeHash, CollectionName, CommitHash, Origin, Oseq, PeerId, Position, SpaceId, StatementHash,
 };
+use crate::limits::HELD_MISSING_MAX;
 use crate::store::keyspaces::{CommitId, CommitRecord, HeadKey, HeldCause, HeldKey, HeldRecord};
 use crate::time::{Now, Timestamp};
 
@@ -30,10 +31,19 @@ pub(super) struct Incoming {
     pub(super) source: Source,
     /// The removals that bind it and do not let it stand: under each of them it needs a voucher.
     pub(super) owes: BTreeSet<StatementHash>,
-    /// It counts only if the commit before it in the chain does.
-    pub(super) chained: bool,
+    /// The commits right before it in chains in which it counts only if they do.
+    pub(super) behind: Vec<CommitHash>,
     /// Of the removals that any commit of its group owes: those under which it vouches for what it follows.
     pub(super) speaks: BTreeSet<StatementHash>,
+}
+
+impl Incoming {
+    /// A commit of which nothing is known yet.
+    pub(super) fn new(commit: Commit, hash: CommitHash, bytes: Vec<u8>, source: Source) -> Self {
+        let (owes, speaks) = (BTreeSet::new(), BTreeSet::new());
+        let (headers, existing, behind) = (Vec::new(), None, Vec::new());
+        Self { commit, hash, bytes: bytes.into(), headers, existing, source, owes, behind, speaks }
+    }
 }
 
 /// Where a commit comes from.
@@ -122,6 +132,8 @@ pub(super) struct Tally {
     pub(super) newly_held: BTreeSet<CommitHash>,
     /// Those that were applied in this round though others that are held claim the same numbers.
     pub(super) disputed: Vec<Commit>,
+    /// Those that were applied in this round of devices that equivocate: others may come right behind them.
+    pub(super) links: Vec<CommitHash>,
     pub(super) refused: usize,
     pub(super) reason: Option<String>,
     /// Commits that came twice in one go, with other leaves open: the second is taken after the first.
@@ -182,14 +194,15 @@ impl Replica {
         while !arrived.is_empty() {
             tally.newly_held.clear();
             let applied = self.take_once(space, arrived, tally)?;
-            tally.newly_held.retain(|hash| !together.contains(hash));
             let disputed = std::mem::take(&mut tally.disputed);
-            let mut thaws = self.note_clashes(space, &tally.newly_held, &disputed)?;
-            thaws |= self.heed_claims(space, &tally.newly_held)?;
+            let thaws = self.heed_clashes(space, &tally.newly_held, &disputed)?;
+            tally.newly_held.retain(|hash| !together.contains(hash));
             let judged = self.judged_together(space, &tally.newly_held);
             let Some(known) = self.spaces.get(&space) else { return Ok(()) };
             together = judged.iter().filter_map(|id| known.held.hash(id)).collect();
             let mut released = known.held.waiting_for(applied.iter());
+            let links = std::mem::take(&mut tally.links);
+            released.extend(links.iter().flat_map(|link| known.held.behind(link)));
             released.extend(judged);
             if thaws {
                 released.extend(known.held.held_for(&[HeldCause::Equivocation]));
@@ -230,7 +243,7 @@ impl Replica {
             for (bytes, source) in arrived {
                 self.sort(&mut sorted, bytes, source, tally)?;
             }
-            let mut more = self.judge(space, &mut sorted.fresh)?;
+            let mut more = self.judge(space, &mut sorted.fresh, &BTreeSet::new())?;
             more.retain(|id| reached.insert(*id));
             arrived = self.read_held(space, &more)?;
         }
@@ -327,7 +340,10 @@ impl Replica {
         }
         let hash = commit.hash();
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
-        let again = known.held.place(&hash).filter(|_| source.held.is_none());
+        let again = known.held.id(&hash).filter(|_| source.held.is_none());
+        if source.sent {
+            self.answer_clash(space, &commit, &hash, source.from)?;
+        }
         if let Some(held) = again {
             match self.again(space, &commit, held)? {
                 // Leaves that were closed before are held from here on; it waits no longer for that.
@@ -335,15 +351,11 @@ impl Replica {
                     return self.inspect(space, bytes, Source { since, held: again, ..source });
                 }
                 Again::Part => {}
-                Again::Same => {
-                    self.answer_clash(space, &commit, &hash, source.from)?;
-                    return Ok(Found::Waiting(commit.origin, parts));
-                }
+                Again::Same => return Ok(Found::Waiting(commit.origin, parts)),
             }
         }
         let Fresh { slots: fresh, existing, equivocates } = self.fresh_slots(&commit, hash)?;
         if !fresh.contains(&true) && !equivocates {
-            self.answer_clash(space, &commit, &hash, source.from)?;
             return Ok(Found::Duplicate);
         }
         if let Err(error) = commit.verify()
@@ -363,39 +375,27 @@ impl Replica {
             (Ok(headers), Err((cause, rule))) => (headers, Some((cause, rule))),
             (Ok(headers), Ok(())) => (headers, equivocates.then(equivocation)),
         };
-        let (owes, speaks) = (BTreeSet::new(), BTreeSet::new());
-        let bytes = bytes.into();
-        let incoming = Box::new(Incoming {
-            commit,
-            hash,
-            bytes,
-            headers,
-            existing,
-            source,
-            owes,
-            chained: false,
-            speaks,
-        });
+        let incoming = Box::new(Incoming { headers, existing, ..Incoming::new(commit, hash, bytes, source) });
         let Some((cause, reason)) = hold else { return Ok(Found::Fresh(incoming)) };
         let author = incoming.commit.origin.peer;
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         if !is_kept(known, &author, cause, source) {
             return Ok(Found::Refused(reason));
         }
-        Ok(Found::Held(incoming, cause.into()))
+        let mut hold = Hold::from(cause);
+        if cause == HeldCause::Equivocation
+            && let Ok(headers) = prescan_all(&incoming.commit, self.lacks(Check::Attribution))
+        {
+            // It may count together with what it follows, and is found by that.
+            let deps = headers.into_iter().flatten().flat_map(|header| header.deps);
+            hold.missing = deps.take(HELD_MISSING_MAX).collect();
+        }
+        Ok(Found::Held(incoming, hold))
     }
 
     /// Compares a commit that came with what is held of it.
-    fn again(
-        &self,
-        space: SpaceId,
-        commit: &Commit,
-        (author, number): HeldId,
-    ) -> Result<Again, ReplicaError> {
-        let Some(record) = self.store.get(&HeldKey { space, author, number })? else {
-            return Ok(Again::Same);
-        };
-        let Ok(mut held) = Commit::decode(space, &record.commit) else { return Ok(Again::Same) };
+    fn again(&self, space: SpaceId, commit: &Commit, held: HeldId) -> Result<Again, ReplicaError> {
+        let Some((mut held, record)) = self.held_commit(space, held)? else { return Ok(Again::Same) };
         let (mut wider, mut narrower) = (false, false);
         for (slot, other) in held.slots.iter_mut().zip(&commit.slots) {
             match (&slot, other) {
@@ -444,14 +444,14 @@ impl Replica {
     }
 
     /// Tells whether an entity has the change of a leaf.
-    fn has_change(&self, commit: &Commit, leaf: &Leaf) -> Result<bool, ReplicaError> {
+    pub(super) fn has_change(&self, commit: &Commit, leaf: &Leaf) -> Result<bool, ReplicaError> {
         let (collection, entity) = (leaf.collection.clone(), leaf.entity);
         let head = self.store.get(&HeadKey { space: commit.space, collection, entity })?;
         let actor = ActorId::derive(&commit.space, &entity, &commit.origin);
         Ok(head.is_some_and(|head| head.seq(&actor) >= leaf.seq))
     }
 
-    fn authorise(
+    pub(super) fn authorise(
         &self,
         commit: &Commit,
         parts: &[(CollectionName, Oseq)],
@@ -482,7 +482,7 @@ impl Replica {
         let Commit { origin, .. } = incoming.commit;
         let parts = incoming.commit.parts();
         let again = !incoming.source.sent;
-        if incoming.source.held.is_none() && known.held.place(&incoming.hash).is_some() {
+        if incoming.source.held.is_none() && known.held.id(&incoming.hash).is_some() {
             // A part of what is held.
             return self.count_waiting(draft, origin, &parts, tally);
         }
@@ -525,8 +525,18 @@ fn equivocation() -> (HeldCause, String) {
     (HeldCause::Equivocation, "another commit has its number".to_owned())
 }
 
+/// Reads the headers of the changes in all open slots, as [`prescan`].
+pub(super) fn prescan_all(commit: &Commit, any_actor: bool) -> Result<Vec<Option<Header>>, &'static str> {
+    let open: Vec<bool> = commit.slots.iter().map(|slot| matches!(slot, Slot::Open { .. })).collect();
+    prescan(commit, &open, any_actor)
+}
+
 /// Reads the headers of the changes in fresh slots, which must be what the leaves say.
-fn prescan(commit: &Commit, fresh: &[bool], any_actor: bool) -> Result<Vec<Option<Header>>, &'static str> {
+pub(super) fn prescan(
+    commit: &Commit,
+    fresh: &[bool],
+    any_actor: bool,
+) -> Result<Vec<Option<Header>>, &'static str> {
     let mut headers = Vec::with_capacity(commit.slots.len());
     for (slot, fresh) in commit.slots.iter().zip(fresh) {
         let (Slot::Open { leaf, change }, true) = (slot, fresh) else {

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::accepted::Chains;
-use super::clash::{Clash, ClashPlace};
+use super::clash::{ClashPlace, Clashes};
 use super::held::Quarantine;
 use super::{ReplicaError, load};
-use crate::access::{Body, Log, Membership, Statement};
+use crate::access::{Body, Log, Membership, Statement, Verdicts};
 use crate::exchange::{CollectionState, SpaceState};
 use crate::id::{
     CollectionName, CommitHash, Interests, Origin, PeerId, Seen, SpaceId, StatementHash, Vector,
 };
-use crate::store::keyspaces::{CopyKey, Key, Keyspaces, Prefix, Raw, RootKey, StatementKey, VectorKey};
+use crate::store::keyspaces::{
+    CommitId, CopyKey, Key, Keyspaces, Prefix, Raw, RootKey, StatementKey, VectorKey,
+};
 use crate::store::kv::KvError;
 
 /// What the database keeps in memory of a space. Changed only after the same was written.
@@ -28,9 +30,18 @@ pub(super) struct Space {
     /// Of devices among them: what is known here of their chains. Worked out when it is needed.
     pub(super) chains: BTreeMap<PeerId, Chains>,
     /// Where origins equivocate.
-    pub(super) clashes: BTreeMap<ClashPlace, Clash>,
-    /// The commits that verdicts drop.
-    pub(super) dropped: BTreeSet<CommitHash>,
+    pub(super) clashes: BTreeMap<ClashPlace, Clashes>,
+    /// Where of what is applied it is to be looked at whether it counts without the one before it in the chain.
+    pub(super) unchained: BTreeSet<ClashPlace>,
+    /// The commits of such origins that give way to others, and where those are that were applied when that was found
+    /// out: see [`super::contest`].
+    pub(super) beaten: BTreeMap<CommitHash, Option<CommitId>>,
+    /// Those of them that cannot be beside one that a verdict picks, and that counts.
+    pub(super) overruled: BTreeSet<CommitHash>,
+    /// Commits that verdicts pick, and that do not count for another reason.
+    pub(super) in_vain: BTreeSet<CommitHash>,
+    /// What verdicts say, by device.
+    pub(super) verdicts: BTreeMap<PeerId, Verdicts>,
     /// The last commit of this device in a collection. Found in the store when it is not here.
     pub(super) own_last: BTreeMap<CollectionName, CommitHash>,
     /// How many entities the index of a collection lists. Counted when it is needed.
@@ -42,7 +53,7 @@ impl Space {
     pub(super) fn new(log: Log) -> Self {
         let membership = log.membership();
         let (removals, held) = (membership.removals(), Quarantine::default());
-        let dropped = membership.dropped();
+        let verdicts = membership.verdicts();
         Self {
             log,
             membership,
@@ -51,7 +62,11 @@ impl Space {
             removals,
             chains: BTreeMap::new(),
             clashes: BTreeMap::new(),
-            dropped,
+            unchained: BTreeSet::new(),
+            beaten: BTreeMap::new(),
+            overruled: BTreeSet::new(),
+            in_vain: BTreeSet::new(),
+            verdicts,
             own_last: BTreeMap::new(),
             listed: BTreeMap::new(),
             interests: Arc::default(),

@@ -21,6 +21,7 @@ use crate::time::{Instant, Now, Timestamp};
 
 mod clash;
 mod clocks;
+mod contest;
 mod damage;
 mod exchange;
 mod expiry;

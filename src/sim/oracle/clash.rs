@@ -1,25 +1,28 @@
-//! Two commits of one device where there can be one: what of them honest members may show.
+//! Several commits of one device where there can be one: what of them honest members may show.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Oracle;
 use super::settled::Read;
-use crate::access::Commit;
-use crate::id::{CommitHash, EntityId, PeerId};
+use crate::access::{Action, Commit};
+use crate::id::{CollectionName, CommitHash, EntityId, PeerId, StatementHash};
 use crate::sim::violation::Rule;
 
-/// Two commits that cannot both be.
-#[derive(Clone, Copy, Debug)]
+/// Commits of which there can be one.
+#[derive(Clone, Debug)]
 pub(in crate::sim) struct Equivocation {
     pub(in crate::sim) author: PeerId,
-    pub(in crate::sim) sides: [CommitHash; 2],
-    /// They have one number. If not, the second would have to follow one that it cannot be beside.
+    pub(in crate::sim) sides: Vec<CommitHash>,
+    /// Others that follow them.
+    pub(in crate::sim) behind: Vec<CommitHash>,
+    /// Where the log stood that they name.
+    pub(in crate::sim) at: Vec<StatementHash>,
+    /// They have one number. If not, some would have to follow others that they cannot be beside.
     pub(in crate::sim) one_number: bool,
 }
 
 impl Oracle {
-    /// Never do both count, nor one on which nobody built, where it is known; the proof comes to all, and verdicts
-    /// hold.
+    /// Never do two count, nor one on which nobody built, where it is known; a proof comes to all, and verdicts hold.
     pub(super) fn check_clashes(&mut self, at_ms: u64, reads: &[Read]) {
         for read in reads {
             let honest = read.proofs.iter().find(|(author, _)| !self.is_rogue(author));
@@ -28,12 +31,12 @@ impl Oracle {
                 self.violate(Rule::NotRejected, at_ms, read.number, text);
             }
         }
-        let places: BTreeSet<CommitHash> = self.equivocations.iter().flat_map(|two| two.sides).collect();
-        for read in reads.iter().filter(|_| !places.is_empty()) {
+        let any = !self.equivocations.is_empty();
+        for read in reads.iter().filter(|_| any) {
             let shown: BTreeMap<CommitHash, &Commit> =
                 read.whole.commits.iter().map(|commit| (commit.hash(), commit)).collect();
-            for two in self.equivocations.clone() {
-                if let Some(text) = self.wrong(&two, read, reads, &shown) {
+            for lie in self.equivocations.clone() {
+                if let Some(text) = self.wrong(&lie, read, reads, &shown) {
                     self.violate(Rule::Authored, at_ms, read.number, text);
                 }
             }
@@ -42,28 +45,35 @@ impl Oracle {
 
     fn wrong(
         &self,
-        two: &Equivocation,
+        lie: &Equivocation,
         read: &Read,
         reads: &[Read],
         shown: &BTreeMap<CommitHash, &Commit>,
     ) -> Option<String> {
-        let [one, other] = two.sides;
-        let sides = two.sides.map(|side| shown.get(&side));
-        let text = |what: &str| Some(format!("{} and {}: {what}", one.short(), other.short()));
-        if sides.iter().all(Option::is_some) {
-            return text("both of two commits with one number are shown");
+        let sides: Vec<&Commit> = lie.sides.iter().filter_map(|side| shown.get(side)).copied().collect();
+        let names: Vec<String> =
+            lie.sides.iter().map(CommitHash::short).map(|short| short.to_string()).collect();
+        let text = |what: &str| Some(format!("{}: {what}", names.join(", ")));
+        if sides.len() > 1 {
+            return text("two commits are shown where there can be one");
         }
         let proof = |read: &Read| {
-            read.proofs.iter().any(|(_, hashes)| two.sides.iter().all(|side| hashes.contains(side)))
+            read.proofs.iter().any(|(_, hashes)| hashes.iter().all(|hash| lie.sides.contains(hash)))
         };
-        let verdict = self.verdicts.iter().find(|(_, drop)| two.sides.contains(drop));
-        let belongs = read.state.membership.role(&two.author).is_some();
-        let open = |read: &Read| read.agreed.iter().any(|name| name.as_str() == "notes");
+        let of_it = |hash: &CommitHash| lie.sides.contains(hash) || lie.behind.contains(hash);
+        let verdict = self.verdicts.iter().find(|(keep, drop)| of_it(keep) || of_it(drop));
+        let belongs = read.state.membership.role(&lie.author).is_some();
+        let notes = CollectionName::new("notes").ok();
+        let open = |read: &Read| notes.iter().any(|notes| read.agreed.contains(notes));
         if let Some((keep, drop)) = verdict {
             if shown.contains_key(drop) {
                 return text("a commit is shown that a verdict drops");
             }
-            if belongs && two.one_number && open(read) && !shown.contains_key(keep) {
+            let allowed = notes.iter().any(|notes| {
+                read.state.membership.may_at(&lie.author, Action::Write, notes, &lie.at).is_ok()
+            });
+            let among = lie.one_number && lie.sides.contains(keep);
+            if belongs && allowed && among && open(read) && !shown.contains_key(keep) {
                 return text("a commit is frozen that a verdict picks");
             }
         }
@@ -75,11 +85,11 @@ impl Oracle {
             |commit: &Commit| commit.open().map(|(leaf, _)| leaf.entity).collect::<BTreeSet<EntityId>>();
         let claimed = |of: &&&Commit| {
             let mine = entity(of);
-            let others = shown.values().filter(|commit| commit.origin.peer != two.author);
+            let others = shown.values().filter(|commit| commit.origin.peer != lie.author);
             others.into_iter().any(|commit| !entity(commit).is_disjoint(&mine))
         };
         let frozen = proof(read) && verdict.is_none() && belongs;
-        if frozen && sides.iter().flatten().any(|side| !self.is_behind(side, shown) && !claimed(side)) {
+        if frozen && sides.iter().any(|side| !self.is_behind(side, shown) && !claimed(&side)) {
             return text("one is shown on which nobody built");
         }
         None

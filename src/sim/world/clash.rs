@@ -1,7 +1,8 @@
-//! Two commits where there can be one: rogues that sign them, and the founder who settles it in the end.
+//! Several commits where there can be one: rogues that sign them, and the founder who settles it in the end.
 
 use super::World;
 use super::malice::{Made, OPEN};
+use crate::access::Commit;
 use crate::id::{CommitHash, SpaceId};
 use crate::sim::Dice;
 use crate::sim::oracle::Equivocation;
@@ -9,42 +10,51 @@ use crate::sync::Lane;
 use crate::wire::{Live, Message};
 
 impl World<'_> {
-    /// Signs two commits where there can be one, and shows one to one honest peer and the other to another, if it
-    /// reaches two. Sometimes a third follows the second.
+    /// Signs two to four commits where there can be one, and shows them to honest peers, the first two to different ones
+    /// if it reaches two. Others follow some of them.
     pub(super) fn equivocate(&mut self, device: usize, space: usize, id: SpaceId, dice: &mut Dice) -> bool {
         let own = self.own_origin(device, dice);
         let first = Made::new(own, 1, OPEN, dice);
-        let second = match dice.chance(50) {
-            // One number of the origin.
-            true => Made::new(own, 1, OPEN, dice),
-            // One number of the actor, in one entity.
-            false => Made { oseq: 1 + dice.below(2), ..first },
-        };
-        let Some((one, other)) =
-            self.craft(device, id, first, dice).zip(self.craft(device, id, second, dice))
-        else {
+        let one_number = dice.chance(50);
+        let mut sides: Vec<(Commit, u64)> = Vec::new();
+        for side in 0..2 + dice.below(3) {
+            let made = match (side, one_number) {
+                (0, _) => first,
+                // One number of the origin.
+                (_, true) => Made::new(own, 1, OPEN, dice),
+                // One number of the actor, in one entity.
+                (_, false) => Made { oseq: 1 + dice.below(2), ..first },
+            };
+            sides.extend(self.craft(device, id, made, dice).map(|commit| (commit, made.oseq)));
+        }
+        // Those that were made twice are one.
+        sides.sort_by_key(|(commit, _)| commit.hash());
+        sides.dedup_by_key(|(commit, _)| commit.hash());
+        if sides.len() < 2 {
             return false;
-        };
-        let (sides, oseq) = ([one.hash(), other.hash()], second.oseq + 1);
-        let third = Made { prev: Some(other.hash()), ..Made::new(own, oseq, OPEN, dice) };
-        let third = dice.chance(40).then(|| self.craft(device, id, third, dice)).flatten();
-        let mut ways = self.ways(device, id);
-        let Some(here) = dice.pick(&ways).copied() else { return false };
-        ways.retain(|way| *way != here);
-        let there = dice.pick(&ways).copied().unwrap_or(here);
-        let sent = [(here, Some(one)), (there, Some(other)), (there, third)];
-        for ((conn, slot), commit) in sent {
-            let Some(commit) = commit else { continue };
+        }
+        let mut sent: Vec<Commit> = sides.iter().map(|(side, _)| side.clone()).collect();
+        for (side, oseq) in &sides {
+            let next = Made { prev: Some(side.hash()), ..Made::new(own, oseq + 1, OPEN, dice) };
+            sent.extend(dice.chance(30).then(|| self.craft(device, id, next, dice)).flatten());
+        }
+        let behind = sent.iter().skip(sides.len()).map(Commit::hash).collect();
+        let ways = self.ways(device, id);
+        let Some(mut way) = dice.pick(&ways).copied() else { return false };
+        for (number, commit) in sent.into_iter().enumerate() {
+            let others: Vec<_> = ways.iter().filter(|other| number != 1 || **other != way).copied().collect();
+            if number > 0 {
+                way = dice.pick(&others).copied().unwrap_or(way);
+            }
+            let (conn, slot) = way;
             let frame = Message::Live(Live { slot, commit: commit.encode() }).to_frame();
             self.post(device, conn, Lane::Live, frame);
         }
         let author = self.peer(device);
+        let at = sides.first().map(|(side, _)| side.at.clone()).unwrap_or_default();
+        let sides = sides.into_iter().map(|(side, _)| side.hash()).collect();
         if let Some(shared) = self.shared.get_mut(space) {
-            shared.oracle.equivocations.push(Equivocation {
-                author,
-                sides,
-                one_number: second.oseq == first.oseq,
-            });
+            shared.oracle.equivocations.push(Equivocation { author, sides, behind, at, one_number });
         }
         true
     }
@@ -64,12 +74,13 @@ impl World<'_> {
             let (now, Some(replica)) = (self.clocks(founder), self.replica(founder)) else { continue };
             for clash in replica.clashes(id).unwrap_or_default() {
                 let hashes: Vec<CommitHash> = clash.sides.iter().map(|(hash, _)| *hash).collect();
-                let &[one, other] = hashes.as_slice() else { continue };
+                let Some(one) = hashes.first().copied() else { continue };
                 let byte = one.as_bytes().first().copied().unwrap_or(0);
                 if byte & 1 == 0 {
                     continue;
                 }
-                let [keep, drop] = if byte & 2 == 0 { [one, other] } else { [other, one] };
+                let keep = hashes.get(usize::from(byte / 2) % hashes.len()).copied().unwrap_or(one);
+                let Some(drop) = hashes.into_iter().find(|hash| *hash != keep) else { continue };
                 let Some(replica) = self.replica(founder) else { continue };
                 let done = replica.settle(now, id, clash.device, [keep, drop]);
                 self.trace.line(self.now, format_args!("d{founder} drops {} : {done:?}", drop.short()));

@@ -157,12 +157,6 @@ impl SlotRecord {
         }
     }
 
-    /// Returns the commit that its device made before in a collection, when the leaf is of that collection.
-    #[must_use]
-    pub(crate) fn follows(&self, of: &CollectionName) -> Option<CommitHash> {
-        self.prev().filter(|(collection, _)| *collection == of).map(|(_, prev)| prev)
-    }
-
     fn encode(&self, before: Option<(&CollectionName, CommitHash)>, out: &mut Writer) {
         match self {
             Self::Blind(hash) => {
@@ -301,12 +295,10 @@ impl Decode for HeldRecord {
 /// Two commits of one origin that cannot both be, as they prove it to whoever may read the collection.
 ///
 /// ```text
-/// the smaller of their numbers varint, length of one and one, the other to the end
+/// length of one and one, the other to the end
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClashRecord {
-    /// The smaller of their numbers.
-    pub(crate) from: Oseq,
     /// An encoded commit with the leaves of other collections blinded.
     pub(crate) one: Vec<u8>,
     /// Another one.
@@ -315,7 +307,6 @@ pub(crate) struct ClashRecord {
 
 impl Encode for ClashRecord {
     fn encode(&self, out: &mut Writer) {
-        self.from.encode(out);
         out.bytes(&self.one);
         out.raw(&self.other);
     }
@@ -323,8 +314,7 @@ impl Encode for ClashRecord {
 
 impl Decode for ClashRecord {
     fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
-        let from = Oseq::decode(input)?;
         let one = input.bytes("clash", COMMIT_BYTES_MAX)?.to_vec();
-        Ok(Self { from, one, other: rest(input, "clash")? })
+        Ok(Self { one, other: rest(input, "clash")? })
     }
 }

@@ -264,6 +264,8 @@ key!(
         collection: CollectionName,
         /// The origin.
         origin: Origin,
+        /// The smaller of the two numbers.
+        from: Oseq,
     }
 );
 key!(
