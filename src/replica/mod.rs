@@ -51,6 +51,7 @@ mod rebuild;
 mod receive;
 mod recovery;
 mod repair;
+mod room;
 mod sketch;
 mod snapshot;
 mod space;
