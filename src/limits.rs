@@ -9,6 +9,17 @@
 pub const COLLECTION_NAME_BYTES_MAX: usize = 64;
 /// Most collections in one space.
 pub const COLLECTIONS_PER_SPACE_MAX: usize = 1_024;
+/// Collections that each member may begin, whatever the others have begun.
+pub const COLLECTIONS_KEPT: usize = 16;
+/// Most collections of one member who is no admin: those that it alone writes to, half of those that it writes to with
+/// one other, and so on. Those with a rule, and those that an admin writes to, are nobody's.
+pub const COLLECTIONS_PER_MEMBER_MAX: usize = 128;
+/// Collections of a space up to which such a member may have more than those that each may begin.
+pub const COLLECTIONS_SHARED_MAX: usize = 640;
+/// Collections up to which one of a device that no statement enrols is held.
+pub const COLLECTIONS_OF_STRANGERS_MAX: usize = 256;
+/// Of the names of a space, those that only admins begin, or that have a rule.
+pub const COLLECTIONS_OF_ADMINS: usize = 64;
 /// Most collections of one space in which a device has an interest of their own; the others have that of the space.
 pub const INTERESTS_PER_SPACE_MAX: usize = 64;
 /// Longest name of a space or a member, in bytes.
@@ -413,6 +424,12 @@ const _: () = assert!(ORIGINS_KEPT < ORIGINS_PER_MEMBER_MAX && ORIGINS_OF_STRANG
 const _: () =
     assert!(6 * ORIGINS_PER_MEMBER_MAX <= ORIGINS_SHARED_MAX && ORIGINS_SHARED_MAX < ORIGINS_WANTED_MAX);
 const _: () = assert!(ORIGINS_WANTED_MAX + 16 * ORIGINS_KEPT <= VECTOR_ORIGINS_MAX);
+const _: () = assert!(COLLECTIONS_KEPT < COLLECTIONS_PER_MEMBER_MAX);
+const _: () = assert!(COLLECTIONS_OF_STRANGERS_MAX < COLLECTIONS_SHARED_MAX);
+const _: () = assert!(5 * COLLECTIONS_PER_MEMBER_MAX <= COLLECTIONS_SHARED_MAX);
+const _: () = assert!(
+    COLLECTIONS_SHARED_MAX + 16 * COLLECTIONS_KEPT + COLLECTIONS_OF_ADMINS <= COLLECTIONS_PER_SPACE_MAX
+);
 const _: () = assert!(CONNECTIONS_MAX < ACCOUNTS_MAX);
 const _: () = assert!(SCORE_OFFENCE < SCORE_TURN_AWAY && SCORE_TURN_AWAY <= SCORE_MAX);
 const _: () = assert!(0 < SCORE_READMIT && SCORE_READMIT < SCORE_TURN_AWAY && 0 < SCORE_FADES_PER_MIN);

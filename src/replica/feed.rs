@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
+use super::names::Names;
 use super::room::Room;
 use super::{Replica, ReplicaError, load};
 use crate::access::{Action, Membership};
@@ -70,11 +71,20 @@ impl Replica {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let nothing = Vector::new();
         let mut missing = Vec::new();
+        let mut names = Names::new(&known.membership, have.iter());
         for (collection, state) in &known.collections {
             if known.membership.may(&to, Action::Read, collection) && scope.flows(collection, true) {
                 let theirs = have.get(collection).unwrap_or(&nothing);
                 let mut lacks = theirs.lacks_of(&state.vector);
                 lacks.retain(|lack| scope.flows(collection, lack.origin.peer == self.peer));
+                // Who may begin the collection there lets in the others.
+                let takes = |lack: &Missing| {
+                    let peer = lack.origin.peer;
+                    names.takes(collection, peer, || known.is_removed(&peer)).is_ok()
+                };
+                if !have.contains_key(collection) && !lacks.iter().any(takes) {
+                    continue;
+                }
                 // What the peer has no room for it would leave out again and again.
                 let mut room = Room::new(&known.membership, to, Some(theirs));
                 let (mut lacks, beyond): (Vec<Missing>, Vec<Missing>) =

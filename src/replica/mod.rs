@@ -44,6 +44,7 @@ mod kinds;
 mod load;
 mod loss;
 mod members;
+mod names;
 mod open;
 mod planted;
 mod reader;

@@ -20,18 +20,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::draft::Draft;
+use super::names::Names;
 use super::rebuild::Changes;
 use super::space::Space;
 use super::{Replica, ReplicaError, load};
 use crate::access::{Member, Membership};
 use crate::id::{
-    ChangeHash, CollectionName, EntityId, Incarnation, Missing, Origin, Oseq, PeerId, Seen, SpaceId, Vector,
+    ChangeHash, CollectionName, EntityId, Fingerprint, Incarnation, Missing, Origin, Oseq, PeerId, Seen,
+    SpaceId, Vector,
 };
 use crate::limits::{
-    COLLECTIONS_PER_SPACE_MAX, JUDGED_TOGETHER_MAX, ORIGINS_KEPT, ORIGINS_OF_STRANGERS_MAX,
-    ORIGINS_PER_MEMBER_MAX, ORIGINS_SHARED_MAX, ORIGINS_WANTED_MAX, VECTOR_ORIGINS_MAX,
+    COLLECTIONS_KEPT, JUDGED_TOGETHER_MAX, ORIGINS_KEPT, ORIGINS_OF_STRANGERS_MAX, ORIGINS_PER_MEMBER_MAX,
+    ORIGINS_SHARED_MAX, ORIGINS_WANTED_MAX, VECTOR_ORIGINS_MAX,
 };
-use crate::store::keyspaces::{Batch, CommitId, HeadKey, Prefix, SlotRecord};
+use crate::store::keyspaces::{Batch, CommitId, HeadKey, Prefix, RootKey, SlotRecord};
 
 /// Commits that are looked at to find those that others built on, of all that a peer has no room for.
 const WANTED_COMMITS: usize = 4_096;
@@ -132,12 +134,13 @@ impl Replica {
         wanted: &dyn Fn() -> bool,
     ) -> bool {
         let Some(space) = self.spaces.get(&draft.space) else { return false };
-        let is_new = |collection: &&CollectionName| !space.collections.contains_key(*collection);
-        let staged = draft.staged().map(|(collection, _)| collection);
-        let new: BTreeSet<&CollectionName> =
-            parts.iter().map(|(collection, _)| collection).chain(staged).filter(is_new).collect();
-        if space.collections.len() + new.len() > COLLECTIONS_PER_SPACE_MAX {
-            return false;
+        if parts.iter().any(|(collection, _)| !space.collections.contains_key(collection)) {
+            let vectors = space.collections.iter().map(|(collection, state)| (collection, &state.vector));
+            let mut names = Names::new(&space.membership, vectors);
+            draft.staged().for_each(|(collection, origin)| names.take(collection, origin.peer));
+            if parts.iter().any(|(collection, _)| names.takes(collection, origin.peer, wanted).is_err()) {
+                return false;
+            }
         }
         parts.iter().all(|(collection, _)| {
             let vector = space.collections.get(collection).map(|state| &state.vector);
@@ -255,7 +258,7 @@ impl Replica {
     }
 
     /// Takes origins of removed devices out of the vectors of which nothing counts here, where their members have more
-    /// than the share that each may have. What is held of them stays in
+    /// than the share that each may have, or alone wrote to a collection. What is held of them stays in
     /// quarantine; nobody who has heard of the removal counts it and sends it.
     pub(super) fn free_room(&mut self, space: SpaceId) -> Result<(), ReplicaError> {
         let Some(known) = self.spaces.get(&space) else { return Ok(()) };
@@ -263,23 +266,39 @@ impl Replica {
         for (collection, state) in &known.collections {
             let room = Room::new(&known.membership, self.peer, Some(&state.vector));
             let of_author = |peer| known.membership.author_of(peer).map_or(0, |member| room.of(member));
-            for (origin, _) in state.vector.iter().filter(|_| state.vector.len() > ORIGINS_KEPT) {
-                let is_removed = known.is_removed(&origin.peer)
-                    && origin.peer != self.peer
-                    && of_author(&origin.peer) > ORIGINS_KEPT;
+            let is_gone = |peer: &PeerId| known.is_removed(peer) && *peer != self.peer;
+            let is_free =
+                known.collections.len() > COLLECTIONS_KEPT && state.vector.peers().all(|peer| is_gone(&peer));
+            for (origin, _) in state.vector.iter().filter(|_| is_free || state.vector.len() > ORIGINS_KEPT) {
+                let is_removed = is_gone(&origin.peer) && (is_free || of_author(&origin.peer) > ORIGINS_KEPT);
                 let of_origin = Prefix::<CommitId>::origin(&space, collection, origin);
                 if is_removed && self.store.page(&of_origin, None, 1)?.is_empty() {
                     free.insert((collection.clone(), *origin), Seen::default());
                 }
             }
         }
-        if free.is_empty() {
-            return Ok(());
+        if !free.is_empty() {
+            let mut batch = Batch::new();
+            self.stage_vectors(space, &free, &mut batch);
+            self.store.write(batch)?;
+            self.take_vectors(space, free)?;
         }
+        self.free_names(space)
+    }
+
+    /// Forgets collections to which nobody writes any more.
+    fn free_names(&mut self, space: SpaceId) -> Result<(), ReplicaError> {
+        let Some(known) = self.spaces.get(&space) else { return Ok(()) };
+        let nobodys = known.collections.iter().filter(|(_, state)| state.vector.is_empty());
+        let free = nobodys.filter(|(_, state)| state.root == Fingerprint::EMPTY);
+        let free: Vec<CollectionName> = free.map(|(collection, _)| collection.clone()).collect();
         let mut batch = Batch::new();
-        self.stage_vectors(space, &free, &mut batch);
+        free.iter().for_each(|name| batch.remove(&RootKey { space, collection: name.clone() }));
         self.store.write(batch)?;
-        self.take_vectors(space, free)
+        if let Some(known) = self.spaces.get_mut(&space) {
+            free.iter().for_each(|name| drop(known.collections.remove(name)));
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,10 @@
 use super::*;
 use crate::exchange::EntityClock;
 use crate::id::Incarnation;
-use crate::limits::{ORIGINS_KEPT, ORIGINS_OF_STRANGERS_MAX, ORIGINS_PER_MEMBER_MAX, VECTOR_ORIGINS_MAX};
+use crate::limits::{
+    COLLECTIONS_OF_ADMINS, COLLECTIONS_PER_MEMBER_MAX, COLLECTIONS_PER_SPACE_MAX, CUT_HASHES_MAX,
+    ORIGINS_KEPT, ORIGINS_OF_STRANGERS_MAX, ORIGINS_PER_MEMBER_MAX, VECTOR_ORIGINS_MAX,
+};
 
 /// Adversarial 48, a device that writes under a thousand actors: each incarnation takes a place in the version
 /// vector, which has an end. Seen failing with a `Room::lets_in` that knows the end of the vector alone.
@@ -118,6 +121,118 @@ fn attack_48_devices_that_were_filled_differently_stop_and_agree_after_the_remov
         assert!(device.vectors(space)[&notes()].len() < 2 * ORIGINS_KEPT + 100, "the share is free again");
         assert_consistent(device, space);
     }
+}
+
+/// Adversarial 48: a thousand commits of one writer took every name of a space, and nobody else could begin a collection,
+/// not the owner with its first commit. Seen failing with a `Names::may_begin` that knows the number of all names alone.
+#[test]
+fn attack_48_a_member_that_names_a_thousand_collections_leaves_names_to_others() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    let mut c = joined(&mut a, 3, space, Role::Writer);
+    let liar = joined(&mut a, 20, space, Role::Writer);
+    a.teach(space, &mut b);
+    a.teach(space, &mut c);
+    let most = COLLECTIONS_PER_SPACE_MAX as u64;
+
+    let got =
+        give(&mut a, &c, space, &(0..most).map(|number| naming(&liar, space, number)).collect::<Vec<_>>());
+    give(&mut b, &c, space, &(most..2 * most).map(|number| naming(&liar, space, number)).collect::<Vec<_>>());
+    c.commit(space, vec![insert(id(9), "by another")]);
+    c.send(space, &mut a);
+    a.commit(space, vec![task(id(8), true)]);
+    let sent: Vec<usize> = (0..3).map(|_| both_ways(&mut a, &mut b, space)).collect();
+
+    let over = COLLECTIONS_PER_SPACE_MAX - COLLECTIONS_PER_MEMBER_MAX;
+    assert_eq!((got.applied, got.left_out), (COLLECTIONS_PER_MEMBER_MAX, over));
+    assert_eq!(title(a.note(space, id(9))).as_deref(), Some("by another"));
+    assert_eq!(title(b.note(space, id(9))).as_deref(), Some("by another"));
+    assert_eq!(sent[1..], [0, 0], "{sent:?}: nobody sends what the other has no name for");
+    a.replica.remove_device(now(), space, liar.replica.peer()).expect("an owner may");
+    let sent: Vec<usize> = (0..3).map(|_| both_ways(&mut a, &mut b, space)).collect();
+    assert_eq!(sent[1..], [0, 0], "{sent:?}");
+    assert_eq!(roots_that_are(&a, space), roots_that_are(&b, space));
+    let left = CUT_HASHES_MAX + 2;
+    assert!(a.roots(space).len() <= left && b.roots(space).len() <= left, "the names are free again");
+    let (mut a, mut b) = (a.reopened(), b.reopened());
+    assert!(a.roots(space).len() <= left && b.roots(space).len() <= left, "and stay so");
+    assert_consistent(&mut a, space);
+    assert_consistent(&mut b, space);
+}
+
+/// Two that write to each other's collections have as many names as if each wrote to its own. Seen failing with a
+/// `Names::part_of` that counts what a member alone writes to: they took all that is not for admins.
+#[test]
+fn attack_48_friends_that_write_to_each_others_collections_have_no_more_names() {
+    let (mut a, b, space) = pair(Role::Writer);
+    let friends = [20, 21].map(|seed| joined(&mut a, seed, space, Role::Writer));
+
+    for number in 0..COLLECTIONS_PER_SPACE_MAX as u64 {
+        let commits: Vec<Vec<u8>> = friends.iter().map(|friend| naming(friend, space, number)).collect();
+        give(&mut a, &b, space, &commits);
+    }
+
+    assert_eq!(a.roots(space).len(), 2 * COLLECTIONS_PER_MEMBER_MAX);
+}
+
+/// What others would leave out is refused where it is written. Admins may begin as many as there may be, and what they
+/// write to is nobody's. Seen failing with a `Names::may_begin` that knows the number of all names alone.
+#[test]
+fn who_begins_too_many_collections_is_told_so() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    let writes = |numbers: std::ops::Range<usize>| -> Vec<Write> {
+        let insert = |number| Write { collection: name(number as u64), ..insert(id(1), "first") };
+        numbers.map(insert).collect()
+    };
+    let (most, all) = (COLLECTIONS_PER_MEMBER_MAX, COLLECTIONS_PER_SPACE_MAX);
+    let too_many = |got: Result<Committed, ReplicaError>| match got {
+        Err(ReplicaError::TooMany { count, max, .. }) => Some((count, max)),
+        Ok(_) | Err(_) => None,
+    };
+
+    let one_more = b.replica.commit(now(), space, writes(0..most + 1));
+    b.commit(space, writes(0..most));
+    b.send(space, &mut a);
+    a.commit(
+        space,
+        (0..most)
+            .map(|number| Write { collection: name(number as u64), ..insert(id(2), "an admin's") })
+            .collect(),
+    );
+    a.send(space, &mut b);
+    b.commit(space, writes(most..most + 1));
+    b.send(space, &mut a);
+    a.commit(space, writes(most + 1..all));
+    let beyond_all = a.replica.commit(now(), space, writes(all..all + 1));
+
+    assert_eq!(too_many(one_more), Some((most + 1, most)));
+    assert_eq!(too_many(beyond_all), Some((all + 1, all)));
+    // The last names are for admins, and where there is a rule.
+    let mut c = Device::new(4);
+    let space = founded(&mut c);
+    let mut d = joined(&mut c, 5, space, Role::Writer);
+    c.commit(space, writes(0..all - COLLECTIONS_OF_ADMINS));
+    c.replica.set_rule(now(), space, &name(all as u64), Role::Reader, Role::Writer).expect("an owner may");
+    c.send(space, &mut d);
+    let last = d.replica.commit(now(), space, writes(all - 1..all));
+    d.commit(space, writes(all..all + 1));
+    let taken = all - COLLECTIONS_OF_ADMINS;
+    assert_eq!(too_many(last), Some((taken + 1, taken)));
+}
+
+fn name(number: u64) -> CollectionName {
+    CollectionName::new(&format!("x{number}")).expect("a name")
+}
+
+/// The first commit of a device in a collection of its own.
+fn naming(device: &Device, space: SpaceId, number: u64) -> Vec<u8> {
+    let at = device.replica.membership(&space).expect("here").heads().to_vec();
+    signed(&device.identity, (space, name(number)), device.replica.origin(), at)
+}
+
+fn roots_that_are(device: &Device, space: SpaceId) -> BTreeMap<CollectionName, crate::id::Fingerprint> {
+    let mut roots = device.roots(space);
+    roots.retain(|_, root| *root != crate::id::Fingerprint::EMPTY);
+    roots
 }
 
 /// Both send what the other lacks, by the vectors and then by the clocks. Returns how many commits went.
