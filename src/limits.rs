@@ -9,6 +9,17 @@
 pub const COLLECTION_NAME_BYTES_MAX: usize = 64;
 /// Most collections in one space.
 pub const COLLECTIONS_PER_SPACE_MAX: usize = 1_024;
+/// Collections that each member may begin, whatever the others have begun.
+pub const COLLECTIONS_KEPT: usize = 16;
+/// Most collections of one member who is no admin: those that it alone writes to, half of those that it writes to with
+/// one other, and so on. Those with a rule, and those that an admin writes to, are nobody's.
+pub const COLLECTIONS_PER_MEMBER_MAX: usize = 128;
+/// Collections of a space up to which such a member may have more than those that each may begin.
+pub const COLLECTIONS_SHARED_MAX: usize = 640;
+/// Collections up to which one of a device that no statement enrols is held.
+pub const COLLECTIONS_OF_STRANGERS_MAX: usize = 256;
+/// Of the names of a space, those that only admins begin, or that have a rule.
+pub const COLLECTIONS_OF_ADMINS: usize = 64;
 /// Most collections of one space in which a device has an interest of their own; the others have that of the space.
 pub const INTERESTS_PER_SPACE_MAX: usize = 64;
 /// Longest name of a space or a member, in bytes.
@@ -146,9 +157,18 @@ pub const INDEX_CHANGED_MAX: usize = 4_096;
 pub const INDEX_TOLD_MAX: usize = 256;
 /// How often a followed index is compared whole, in milliseconds.
 pub const INDEX_CHECK_MS: u64 = 60_000;
-/// Most incarnations of one device in one version vector: it takes a new one after a crash that lost a tail, a
-/// restore and a copy. An eighth of the vector, so that one device cannot keep others out.
-pub const INCARNATIONS_PER_DEVICE_MAX: usize = 1_024;
+/// Origins in one version vector that each member may have, all its devices together, whatever the others have. A
+/// device takes a new one after a crash, a restore and a copy. As many places are this device's own, so that its
+/// commits always find room.
+pub const ORIGINS_KEPT: usize = 64;
+/// Most origins of one member in one version vector, all its devices together.
+pub const ORIGINS_PER_MEMBER_MAX: usize = 1_024;
+/// Origins of one version vector up to which a member may have more than those that each may have.
+pub const ORIGINS_SHARED_MAX: usize = 6_144;
+/// Origins of one version vector up to which one is let in whoever it is of, when another member built on it.
+pub const ORIGINS_WANTED_MAX: usize = 7_168;
+/// Origins of one version vector up to which one of a device that no statement enrols is let in.
+pub const ORIGINS_OF_STRANGERS_MAX: usize = 2_048;
 /// Most separate ranges beyond the contiguous part of one origin.
 pub const VECTOR_HOLES_MAX: usize = 1_024;
 /// Most devices that a peer names as those with which it has a space open too.
@@ -402,7 +422,17 @@ pub const PAGE_ROWS_MAX: usize = 1_024;
 const _: () =
     assert!(COUNTER_MAX as i128 + INCREMENT_MAX as i128 * CHANGE_OP_COUNTER_MAX as i128 <= i64::MAX as i128);
 const _: () = assert!(HEADS_MAX < CHANGE_DEPS_MAX);
-const _: () = assert!(8 * INCARNATIONS_PER_DEVICE_MAX <= VECTOR_ORIGINS_MAX);
+const _: () = assert!(ORIGINS_KEPT < ORIGINS_PER_MEMBER_MAX && ORIGINS_OF_STRANGERS_MAX < ORIGINS_SHARED_MAX);
+const _: () =
+    assert!(6 * ORIGINS_PER_MEMBER_MAX <= ORIGINS_SHARED_MAX && ORIGINS_SHARED_MAX < ORIGINS_WANTED_MAX);
+const _: () = assert!(ORIGINS_WANTED_MAX + 16 * ORIGINS_KEPT <= VECTOR_ORIGINS_MAX);
+const _: () = assert!(COLLECTIONS_KEPT < COLLECTIONS_PER_MEMBER_MAX);
+const _: () = assert!(COLLECTIONS_OF_STRANGERS_MAX < COLLECTIONS_SHARED_MAX);
+const _: () = assert!(5 * COLLECTIONS_PER_MEMBER_MAX <= COLLECTIONS_SHARED_MAX);
+const _: () = assert!(
+    COLLECTIONS_SHARED_MAX + 16 * COLLECTIONS_KEPT + COLLECTIONS_OF_ADMINS <= COLLECTIONS_PER_SPACE_MAX
+);
+const _: () = assert!(FEED_ROUNDS_MAX < REPAIR_ROUNDS_MAX);
 const _: () = assert!(CONNECTIONS_MAX < ACCOUNTS_MAX);
 const _: () = assert!(SCORE_OFFENCE < SCORE_TURN_AWAY && SCORE_TURN_AWAY <= SCORE_MAX);
 const _: () = assert!(0 < SCORE_READMIT && SCORE_READMIT < SCORE_TURN_AWAY && 0 < SCORE_FADES_PER_MIN);

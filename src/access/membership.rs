@@ -410,6 +410,12 @@ impl Membership {
         self.rules.get(collection).copied().unwrap_or((Role::Reader, Role::Writer))
     }
 
+    /// Tells whether a rule was set for a collection.
+    #[must_use]
+    pub(crate) fn has_rule(&self, collection: &CollectionName) -> bool {
+        self.rules.get(collection).is_some()
+    }
+
     /// Tells whether a device may do something now.
     ///
     /// # Example

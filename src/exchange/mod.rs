@@ -244,6 +244,8 @@ pub(crate) enum Ask {
         collection: CollectionName,
         /// The peer they are for.
         to: PeerId,
+        /// What it holds or is being sent, as far as it is known: of what it has no room for nothing is told.
+        have: Vectors,
         /// Which collections count.
         scope: Scope,
         /// What the peer holds.

@@ -524,6 +524,17 @@ impl Vector {
         self.origins.range(first..=last).count()
     }
 
+    /// Returns the devices that have commits here, in ascending order. Costs as much as there are, however many lives
+    /// they have.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> + '_ {
+        let behind = |peer: &PeerId| {
+            let last = Origin { peer: *peer, incarnation: Incarnation(u64::MAX) };
+            let rest = (std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded);
+            self.origins.range(rest).next().map(|(origin, _)| origin.peer)
+        };
+        std::iter::successors(self.origins.keys().next().map(|origin| origin.peer), behind)
+    }
+
     /// Returns how many origins have commits here.
     ///
     /// # Example

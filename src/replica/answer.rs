@@ -32,8 +32,8 @@ impl Replica {
                 self.heads(space, &collection, after, count_max)
             }
             Ask::Clocks { space, collection, entities } => self.clocks(space, &collection, entities),
-            Ask::Lacking { space, collection, to, scope, clocks, bytes_max } => {
-                self.lacking(space, &collection, to, &scope, clocks, bytes_max)
+            Ask::Lacking { space, collection, to, have, scope, clocks, bytes_max } => {
+                self.lacking((space, &collection), (to, &have), &scope, clocks, bytes_max)
             }
             Ask::Sketch { space, to, key, scope, cells } => self.sketch(space, to, &key, &scope, cells),
             Ask::Compare { space, with, key, scope, cells } => self.compare(space, with, &key, &scope, cells),

@@ -1,11 +1,13 @@
 //! Applies a group of commits: each whole or not at all, one batch of changes for each entity.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::clash::NOBODY;
 use super::draft::{Applied, Draft, Touched};
 use super::hub::{Content, LetIn};
 use super::receive::{Hold, Incoming, Tally};
+use super::room::Followers;
 use super::space::Space;
 use super::{Replica, ReplicaError};
 use crate::access::{Fact, Slot, counting};
@@ -118,6 +120,7 @@ impl Replica {
         let mut seqs: BTreeMap<(Place, ActorId, u64), ChangeHash> = BTreeMap::new();
         let mut numbers = BTreeSet::new();
         let mut scratch = draft.scratch();
+        let arriving = OnceCell::new();
         for (index, commit) in group.incoming.iter().enumerate() {
             let behind_dead =
                 before_in_chain(commit, &group.places).iter().any(|before| group.dead.contains_key(before));
@@ -133,7 +136,15 @@ impl Replica {
                     group.dead.insert(index, equivocation(commit));
                 }
             }
-            if self.has_room(&scratch, origin, &parts) {
+            // What counts of a removed device is told from what does not only below; `hold` looks again.
+            let known = self.spaces.get(&draft.space);
+            let is_removed = known.is_some_and(|known| known.is_removed(&origin.peer));
+            let brings = || commit.headers.iter().flatten().map(|header| header.hash).collect();
+            let wanted = || {
+                let arriving = arriving.get_or_init(|| followers(&group.incoming));
+                is_removed || self.is_wanted(draft.space, &origin.peer, brings(), arriving)
+            };
+            if self.has_room(&scratch, origin, &parts, &wanted) {
                 for (collection, oseq) in &parts {
                     self.stage_seen(&mut scratch, collection, origin, *oseq)?;
                 }
@@ -321,6 +332,18 @@ fn changes(commit: &Incoming) -> impl Iterator<Item = (Place, &Header, &[u8])> {
         }
         (Slot::Open { .. }, None) | (Slot::Blind(_), _) => None,
     })
+}
+
+/// The commits of a group by what they follow.
+fn followers(incoming: &[Incoming]) -> Followers {
+    let mut followers = Followers::new();
+    for commit in incoming {
+        let brings: Vec<ChangeHash> = commit.headers.iter().flatten().map(|header| header.hash).collect();
+        for dep in commit.headers.iter().flatten().flat_map(|header| &header.deps) {
+            followers.entry(*dep).or_default().push((commit.commit.origin.peer, brings.clone()));
+        }
+    }
+    followers
 }
 
 /// Sorts commits so that each follows those of the group that it depends on, and else as they came.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::draft::{Applied, Draft, Touched};
 use super::hub::Content;
+use super::names::{Names, NoName};
 use super::{Committed, Intent, Replica, ReplicaError, Write, load};
 use crate::access::{AccessError, Action, Commit, Leaf, Membership, Slot};
 use crate::doc::{Document, Made, gate};
 use crate::exchange::CommitKey;
 use crate::id::{ActorId, CollectionName, CommitHash, EntityId, Origin, Oseq, Seen, SpaceId};
-use crate::limits::{COLLECTIONS_PER_SPACE_MAX, COMMIT_BYTES_MAX, COMMIT_LEAVES_MAX};
+use crate::limits::{COMMIT_BYTES_MAX, COMMIT_LEAVES_MAX};
 use crate::store::keyspaces::{CommitId, CommitRecord, Head, HeadKey, Prefix};
 use crate::time::Now;
 
@@ -112,10 +113,16 @@ impl Replica {
                 membership.may_at(&self.peer, Action::Write, &write.collection, membership.heads())?;
             }
         }
-        let new = collections.iter().filter(|name| !known.collections.contains_key(**name)).count();
-        let (count, max) = (known.collections.len() + new, COLLECTIONS_PER_SPACE_MAX);
-        if new > 0 && count > max {
-            return Err(ReplicaError::TooMany { what: "collections in a space", count, max });
+        if collections.iter().any(|name| !known.collections.contains_key(*name)) {
+            let vectors = known.collections.iter().map(|(name, state)| (name, &state.vector));
+            let mut names = Names::new(&membership, vectors);
+            for name in collections {
+                let NoName { what, count, max } = match names.takes(name, self.peer, || false) {
+                    Ok(()) => continue,
+                    Err(no_name) => no_name,
+                };
+                return Err(ReplicaError::TooMany { what, count, max });
+            }
         }
         Ok(membership)
     }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here changes the replica. [`Replica::finish`] writes the batch and only then takes the rest over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::held::{HeldChanges, HeldId};
@@ -14,7 +14,6 @@ use crate::exchange::{CommitKey, Packed, Stored};
 use crate::id::{
     CollectionName, EntityId, Fingerprint, Origin, Oseq, PeerId, Position, SpaceId, Vector, VectorError,
 };
-use crate::limits::{COLLECTIONS_PER_SPACE_MAX, INCARNATIONS_PER_DEVICE_MAX, VECTOR_ORIGINS_MAX};
 use crate::store::keyspaces::{
     Batch, Change, CommitEntry, CommitId, CommitRecord, DamagedKey, Head, HeadKey,
 };
@@ -144,6 +143,11 @@ impl Draft {
         let mut scratch = Self::new(self.space, self.position);
         scratch.seen.clone_from(&self.seen);
         scratch
+    }
+
+    /// The origins that got a commit, by collection.
+    pub(super) fn staged(&self) -> impl Iterator<Item = &(CollectionName, Origin)> {
+        self.seen.keys()
     }
 
     /// Stages the change chunks of a commit, and returns its leaves as they are recorded.
@@ -285,33 +289,6 @@ impl Replica {
         let key = VectorKey { space: draft.space, collection: place.0, origin };
         draft.batch.put(&key, &SeenRecord(seen));
         Ok(())
-    }
-
-    /// Tells whether the vectors have room for the origin of a commit, with all that is staged.
-    pub(super) fn has_room(&self, draft: &Draft, origin: Origin, parts: &[(CollectionName, Oseq)]) -> bool {
-        let Some(space) = self.spaces.get(&draft.space) else { return false };
-        let is_new = |collection: &&CollectionName| !space.collections.contains_key(*collection);
-        let staged = draft.seen.keys().map(|(collection, _)| collection);
-        let new: BTreeSet<&CollectionName> =
-            parts.iter().map(|(collection, _)| collection).chain(staged).filter(is_new).collect();
-        if space.collections.len() + new.len() > COLLECTIONS_PER_SPACE_MAX {
-            return false;
-        }
-        parts.iter().all(|(collection, _)| {
-            let vector = space.collections.get(collection).map(|state| &state.vector);
-            let staged = draft.seen.get(&(collection.clone(), origin));
-            if staged.or(vector).is_some_and(|vector| vector.seen(&origin).is_some()) {
-                return true;
-            }
-            let of_collection = draft.seen.keys().filter(|(known, _)| known == collection);
-            let new = of_collection.filter(|(_, by)| vector.is_none_or(|vector| vector.seen(by).is_none()));
-            let new: Vec<&Origin> = new.map(|(_, by)| by).collect();
-            // One device that is restored without end takes its own part of the room, and nobody else's.
-            let of_device = new.iter().filter(|by| by.peer == origin.peer).count();
-            let lives = vector.map_or(0, |vector| vector.lives_of(&origin.peer)) + of_device;
-            lives < INCARNATIONS_PER_DEVICE_MAX
-                && vector.map_or(0, Vector::len) + new.len() < VECTOR_ORIGINS_MAX
-        })
     }
 
     /// Stages heads, rows and roots, writes everything, and only then takes it over into memory.

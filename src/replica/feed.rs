@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
+use super::names::Names;
+use super::room::Room;
 use super::{Replica, ReplicaError, load};
 use crate::access::{Action, Membership};
 use crate::doc::Priority;
@@ -69,10 +71,29 @@ impl Replica {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let nothing = Vector::new();
         let mut missing = Vec::new();
+        let mut names = Names::new(&known.membership, have.iter());
         for (collection, state) in &known.collections {
             if known.membership.may(&to, Action::Read, collection) && scope.flows(collection, true) {
-                let mut lacks = have.get(collection).unwrap_or(&nothing).lacks_of(&state.vector);
+                let theirs = have.get(collection).unwrap_or(&nothing);
+                let mut lacks = theirs.lacks_of(&state.vector);
                 lacks.retain(|lack| scope.flows(collection, lack.origin.peer == self.peer));
+                // Who may begin the collection there lets in the others.
+                let takes = |lack: &Missing| {
+                    let peer = lack.origin.peer;
+                    names.takes(collection, peer, || known.is_removed(&peer)).is_ok()
+                };
+                if !have.contains_key(collection) && !lacks.iter().any(takes) {
+                    continue;
+                }
+                // What the peer has no room for it would leave out again and again.
+                let mut room = Room::new(&known.membership, to, Some(theirs));
+                let (mut lacks, beyond): (Vec<Missing>, Vec<Missing>) =
+                    lacks.into_iter().partition(|lack| room.takes(&lack.origin, || false));
+                if !beyond.is_empty() {
+                    let wanted = self.wanted_of(space, collection, &beyond)?;
+                    let wants = |lack: &Missing| room.takes(&lack.origin, || wanted.contains(&lack.origin));
+                    lacks.extend(beyond.into_iter().filter(wants));
+                }
                 missing.extend(lacks.into_iter().map(|missing| (collection, missing)));
             }
         }
@@ -170,14 +191,14 @@ impl Replica {
     /// entity if need be. A commit that spans entities of two pages is in both answers.
     pub(super) fn lacking(
         &self,
-        space: SpaceId,
-        collection: &CollectionName,
-        to: PeerId,
+        (space, collection): (SpaceId, &CollectionName),
+        (to, have): (PeerId, &Vectors),
         scope: &Scope,
         clocks: Vec<EntityClock>,
         bytes_max: usize,
     ) -> Result<Answer, ReplicaError> {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        let mut room = Room::new(&known.membership, to, have.get(collection));
         let mut packer = Packer::new(self, space, to, &known.membership, scope);
         let mut clocks = VecDeque::from(clocks);
         if !known.membership.may(&to, Action::Read, collection) {
@@ -185,7 +206,7 @@ impl Replica {
         }
         while packer.bytes < bytes_max {
             let Some(clock) = clocks.pop_front() else { break };
-            if let Some(rest) = self.pack_entity(&mut packer, collection, clock, bytes_max)? {
+            if let Some(rest) = self.pack_entity((&mut packer, &mut room), collection, clock, bytes_max)? {
                 clocks.push_front(rest);
             }
         }
@@ -194,9 +215,11 @@ impl Replica {
 
     /// Packs the commits of one entity that a peer with this clock lacks, in the order in which its changes
     /// arrived. Returns the clock that the peer has with them, when the page is full before the end.
+    ///
+    /// What the peer has no room for is left out, unless others built on it.
     fn pack_entity(
         &self,
-        packer: &mut Packer<'_>,
+        (packer, room): (&mut Packer<'_>, &mut Room<'_>),
         collection: &CollectionName,
         clock: EntityClock,
         bytes_max: usize,
@@ -211,6 +234,7 @@ impl Replica {
         if !head.clock.iter().any(|(actor, seq)| lacks(&theirs, actor, *seq)) {
             return Ok(None);
         }
+        let mut wanted = None;
         for change in load::changes(&self.store, &key, Arrival(0), head.next_arrival)? {
             let actor = ActorId::derive(&space, &entity, &change.origin);
             if !lacks(&theirs, &actor, change.seq) {
@@ -221,6 +245,14 @@ impl Replica {
             }
             let (origin, oseq) = (change.origin, change.oseq);
             let id = CommitId { space, collection: collection.clone(), origin, oseq };
+            if !room.takes(&origin, || false) {
+                if wanted.is_none() {
+                    wanted = Some(self.built_on(space, &(collection.clone(), entity))?);
+                }
+                if !room.takes(&origin, || wanted.as_ref().is_some_and(|wanted| wanted.contains(&origin))) {
+                    continue;
+                }
+            }
             if let Some(entry) = self.store.get(&id)? {
                 packer.add(id, entry)?;
             }

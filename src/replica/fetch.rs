@@ -131,7 +131,9 @@ impl Replica {
             // What cannot be read is refused below.
             if let Ok(commit) = Commit::decode(space, bytes) {
                 let parts = commit.parts();
-                if !self.has_room(&scratch, commit.origin, &parts) || !self.note_gaps(&mut noted, &commit) {
+                if !self.has_room(&scratch, commit.origin, &parts, &|| false)
+                    || !self.note_gaps(&mut noted, &commit)
+                {
                     break;
                 }
                 for (collection, oseq) in &parts {

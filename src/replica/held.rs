@@ -177,6 +177,11 @@ impl Quarantine {
         self.entries.get(id).map(|entry| entry.hash)
     }
 
+    /// Returns the changes in a commit.
+    pub(super) fn changes(&self, id: &HeldId) -> impl Iterator<Item = ChangeHash> {
+        self.entries.get(id).into_iter().flat_map(|entry| entry.changes.iter().copied())
+    }
+
     /// Returns those before and behind a commit in the chains of its device.
     fn in_chain(&self, id: &HeldId) -> Vec<HeldId> {
         let Some(entry) = self.entries.get(id) else { return Vec::new() };

@@ -123,6 +123,7 @@ impl Replica {
             devices = known.into_iter().flat_map(|known| known.removals.keys().copied()).collect();
             rights = false;
         }
+        self.free_room(space)?;
         let mut batch = Batch::new();
         batch.remove(&mark(&space));
         self.store.write(batch)?;

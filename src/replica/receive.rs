@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::draft::Draft;
 use super::held::HeldId;
 use super::planted::Check;
+use super::room::Followers;
 use super::space::Space;
 use super::{Replica, ReplicaError, load};
 use crate::access::{AccessError, Action, Commit, Leaf, Slot};
@@ -312,7 +313,7 @@ impl Replica {
         parts: &[(CollectionName, Oseq)],
         tally: &mut Tally,
     ) -> Result<(), ReplicaError> {
-        if self.has_room(draft, origin, parts) {
+        if self.has_room(draft, origin, parts, &|| false) {
             for (collection, oseq) in parts {
                 self.stage_seen(draft, collection, origin, *oseq)?;
             }
@@ -487,7 +488,9 @@ impl Replica {
             return self.count_waiting(draft, origin, &parts, tally);
         }
         self.drop_held(draft, incoming.source);
-        if !self.has_room(draft, origin, &parts) {
+        let changes = || incoming.commit.open().map(|(leaf, _)| leaf.head).collect();
+        let wanted = || self.is_wanted(space, &origin.peer, changes(), &Followers::new());
+        if !self.has_room(draft, origin, &parts, &wanted) {
             tracing::debug!(author = %origin.peer.short(), "no room in the version vector");
             tally.left_out.push(CommitKey { origin, parts });
             return Ok(());

@@ -1,7 +1,7 @@
 //! The comparison that ends every sync: digests of logs, vectors and roots, each side's as on its disk.
 
 use super::{ConnId, Engine, Lane, Purpose, Session, digest};
-use crate::exchange::{Ask, SpaceState, Vectors};
+use crate::exchange::{Ask, CommitKey, SpaceState, Vectors};
 use crate::id::SpaceId;
 use crate::limits::{CHECK_DELAY_MS, FEED_ROUNDS_MAX, QUIET_CHECK_MS, REPAIR_ROUNDS_MAX, ROOT_CHECK_MS};
 use crate::wire::{Digest, Message, Revisions, Roots};
@@ -100,6 +100,14 @@ impl Engine {
         for conn in self.conns_of(space) {
             self.set_in_sync(conn, space, false);
             self.check_at_once(conn, space);
+        }
+    }
+
+    /// A commit that is held may wait for one that was left out for want of room, and that finds room when another waits
+    /// for it: two that rest because they did not come to agree compare a few times more.
+    pub(super) fn heed_held(&mut self, conn: ConnId, space: SpaceId, held: &[CommitKey]) {
+        if let Some(session) = self.sessions.get_mut(&(conn, space)).filter(|_| !held.is_empty()) {
+            session.rounds = session.rounds.min(REPAIR_ROUNDS_MAX - FEED_ROUNDS_MAX);
         }
     }
 

@@ -103,8 +103,8 @@ impl Engine {
             true => Step::SendPage { collection: collection.clone(), entities, upto },
             false => Step::SendAll { collection: collection.clone(), rest: exchange::Clocks::new() },
         };
-        let scope = self.scope(conn, space);
-        let ask = Ask::Lacking { space, collection, to, scope, clocks, bytes_max: BATCH_BYTES };
+        let (scope, have) = (self.scope(conn, space), self.sent_to(conn, space));
+        let ask = Ask::Lacking { space, collection, to, have, scope, clocks, bytes_max: BATCH_BYTES };
         self.step_page(conn, space, step, ask);
     }
 
@@ -150,8 +150,8 @@ impl Engine {
                     let Some(to) = self.peer_of(conn) else { return };
                     let step = Step::SendPage { collection: collection.clone(), entities, upto };
                     let (clocks, bytes_max) = (rest, BATCH_BYTES);
-                    let scope = self.scope(conn, space);
-                    let ask = Ask::Lacking { space, collection, to, scope, clocks, bytes_max };
+                    let (scope, have) = (self.scope(conn, space), self.sent_to(conn, space));
+                    let ask = Ask::Lacking { space, collection, to, have, scope, clocks, bytes_max };
                     return self.step_page(conn, space, step, ask);
                 }
                 if entities.is_empty() {

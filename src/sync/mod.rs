@@ -401,6 +401,7 @@ impl Engine {
                 Answer::Received { applied, duplicate, held, left_out, refused, reason, position },
             ) => {
                 tracing::trace!(applied, duplicate, held = held.len(), refused, "commits taken");
+                self.heed_held(conn, space, &held);
                 self.received(conn, space, position, &left_out, refused, reason);
             }
             (Purpose::Feed(conn, space), Answer::Commits { commits, complete }) => {

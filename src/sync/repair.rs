@@ -324,10 +324,15 @@ impl Engine {
         let Some(to) = self.peer_of(conn) else {
             return;
         };
-        let scope = self.scope(conn, space);
+        let (scope, have) = (self.scope(conn, space), self.sent_to(conn, space));
         let step = Step::SendAll { collection: collection.clone(), rest };
-        let ask = Ask::Lacking { space, collection, to, scope, clocks, bytes_max: BATCH_BYTES };
+        let ask = Ask::Lacking { space, collection, to, have, scope, clocks, bytes_max: BATCH_BYTES };
         self.step_page(conn, space, step, ask);
+    }
+
+    /// What a peer holds or is being sent, as far as it is known.
+    pub(super) fn sent_to(&self, conn: ConnId, space: SpaceId) -> Vectors {
+        self.sessions.get(&(conn, space)).and_then(|session| session.sent.clone()).unwrap_or_default()
     }
 
     pub(super) fn send_repair(&mut self, conn: ConnId, space: SpaceId, mut commits: Vec<Packed>) {

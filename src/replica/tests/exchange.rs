@@ -249,6 +249,7 @@ fn closed_collection_never_reaches_a_writer_and_commits_still_verify() {
         space,
         collection: tasks(),
         to: b.replica.peer(),
+        have: Vectors::new(),
         scope: Scope::default(),
         clocks,
         bytes_max: FEED_BYTES,
@@ -388,6 +389,7 @@ fn entities_are_repaired_by_heads_and_clocks_without_vectors() {
         space,
         collection: notes(),
         to: b.replica.peer(),
+        have: Vectors::new(),
         scope: Scope::default(),
         clocks,
         bytes_max: FEED_BYTES,
@@ -435,7 +437,8 @@ fn what_a_peer_lacks_is_read_in_pages_that_split_even_one_entity() {
     let mut pages = Vec::new();
     while !clocks.is_empty() {
         let (to, bytes_max) = (b.replica.peer(), 700);
-        let ask = Ask::Lacking { space, collection: notes(), to, scope: Scope::default(), clocks, bytes_max };
+        let (have, scope) = (Vectors::new(), Scope::default());
+        let ask = Ask::Lacking { space, collection: notes(), to, have, scope, clocks, bytes_max };
         let Answer::Lacking { commits, rest } = a.replica.answer(now(), ask) else { panic!("commits") };
         let bytes: Vec<usize> = commits.iter().map(|packed| packed.bytes.len()).collect();
         assert!(bytes[..bytes.len() - 1].iter().sum::<usize>() < bytes_max, "{bytes:?}");

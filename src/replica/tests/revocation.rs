@@ -4,6 +4,7 @@ use super::hostile::{encoded, reasons};
 use super::*;
 use crate::access::{Cut, Statement};
 use crate::id::{Fingerprint, MemberId, PeerId, StatementHash};
+use crate::limits::COMMIT_LEAVES_MAX;
 use crate::replica::HeldReason;
 use crate::replica::space::Space;
 use crate::store::keyspaces::{Batch, Raw, StatementKey};
@@ -75,6 +76,26 @@ fn knowing(seed: u8, statements: &[Statement]) -> Device {
     }
     device.replica.store.write(batch).expect("writes");
     device.reopened()
+}
+
+/// What a removal takes back together is one entry of the journal, and was read as if it were one commit: with more
+/// entities than a commit may have, the store did not open any more. Seen failing with that bound.
+#[test]
+fn a_store_opens_again_after_more_was_taken_back_than_one_commit_holds() {
+    let Shop { space, mut owner, mut stays, mut goes } = shop();
+    let many = |number: usize| EntityId::from_key("many", &number.to_be_bytes());
+    let numbers: Vec<usize> = (0..COMMIT_LEAVES_MAX + 1).collect();
+    for part in numbers.chunks(COMMIT_LEAVES_MAX / 2) {
+        goes.commit(space, part.iter().map(|number| insert(many(*number), "unheard of")).collect());
+    }
+    goes.send(space, &mut stays);
+    owner.replica.remove_device(now(), space, goes.replica.peer()).expect("an owner may");
+
+    owner.teach(space, &mut stays);
+    let mut stays = stays.reopened();
+
+    assert!(numbers.iter().all(|number| stays.note(space, many(*number)).is_none()));
+    assert_consistent(&mut stays, space);
 }
 
 /// Every order of the first numbers.

@@ -2,9 +2,9 @@
 
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
 use crate::id::{CollectionName, EntityId, Origin, Oseq, PeerId, SpaceId};
-use crate::limits::COMMIT_LEAVES_MAX;
+use crate::limits::{COMMIT_LEAVES_MAX, VALUE_TOTAL_BYTES_MAX};
 
-/// One commit that was applied.
+/// One commit that was applied, or all that was taken back at once: entities of any number of commits.
 ///
 /// ```text
 /// space 32 B, origin 40 B
@@ -65,7 +65,7 @@ impl Decode for JournalEntry {
         for _ in 0..input.count(WHAT, COMMIT_LEAVES_MAX)? {
             let (collection, oseq) = (CollectionName::decode(input)?, Oseq::decode(input)?);
             let mut entities = Vec::new();
-            for _ in 0..input.count(WHAT, COMMIT_LEAVES_MAX)? {
+            for _ in 0..input.count(WHAT, VALUE_TOTAL_BYTES_MAX / 16)? {
                 entities.push(EntityId::decode(input)?);
             }
             parts.push(JournalPart { collection, oseq, entities });
