@@ -51,6 +51,7 @@ struct Entry {
     /// The changes in it.
     changes: Vec<ChangeHash>,
     claims: Vec<u64>,
+    /// In bytes; nothing for one that counted here before.
     cost: usize,
 }
 
@@ -83,7 +84,8 @@ impl Quarantine {
     }
 
     /// Stages a commit for the quarantine, making room: among those of the same author, and where the space has no
-    /// more, among those of whoever holds most. So a flood takes from itself, whoever signs it.
+    /// more, among those of whoever holds most. So a flood takes from itself, whoever signs it. What counted here before
+    /// takes no room and makes none: there may be no other copy of it, and it was here before.
     ///
     /// Returns false, and stages nothing, when there is no room that this author may take.
     pub(super) fn stage_put(
@@ -111,6 +113,9 @@ impl Quarantine {
     /// Finds what has to go so that an author's commit of this cost fits; `None` when it may not.
     fn make_room(&self, author: PeerId, cost: usize, changes: &HeldChanges) -> Option<BTreeSet<HeldId>> {
         let mut victims = BTreeSet::new();
+        if cost == 0 {
+            return Some(victims);
+        }
         let (mut costs, mut total) = changes.costs(self);
         loop {
             let mine = costs.get(&author).copied().unwrap_or(0) + cost;
@@ -121,7 +126,8 @@ impl Quarantine {
             let fullest = costs.iter().max_by_key(|(_, cost)| **cost).filter(|(_, most)| **most > mine);
             let from = fullest.map(|(other, _)| *other).filter(|_| fits_author).unwrap_or(author);
             let kept = self.of_author(&from).filter(|(id, _)| !changes.removed.contains_key(id));
-            let mut oldest = kept.chain(changes.of_author(&from)).filter(|(id, _)| !victims.contains(*id));
+            let all = kept.chain(changes.of_author(&from));
+            let mut oldest = all.filter(|(id, entry)| entry.cost > 0 && !victims.contains(*id));
             let (id, victim) = oldest.next().map(|(id, entry)| (*id, entry.cost))?;
             victims.insert(id);
             total -= victim;
@@ -361,7 +367,7 @@ fn take_out<K: Ord>(index: &mut BTreeMap<K, BTreeSet<HeldId>>, key: &K, id: &Hel
 
 impl Entry {
     fn new(record: &HeldRecord, commit: &Commit, hash: CommitHash) -> Self {
-        let cost = record.commit.len() + HELD_OVERHEAD_BYTES;
+        let cost = record.since.map_or(0, |_| record.commit.len() + HELD_OVERHEAD_BYTES);
         let changes = commit.open().map(|(leaf, _)| leaf.head).collect();
         let (cause, since, missing) = (record.cause, record.since, record.missing.clone());
         let (origin, parts, follows) = (commit.origin, commit.parts(), commit.follows());
@@ -457,7 +463,7 @@ mod tests {
             cause: HeldCause::NotAllowed,
             arrived: Timestamp::from_unix_ms(0),
             from: identity.peer(),
-            since: None,
+            since: Some(0),
             missing: Vec::new(),
             commit: vec![0; bytes - HELD_OVERHEAD_BYTES],
         };
