@@ -24,7 +24,7 @@ macro_rules! fixed_bytes {
     };
 }
 
-fixed_bytes!(ActorId, ChangeHash, CommitHash, EntityId, MemberId, PeerId, SpaceId, StatementHash);
+fixed_bytes!(ActorId, ChangeHash, CommitHash, EntityId, MemberId, PeerId, Salt, SpaceId, StatementHash);
 
 macro_rules! number {
     ($($name:ident),+) => {

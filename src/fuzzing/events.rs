@@ -564,6 +564,7 @@ fn signed(number: u8) -> Packed {
         entity: entity(number % 3),
         oseq: Oseq(u64::from(number / 4) + 1),
         prev: None,
+        salt: None,
         of: 1,
         seq: 1,
         head: change_hash(&change).expect("long enough for a chunk"),

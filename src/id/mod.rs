@@ -10,7 +10,7 @@ mod sketch;
 mod vector;
 
 pub use bytes::{
-    ActorId, ChangeHash, CommitHash, EntityId, MemberId, ParseIdError, PeerId, SpaceId, StatementHash,
+    ActorId, ChangeHash, CommitHash, EntityId, MemberId, ParseIdError, PeerId, Salt, SpaceId, StatementHash,
 };
 pub use clock::EntityClock;
 pub use collection::{CollectionName, CollectionNameError};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::held::{HeldChanges, HeldId};
 use super::hub::Content;
 use super::{Replica, ReplicaError, RowChange, Told, load};
-use crate::access::{Commit, Slot};
+use crate::access::{Commit, Leaf, Slot};
 use crate::doc::{Conflict, Header};
 use crate::exchange::{CommitKey, Packed, Stored};
 use crate::id::{
@@ -149,45 +149,57 @@ impl Draft {
     /// Stages the change chunks of a commit, and returns its leaves as they are recorded.
     fn stage_changes(&mut self, applied: &Applied<'_>) -> Vec<SlotRecord> {
         let mut slots = Vec::with_capacity(applied.commit.slots.len());
-        for (index, slot) in applied.commit.slots.iter().enumerate() {
-            let known = applied.existing.and_then(|(_, record)| record.slots.get(index));
-            let header = applied.headers.get(index).and_then(Option::as_ref);
-            if let (Some(open @ SlotRecord::Open { .. }), None) = (known, header) {
-                slots.push(open.clone());
-                continue;
-            }
-            let (leaf, change) = match slot {
-                Slot::Blind(hash) => {
-                    slots.push(SlotRecord::Blind(*hash));
-                    continue;
+        let mut known = applied.existing.into_iter().flat_map(|(_, record)| record.by_collection());
+        let mut headers = applied.headers.iter();
+        for group in applied.commit.by_collection() {
+            let known = known.next().unwrap_or_default();
+            let is_known = matches!(known, [SlotRecord::Open { .. }, ..]);
+            for (index, slot) in group.iter().enumerate() {
+                let header = headers.next().and_then(Option::as_ref);
+                match (slot, known.get(index), header) {
+                    (Slot::Blind(_), ..) if is_known => slots.extend_from_slice(known),
+                    (Slot::Blind(hash), ..) => slots.push(SlotRecord::Blind(*hash)),
+                    (Slot::Open { .. }, Some(open @ SlotRecord::Open { .. }), None) => {
+                        slots.push(open.clone())
+                    }
+                    (Slot::Open { leaf, change }, ..) => {
+                        slots.push(self.stage_change(applied.commit.origin, leaf, change, header));
+                    }
                 }
-                Slot::Open { leaf, change } => (leaf, change),
-            };
-            let place = (leaf.collection.clone(), leaf.entity);
-            let touched =
-                self.entities.get_mut(&place).expect("every entity of an applied commit was loaded");
-            let arrival = touched.head.next_arrival;
-            touched.head.next_arrival = arrival.next();
-            touched.head.tail_bytes += change.len() as u64;
-            if let Some(header) = header {
-                touched.head.activity = touched.head.activity.max(activity([header].into_iter()));
             }
-            let key = HeadKey { space: self.space, collection: leaf.collection.clone(), entity: leaf.entity };
-            let origin = applied.commit.origin;
-            let chunk = Change { origin, oseq: leaf.oseq, seq: leaf.seq, chunk: change.clone() };
-            self.batch.put(&load::change_key(&key, arrival), &chunk);
-            slots.push(SlotRecord::Open {
-                collection: leaf.collection.clone(),
-                entity: leaf.entity,
-                oseq: leaf.oseq,
-                prev: leaf.prev,
-                of: leaf.of,
-                seq: leaf.seq,
-                head: leaf.head,
-                arrival,
-            });
         }
         slots
+    }
+
+    fn stage_change(
+        &mut self,
+        origin: Origin,
+        leaf: &Leaf,
+        change: &[u8],
+        header: Option<&Header>,
+    ) -> SlotRecord {
+        let place = (leaf.collection.clone(), leaf.entity);
+        let touched = self.entities.get_mut(&place).expect("every entity of an applied commit was loaded");
+        let arrival = touched.head.next_arrival;
+        touched.head.next_arrival = arrival.next();
+        touched.head.tail_bytes += change.len() as u64;
+        if let Some(header) = header {
+            touched.head.activity = touched.head.activity.max(activity([header].into_iter()));
+        }
+        let key = HeadKey { space: self.space, collection: leaf.collection.clone(), entity: leaf.entity };
+        let chunk = Change { origin, oseq: leaf.oseq, seq: leaf.seq, chunk: change.to_vec() };
+        self.batch.put(&load::change_key(&key, arrival), &chunk);
+        SlotRecord::Open {
+            collection: leaf.collection.clone(),
+            entity: leaf.entity,
+            oseq: leaf.oseq,
+            prev: leaf.prev,
+            salt: leaf.salt,
+            of: leaf.of,
+            seq: leaf.seq,
+            head: leaf.head,
+            arrival,
+        }
     }
 
     /// Stages the record of a commit, and references to it from its other collections.

@@ -351,8 +351,16 @@ impl Attacker {
     fn commit_in(&mut self, place: CollectionName, entity: EntityId, seq: u64, change: Vec<u8>) -> Commit {
         self.oseq += 1;
         let head = crate::access::change_hash(&change).expect("long enough for a chunk");
-        let leaf =
-            Leaf { collection: place, entity, oseq: Oseq(self.oseq), prev: self.last, of: 1, seq, head };
+        let leaf = Leaf {
+            collection: place,
+            entity,
+            oseq: Oseq(self.oseq),
+            prev: self.last,
+            salt: None,
+            of: 1,
+            seq,
+            head,
+        };
         let commit =
             Commit::sign(&self.identity, self.space, self.origin(), self.heads(), vec![(leaf, change)]);
         let commit = commit.expect("within the limits of a commit");

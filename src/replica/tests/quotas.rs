@@ -45,6 +45,7 @@ fn of_life(device: &Device, space: SpaceId, life: u64) -> Vec<u8> {
         entity,
         oseq: Oseq(1),
         prev: None,
+        salt: None,
         of: 1,
         seq: made.seq,
         head: made.hash,

@@ -57,6 +57,7 @@ fn commit_of(author: u8, space: SpaceId, number: u64) -> Packed {
         of: 1,
         seq: number,
         prev: None,
+        salt: None,
         head: change_hash(&change).expect("long enough"),
     };
     let commit =
