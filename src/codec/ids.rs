@@ -149,6 +149,19 @@ impl Decode for Interests {
     }
 }
 
+impl Encode for Root {
+    fn encode(&self, out: &mut Writer) {
+        out.raw(self.as_bytes());
+    }
+}
+
+impl Decode for Root {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
+        const WHAT: &str = "root";
+        Self::from_bytes(input.array(WHAT)?).ok_or(CodecError::Invalid { what: WHAT })
+    }
+}
+
 impl Encode for Fingerprint {
     fn encode(&self, out: &mut Writer) {
         // By its path: the trait has a method of this name.

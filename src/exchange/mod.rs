@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::access::{JoinCode, Membership};
 pub(crate) use crate::id::EntityClock;
 use crate::id::{
-    Cell, CollectionName, EntityId, Fingerprint, Interests, Listed, Origin, Oseq, PeerId, Position, SpaceId,
-    Span, SpanPrint, SpanTold, Symbol, Vector,
+    Cell, CollectionName, EntityId, Interests, Listed, Origin, Oseq, PeerId, Position, Root, SpaceId, Span,
+    SpanPrint, SpanTold, Symbol, Vector,
 };
 
 /// The number of a question, minted by the engine. Exactly one answer bears it.
@@ -46,8 +46,8 @@ pub(crate) struct Stored {
 /// One collection at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CollectionState {
-    /// The sum over its entities.
-    pub(crate) root: Fingerprint,
+    /// What its entities add up to.
+    pub(crate) root: Root,
     /// Which commits are held, those in quarantine among them.
     pub(crate) vector: Vector,
 }

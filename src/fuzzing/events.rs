@@ -497,7 +497,9 @@ fn state_of(choice: u8) -> SpaceState {
     for number in 0..choice % 4 {
         let mut held = CollectionState::default();
         let heads = [crate::id::ChangeHash::new([choice; 32])];
-        held.root.add(Fingerprint::of_entity(&log.space(), &entity(number), &heads));
+        let mut sum = held.root.sum();
+        sum.add(&log.space(), &entity(number), &heads);
+        held.root = sum.root();
         held.vector = vector(number, choice);
         collections.insert(collection(number), held);
     }

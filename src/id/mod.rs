@@ -6,6 +6,7 @@ mod collection;
 mod fingerprint;
 mod interest;
 mod listing;
+mod root;
 mod sketch;
 mod vector;
 
@@ -18,6 +19,7 @@ pub use fingerprint::Fingerprint;
 pub use interest::Interest;
 pub(crate) use interest::Interests;
 pub(crate) use listing::{Contents, Listed, Span, SpanPrint, SpanTold, Version};
+pub use root::{Root, RootSum};
 pub use sketch::{Cell, Difference, Sketch, Symbol};
 pub use vector::{Missing, Seen, Vector, VectorError};
 

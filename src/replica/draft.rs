@@ -12,7 +12,7 @@ use crate::access::{Commit, Leaf, Slot};
 use crate::doc::{Conflict, Header};
 use crate::exchange::{CommitKey, Packed, Stored};
 use crate::id::{
-    CollectionName, EntityId, Fingerprint, Origin, Oseq, PeerId, Position, SpaceId, Vector, VectorError,
+    CollectionName, EntityId, Origin, Oseq, PeerId, Position, Root, RootSum, SpaceId, Vector, VectorError,
 };
 use crate::limits::{COLLECTIONS_PER_SPACE_MAX, INCARNATIONS_PER_DEVICE_MAX, VECTOR_ORIGINS_MAX};
 use crate::store::keyspaces::{
@@ -360,19 +360,19 @@ impl Replica {
         Ok(())
     }
 
-    fn stage_entities(
-        &self,
-        draft: &mut Draft,
-    ) -> Result<BTreeMap<CollectionName, Fingerprint>, ReplicaError> {
+    /// The root of a collection, to be changed.
+    pub(super) fn root_sum(&self, space: &SpaceId, collection: &CollectionName) -> RootSum {
+        let known = self.spaces.get(space).and_then(|known| known.collections.get(collection));
+        known.map_or(Root::EMPTY, |state| state.root).sum()
+    }
+
+    fn stage_entities(&self, draft: &mut Draft) -> Result<BTreeMap<CollectionName, Root>, ReplicaError> {
         let space = draft.space;
-        let mut roots = BTreeMap::new();
+        let mut roots: BTreeMap<CollectionName, RootSum> = BTreeMap::new();
         for ((collection, entity), touched) in &mut draft.entities {
-            let known = self.spaces.get(&space).and_then(|space| space.collections.get(collection));
-            let root: &mut Fingerprint = roots
-                .entry(collection.clone())
-                .or_insert_with(|| known.map_or(Fingerprint::EMPTY, |state| state.root));
+            let root = roots.entry(collection.clone()).or_insert_with(|| self.root_sum(&space, collection));
             if let Some(before) = &touched.before {
-                root.remove(Fingerprint::of_entity(&space, entity, &before.heads));
+                root.remove(&space, entity, &before.heads);
             }
             if touched.was_damaged() && !touched.head.is_damaged() {
                 let (collection, entity, from) = (collection.clone(), *entity, self.sender);
@@ -386,7 +386,7 @@ impl Replica {
                 draft.batch.remove(&HeadKey { space, collection: collection.clone(), entity: *entity });
                 continue;
             }
-            root.add(Fingerprint::of_entity(&space, entity, &touched.head.heads));
+            root.add(&space, entity, &touched.head.heads);
             touched.head.row_version = None;
             match self.row_of(collection, touched)? {
                 Some(row) => {
@@ -398,6 +398,8 @@ impl Replica {
             let key = HeadKey { space, collection: collection.clone(), entity: *entity };
             draft.batch.put(&key, &touched.head);
         }
+        let roots: BTreeMap<_, _> =
+            roots.into_iter().map(|(collection, sum)| (collection, sum.root())).collect();
         for (collection, root) in &roots {
             draft.batch.put(&RootKey { space, collection: collection.clone() }, root);
         }

@@ -29,7 +29,7 @@ use crate::doc::tests::{Ticket, ticket};
 use crate::doc::{self, Document, Edit, Entity, KindOf, row_value};
 use crate::exchange::{Answer, Ask, CollectionState, Scope};
 use crate::id::{
-    ActorId, CollectionName, CommitHash, EntityId, Fingerprint, Incarnation, Interests, Origin, Oseq, PeerId,
+    ActorId, CollectionName, CommitHash, EntityId, Incarnation, Interests, Origin, Oseq, PeerId, Root,
     SpaceId, StatementHash, Vector,
 };
 use crate::identity::Identity;
@@ -234,7 +234,7 @@ impl Scene {
     }
 
     /// The fingerprint of the tickets.
-    async fn root(&self, node: &Driver) -> Fingerprint {
+    async fn root(&self, node: &Driver) -> Root {
         self.roots(node).await.get(&tickets()).map(|state| state.root).unwrap_or_default()
     }
 

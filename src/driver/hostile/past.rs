@@ -194,6 +194,6 @@ async fn attack_20_a_commit_over_an_allowed_and_a_forbidden_collection_is_not_ap
     assert_eq!(scene.reason(mallory.peer()), HeldReason::NotAllowed);
     assert_eq!(read(&scene.victim, space, entities[0]), None, "nor what it may write");
     let root = scene.roots(&scene.victim).await.get(&forbidden).map(|state| state.root);
-    assert_eq!(root.unwrap_or_default(), Fingerprint::EMPTY);
+    assert_eq!(root.unwrap_or_default(), Root::EMPTY);
     scene.close().await;
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::access::{Cut, Statement};
-use crate::id::{Fingerprint, PeerId};
+use crate::id::{PeerId, Root};
 use crate::replica::HeldReason;
 use crate::store::keyspaces::{Batch, Raw, StatementKey};
 
@@ -225,7 +225,7 @@ fn a_commit_that_came_in_two_parts_is_taken_back_whole() {
     shop.owner.send(space, &mut shop.stays);
 
     assert_eq!(shop.stays.note(space, id(1)), None);
-    assert!(shop.stays.roots(space).values().all(|root| *root == Fingerprint::EMPTY));
+    assert!(shop.stays.roots(space).values().all(|root| *root == Root::EMPTY));
     assert_eq!(reasons(&shop.stays, space), [HeldReason::AfterCut]);
     assert_consistent(&mut shop.stays, space);
     let held = shop.stays.replica.reader().held_commits(&space).expect("reads");

@@ -185,8 +185,10 @@ fn vector_keyspaces_have_their_layout() {
     let base = BaseRecord { digest: [7; 16], position: Position(3) };
     let stored = key(&[&[7; 16], &[3]]);
     check(&BaseKey { space, peer: PEER }, &key(&[&[16], &[0xaa; 32], &[0xbb; 32]]), &base, &stored);
-    let root = crate::id::Fingerprint::from_bytes([8; 32]);
-    check(&RootKey { space, collection }, &key(&[&[10], &[0xaa; 32], b"notes\0"]), &root, &[8; 32]);
+    let mut sum = crate::id::Root::EMPTY.sum();
+    sum.add(&space, &ENTITY, &[ChangeHash::new([4; 32])]);
+    let root = sum.root();
+    check(&RootKey { space, collection }, &key(&[&[10], &[0xaa; 32], b"notes\0"]), &root, root.as_bytes());
     let statement = StatementKey { space, hash: StatementHash::new([1; 32]) };
     check(&statement, &key(&[&[2], &[0xaa; 32], &[1; 32]]), &Raw(vec![5]), &[5]);
     check(&MetaKey("x".to_owned()), &[1, b'x'], &Raw(vec![6]), &[6]);
