@@ -726,7 +726,8 @@ impl Space {
         let (space, mut after, mut count) = (self.id, None, 0);
         loop {
             let collection = collection.clone();
-            let ask = Ask::Heads { space, collection, after, count_max: HEADS_PAGE_ENTITIES };
+            let (key, count_max) = ([0; 32], HEADS_PAGE_ENTITIES);
+            let ask = Ask::Heads { space, collection, key, after, count_max };
             let call = self.node.driver.call(Until::Read, move |turn| Ok(turn.replica.answer(turn.now, ask)));
             let Answer::Heads { entries, complete } = call.await? else {
                 return Err(Error::Internal { what: "no heads in answer to a question for them".to_owned() });

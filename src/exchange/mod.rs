@@ -222,6 +222,8 @@ pub(crate) enum Ask {
         space: SpaceId,
         /// The collection.
         collection: CollectionName,
+        /// What keys the hashes.
+        key: [u8; 32],
         /// Begin behind this entity.
         after: Option<EntityId>,
         /// At most so many.
@@ -473,7 +475,7 @@ pub(crate) enum Answer {
     },
     /// To `Heads`.
     Heads {
-        /// Entities, each with the first 8 bytes of a hash over its heads.
+        /// Entities, each with the first 8 bytes of a keyed hash over its heads.
         entries: Vec<(EntityId, [u8; 8])>,
         /// Nothing is left beyond them.
         complete: bool,

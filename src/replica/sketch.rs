@@ -198,7 +198,8 @@ impl Replica {
     }
 }
 
-fn symbol(key: &[u8; 32], head: &HeadKey, record: &Head) -> Symbol {
+/// What stands for an entity at its heads on one connection: nobody outside of it can choose two that are alike.
+pub(super) fn symbol(key: &[u8; 32], head: &HeadKey, record: &Head) -> Symbol {
     let mut hasher = blake3::Hasher::new_keyed(key);
     hasher.update(&(head.collection.as_str().len() as u64).to_le_bytes());
     hasher.update(head.collection.as_str().as_bytes());
