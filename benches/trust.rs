@@ -113,6 +113,7 @@ fn edits(bare: &Bare) -> Outcome<()> {
             entity,
             oseq: Oseq(number as u64 + 2),
             prev: None,
+            salt: None,
             of: 1,
             seq,
             head: hash,
@@ -192,7 +193,10 @@ fn first_sync(entities: usize, bare: &Bare) -> Outcome<()> {
             content += bytes.len();
             let (oseq, of) = (Oseq(number as u64 + 1), entities as u32);
             let collection = collection.clone();
-            leaves.push((Leaf { collection, entity, oseq, prev: None, of, seq, head: hash }, bytes));
+            leaves.push((
+                Leaf { collection, entity, oseq, prev: None, salt: None, of, seq, head: hash },
+                bytes,
+            ));
         }
         let start = now();
         let commit = Commit::sign(&identity, space, origin, at.clone(), leaves)?;

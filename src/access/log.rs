@@ -44,7 +44,8 @@ pub struct Log {
     /// Numbers of the statements that no other follows.
     heads: BTreeSet<usize>,
     recovery: Option<PeerId>,
-    digest: u128,
+    /// Worked out when it is asked for.
+    digest: OnceLock<[u8; 16]>,
     /// Statements whose signature was verified and that name one which is not here.
     waiting: BTreeMap<StatementHash, Statement>,
     /// Which of them wait for a statement.
@@ -364,7 +365,9 @@ impl Log {
         self.waiting.len()
     }
 
-    /// Returns a fingerprint of the set of statements, the same for the same set.
+    /// Returns a fingerprint of the set of statements, the same for the same set: the hash of the statements that no
+    /// other follows. Each names by hash what it follows, so they stand for all, and no sum is left in which the parts
+    /// of one set could be chosen to make up for those of another.
     ///
     /// # Example
     ///
@@ -383,7 +386,19 @@ impl Log {
     /// ```
     #[must_use]
     pub fn digest(&self) -> [u8; 16] {
-        self.digest.to_le_bytes()
+        *self.digest.get_or_init(|| {
+            let mut heads: Vec<StatementHash> =
+                self.heads.iter().map(|number| self.graph.statement(*number).hash()).collect();
+            heads.sort_unstable();
+            let mut hasher = blake3::Hasher::new_keyed(self.space.as_bytes());
+            hasher.update(b"driftless/log/v2\0");
+            for head in heads {
+                hasher.update(head.as_bytes());
+            }
+            let mut digest = [0; 16];
+            hasher.finalize_xof().fill(&mut digest);
+            digest
+        })
     }
 
     pub(super) fn recovery(&self) -> Option<&PeerId> {
@@ -406,7 +421,7 @@ impl Log {
             unjudged: Vec::new(),
             heads: BTreeSet::new(),
             recovery,
-            digest: 0,
+            digest: OnceLock::new(),
             waiting: BTreeMap::new(),
             waiting_for: BTreeMap::new(),
             membership: OnceLock::new(),
@@ -546,7 +561,7 @@ impl Log {
                 self.heads.remove(&number);
             }
         }
-        self.digest = self.digest.wrapping_add(share_of(&self.space, &statement.hash()));
+        self.digest.take();
         let number = self.graph.push(statement, past);
         self.heads.insert(number);
         self.resolution.note(&self.graph, number);
@@ -641,16 +656,6 @@ impl Log {
         }
         enrolment.verify(&self.space, &key)
     }
-}
-
-/// What one statement adds to the digest.
-fn share_of(space: &SpaceId, statement: &StatementHash) -> u128 {
-    let mut hasher = blake3::Hasher::new_keyed(space.as_bytes());
-    hasher.update(b"driftless/log/v1\0");
-    hasher.update(statement.as_bytes());
-    let mut share = [0_u8; 16];
-    hasher.finalize_xof().fill(&mut share);
-    u128::from_le_bytes(share)
 }
 
 pub(super) fn check_name(name: &str) -> Result<(), AccessError> {

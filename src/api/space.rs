@@ -533,7 +533,7 @@ impl Space {
                 name: name.as_str().to_owned(),
                 entities: self.count(name).await?,
                 writers: collection.vector.len(),
-                fingerprint: digits(&collection.root.to_bytes()),
+                fingerprint: digits(collection.root.as_bytes()),
             });
         }
         self.reader()?;
@@ -570,6 +570,9 @@ impl Space {
 
     /// Returns the fingerprint of everything that this device holds in the space, as 16 hexadecimal digits:
     /// devices with the same fingerprint hold the same entities in the same states.
+    ///
+    /// It is for eyes and scripts: with so few digits a member that takes pains can make two different states look
+    /// alike. Whether devices agree is told by [`Peer::in_sync`](crate::Peer::in_sync).
     ///
     /// Devices that may read different collections have different fingerprints. Its cost does not depend on
     /// the number of entities.
@@ -723,7 +726,8 @@ impl Space {
         let (space, mut after, mut count) = (self.id, None, 0);
         loop {
             let collection = collection.clone();
-            let ask = Ask::Heads { space, collection, after, count_max: HEADS_PAGE_ENTITIES };
+            let (key, count_max) = ([0; 32], HEADS_PAGE_ENTITIES);
+            let ask = Ask::Heads { space, collection, key, after, count_max };
             let call = self.node.driver.call(Until::Read, move |turn| Ok(turn.replica.answer(turn.now, ask)));
             let Answer::Heads { entries, complete } = call.await? else {
                 return Err(Error::Internal { what: "no heads in answer to a question for them".to_owned() });
@@ -774,10 +778,10 @@ fn fingerprint(state: &SpaceState) -> String {
     hasher.update(b"driftless/space-fingerprint/v1\0");
     hasher.update(state.space.as_bytes());
     for (name, collection) in &state.collections {
-        if collection.root != crate::id::Fingerprint::EMPTY {
+        if collection.root != crate::id::Root::EMPTY {
             hasher.update(&(name.as_str().len() as u64).to_le_bytes());
             hasher.update(name.as_str().as_bytes());
-            hasher.update(&collection.root.to_bytes());
+            hasher.update(collection.root.as_bytes());
         }
     }
     digits(hasher.finalize().as_bytes())

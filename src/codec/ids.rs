@@ -24,7 +24,7 @@ macro_rules! fixed_bytes {
     };
 }
 
-fixed_bytes!(ActorId, ChangeHash, CommitHash, EntityId, MemberId, PeerId, SpaceId, StatementHash);
+fixed_bytes!(ActorId, ChangeHash, CommitHash, EntityId, MemberId, PeerId, Salt, SpaceId, StatementHash);
 
 macro_rules! number {
     ($($name:ident),+) => {
@@ -146,6 +146,19 @@ impl Decode for Interests {
             interests.named.insert(collection, Interest::decode(input)?);
         }
         Ok(interests)
+    }
+}
+
+impl Encode for Root {
+    fn encode(&self, out: &mut Writer) {
+        out.raw(self.as_bytes());
+    }
+}
+
+impl Decode for Root {
+    fn decode(input: &mut Reader<'_>) -> Result<Self, CodecError> {
+        const WHAT: &str = "root";
+        Self::from_bytes(input.array(WHAT)?).ok_or(CodecError::Invalid { what: WHAT })
     }
 }
 

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::id::{
     ActorId, ChangeHash, CollectionName, CommitHash, EntityId, Fingerprint, Incarnation, Interest, Interests,
-    MemberId, Version,
+    MemberId, Root, Salt, Version,
 };
 use crate::id::{Origin, Oseq, PeerId, Position, SpaceId, StatementHash, Vector};
 use crate::time::Timestamp;

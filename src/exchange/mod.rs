@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::access::{JoinCode, Membership};
 pub(crate) use crate::id::EntityClock;
 use crate::id::{
-    Cell, CollectionName, EntityId, Fingerprint, Interests, Listed, Origin, Oseq, PeerId, Position, SpaceId,
-    Span, SpanPrint, SpanTold, Symbol, Vector,
+    Cell, CollectionName, EntityId, Interests, Listed, Origin, Oseq, PeerId, Position, Root, SpaceId, Span,
+    SpanPrint, SpanTold, Symbol, Vector,
 };
 
 /// The number of a question, minted by the engine. Exactly one answer bears it.
@@ -46,8 +46,8 @@ pub(crate) struct Stored {
 /// One collection at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CollectionState {
-    /// The sum over its entities.
-    pub(crate) root: Fingerprint,
+    /// What its entities add up to.
+    pub(crate) root: Root,
     /// Which commits are held, those in quarantine among them.
     pub(crate) vector: Vector,
 }
@@ -222,6 +222,8 @@ pub(crate) enum Ask {
         space: SpaceId,
         /// The collection.
         collection: CollectionName,
+        /// What keys the hashes.
+        key: [u8; 32],
         /// Begin behind this entity.
         after: Option<EntityId>,
         /// At most so many.
@@ -475,7 +477,7 @@ pub(crate) enum Answer {
     },
     /// To `Heads`.
     Heads {
-        /// Entities, each with the first 8 bytes of a hash over its heads.
+        /// Entities, each with the first 8 bytes of a keyed hash over its heads.
         entries: Vec<(EntityId, [u8; 8])>,
         /// Nothing is left beyond them.
         complete: bool,

@@ -497,7 +497,9 @@ fn state_of(choice: u8) -> SpaceState {
     for number in 0..choice % 4 {
         let mut held = CollectionState::default();
         let heads = [crate::id::ChangeHash::new([choice; 32])];
-        held.root.add(Fingerprint::of_entity(&log.space(), &entity(number), &heads));
+        let mut sum = held.root.sum();
+        sum.add(&log.space(), &entity(number), &heads);
+        held.root = sum.root();
         held.vector = vector(number, choice);
         collections.insert(collection(number), held);
     }
@@ -564,6 +566,7 @@ fn signed(number: u8) -> Packed {
         entity: entity(number % 3),
         oseq: Oseq(u64::from(number / 4) + 1),
         prev: None,
+        salt: None,
         of: 1,
         seq: 1,
         head: change_hash(&change).expect("long enough for a chunk"),

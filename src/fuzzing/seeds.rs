@@ -144,6 +144,7 @@ fn commits() -> Vec<Seed> {
         entity: EntityId::new([1; 16]),
         oseq: Oseq(1),
         prev: None,
+        salt: None,
         of: 1,
         seq: change.seq,
         head: change.hash,

@@ -127,6 +127,10 @@ fixed_bytes!(
     /// Who made a change, in the words of Automerge: one device in one incarnation, in one entity.
     ActorId, 16
 );
+fixed_bytes!(
+    /// Random bytes that keep a hash from confirming a guess of what it is of.
+    Salt, 16
+);
 
 impl EntityId {
     /// Derives the id of the entity that stands for `key` of `kind`, so that devices which create it apart

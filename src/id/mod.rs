@@ -6,11 +6,12 @@ mod collection;
 mod fingerprint;
 mod interest;
 mod listing;
+mod root;
 mod sketch;
 mod vector;
 
 pub use bytes::{
-    ActorId, ChangeHash, CommitHash, EntityId, MemberId, ParseIdError, PeerId, SpaceId, StatementHash,
+    ActorId, ChangeHash, CommitHash, EntityId, MemberId, ParseIdError, PeerId, Salt, SpaceId, StatementHash,
 };
 pub use clock::EntityClock;
 pub use collection::{CollectionName, CollectionNameError};
@@ -18,6 +19,7 @@ pub use fingerprint::Fingerprint;
 pub use interest::Interest;
 pub(crate) use interest::Interests;
 pub(crate) use listing::{Contents, Listed, Span, SpanPrint, SpanTold, Version};
+pub use root::{Root, RootSum};
 pub use sketch::{Cell, Difference, Sketch, Symbol};
 pub use vector::{Missing, Seen, Vector, VectorError};
 

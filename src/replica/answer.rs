@@ -28,8 +28,8 @@ impl Replica {
             Ask::History { space, to, places, have, scope, bytes_max } => {
                 self.history(space, to, &places, &have, &scope, bytes_max)
             }
-            Ask::Heads { space, collection, after, count_max } => {
-                self.heads(space, &collection, after, count_max)
+            Ask::Heads { space, collection, key, after, count_max } => {
+                self.heads(space, &collection, &key, after, count_max)
             }
             Ask::Clocks { space, collection, entities } => self.clocks(space, &collection, entities),
             Ask::Lacking { space, collection, to, have, scope, clocks, bytes_max } => {

@@ -1,6 +1,6 @@
 //! Commits made here: authorised, edited on copies, signed, and written whole or not at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::draft::{Applied, Draft, Touched};
@@ -10,10 +10,18 @@ use super::{Committed, Intent, Replica, ReplicaError, Write, load};
 use crate::access::{AccessError, Action, Commit, Leaf, Membership, Slot};
 use crate::doc::{Document, Made, gate};
 use crate::exchange::CommitKey;
-use crate::id::{ActorId, CollectionName, CommitHash, EntityId, Origin, Oseq, Seen, SpaceId};
+use crate::id::{ActorId, CollectionName, CommitHash, EntityId, Origin, Oseq, Salt, Seen, SpaceId};
 use crate::limits::{COMMIT_BYTES_MAX, COMMIT_LEAVES_MAX};
 use crate::store::keyspaces::{CommitId, CommitRecord, Head, HeadKey, Prefix};
 use crate::time::Now;
+
+/// What the leaves of one collection share.
+struct Part {
+    of: u32,
+    oseq: Oseq,
+    prev: Option<CommitHash>,
+    salt: Option<Salt>,
+}
 
 impl Replica {
     /// Makes a commit: all or nothing, *written* on return. [`Replica::sync`] makes it *synced*.
@@ -160,7 +168,7 @@ impl Replica {
 
     /// Numbers the leaves and signs them.
     fn sign(
-        &self,
+        &mut self,
         membership: &Membership,
         space: SpaceId,
         origin: Origin,
@@ -171,22 +179,23 @@ impl Replica {
             let seen = known.collections.get(collection).and_then(|state| state.vector.seen(&origin));
             Oseq(seen.map_or(0, Seen::highest) + 1)
         };
-        let count = |collection: &CollectionName| made.iter().filter(|((c, _), _)| c == collection).count();
-        let mut counts: Vec<(CollectionName, u32, Oseq, Option<CommitHash>)> = Vec::new();
+        let mut parts: BTreeMap<CollectionName, Part> = BTreeMap::new();
         for ((collection, _), _) in &made {
-            if counts.iter().all(|(known, ..)| known != collection) {
-                let prev = self.own_last(space, collection)?;
-                counts.push((collection.clone(), count(collection) as u32, next(collection), prev));
+            if let Some(part) = parts.get_mut(collection) {
+                part.of += 1;
+                continue;
             }
+            let (oseq, prev) = (next(collection), self.own_last(space, collection)?);
+            parts.insert(collection.clone(), Part { of: 1, oseq, prev, salt: None });
+        }
+        if parts.len() > 1 {
+            parts.values_mut().for_each(|part| part.salt = Some(Salt::new(self.entropy.bytes())));
         }
         let mut slots = Vec::with_capacity(made.len());
         for ((collection, entity), Made { hash, seq, bytes }) in made {
-            let (of, oseq, prev) = counts
-                .iter()
-                .find(|(known, ..)| *known == collection)
-                .map(|(_, of, oseq, prev)| (*of, *oseq, *prev))
-                .expect("every collection was counted above");
-            slots.push((Leaf { collection, entity, oseq, prev, of, seq, head: hash }, bytes));
+            let Part { of, oseq, prev, salt } =
+                *parts.get(&collection).expect("every collection was counted above");
+            slots.push((Leaf { collection, entity, oseq, prev, salt, of, seq, head: hash }, bytes));
         }
         slots.sort_unstable_by(|(a, _), (b, _)| (&a.collection, a.entity).cmp(&(&b.collection, b.entity)));
         Ok(Commit::sign(&self.identity, space, origin, membership.heads().to_vec(), slots)?)

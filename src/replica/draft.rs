@@ -8,11 +8,11 @@ use std::sync::Arc;
 use super::held::{HeldChanges, HeldId};
 use super::hub::Content;
 use super::{Replica, ReplicaError, RowChange, Told, load};
-use crate::access::{Commit, Slot};
+use crate::access::{Commit, Leaf, Slot};
 use crate::doc::{Conflict, Header};
 use crate::exchange::{CommitKey, Packed, Stored};
 use crate::id::{
-    CollectionName, EntityId, Fingerprint, Origin, Oseq, PeerId, Position, SpaceId, Vector, VectorError,
+    CollectionName, EntityId, Origin, Oseq, PeerId, Position, Root, RootSum, SpaceId, Vector, VectorError,
 };
 use crate::store::keyspaces::{
     Batch, Change, CommitEntry, CommitId, CommitRecord, DamagedKey, Head, HeadKey,
@@ -153,45 +153,57 @@ impl Draft {
     /// Stages the change chunks of a commit, and returns its leaves as they are recorded.
     fn stage_changes(&mut self, applied: &Applied<'_>) -> Vec<SlotRecord> {
         let mut slots = Vec::with_capacity(applied.commit.slots.len());
-        for (index, slot) in applied.commit.slots.iter().enumerate() {
-            let known = applied.existing.and_then(|(_, record)| record.slots.get(index));
-            let header = applied.headers.get(index).and_then(Option::as_ref);
-            if let (Some(open @ SlotRecord::Open { .. }), None) = (known, header) {
-                slots.push(open.clone());
-                continue;
-            }
-            let (leaf, change) = match slot {
-                Slot::Blind(hash) => {
-                    slots.push(SlotRecord::Blind(*hash));
-                    continue;
+        let mut known = applied.existing.into_iter().flat_map(|(_, record)| record.by_collection());
+        let mut headers = applied.headers.iter();
+        for group in applied.commit.by_collection() {
+            let known = known.next().unwrap_or_default();
+            let is_known = matches!(known, [SlotRecord::Open { .. }, ..]);
+            for (index, slot) in group.iter().enumerate() {
+                let header = headers.next().and_then(Option::as_ref);
+                match (slot, known.get(index), header) {
+                    (Slot::Blind(_), ..) if is_known => slots.extend_from_slice(known),
+                    (Slot::Blind(hash), ..) => slots.push(SlotRecord::Blind(*hash)),
+                    (Slot::Open { .. }, Some(open @ SlotRecord::Open { .. }), None) => {
+                        slots.push(open.clone())
+                    }
+                    (Slot::Open { leaf, change }, ..) => {
+                        slots.push(self.stage_change(applied.commit.origin, leaf, change, header));
+                    }
                 }
-                Slot::Open { leaf, change } => (leaf, change),
-            };
-            let place = (leaf.collection.clone(), leaf.entity);
-            let touched =
-                self.entities.get_mut(&place).expect("every entity of an applied commit was loaded");
-            let arrival = touched.head.next_arrival;
-            touched.head.next_arrival = arrival.next();
-            touched.head.tail_bytes += change.len() as u64;
-            if let Some(header) = header {
-                touched.head.activity = touched.head.activity.max(activity([header].into_iter()));
             }
-            let key = HeadKey { space: self.space, collection: leaf.collection.clone(), entity: leaf.entity };
-            let origin = applied.commit.origin;
-            let chunk = Change { origin, oseq: leaf.oseq, seq: leaf.seq, chunk: change.clone() };
-            self.batch.put(&load::change_key(&key, arrival), &chunk);
-            slots.push(SlotRecord::Open {
-                collection: leaf.collection.clone(),
-                entity: leaf.entity,
-                oseq: leaf.oseq,
-                prev: leaf.prev,
-                of: leaf.of,
-                seq: leaf.seq,
-                head: leaf.head,
-                arrival,
-            });
         }
         slots
+    }
+
+    fn stage_change(
+        &mut self,
+        origin: Origin,
+        leaf: &Leaf,
+        change: &[u8],
+        header: Option<&Header>,
+    ) -> SlotRecord {
+        let place = (leaf.collection.clone(), leaf.entity);
+        let touched = self.entities.get_mut(&place).expect("every entity of an applied commit was loaded");
+        let arrival = touched.head.next_arrival;
+        touched.head.next_arrival = arrival.next();
+        touched.head.tail_bytes += change.len() as u64;
+        if let Some(header) = header {
+            touched.head.activity = touched.head.activity.max(activity([header].into_iter()));
+        }
+        let key = HeadKey { space: self.space, collection: leaf.collection.clone(), entity: leaf.entity };
+        let chunk = Change { origin, oseq: leaf.oseq, seq: leaf.seq, chunk: change.to_vec() };
+        self.batch.put(&load::change_key(&key, arrival), &chunk);
+        SlotRecord::Open {
+            collection: leaf.collection.clone(),
+            entity: leaf.entity,
+            oseq: leaf.oseq,
+            prev: leaf.prev,
+            salt: leaf.salt,
+            of: leaf.of,
+            seq: leaf.seq,
+            head: leaf.head,
+            arrival,
+        }
     }
 
     /// Stages the record of a commit, and references to it from its other collections.
@@ -325,19 +337,19 @@ impl Replica {
         Ok(())
     }
 
-    fn stage_entities(
-        &self,
-        draft: &mut Draft,
-    ) -> Result<BTreeMap<CollectionName, Fingerprint>, ReplicaError> {
+    /// The root of a collection, to be changed.
+    pub(super) fn root_sum(&self, space: &SpaceId, collection: &CollectionName) -> RootSum {
+        let known = self.spaces.get(space).and_then(|known| known.collections.get(collection));
+        known.map_or(Root::EMPTY, |state| state.root).sum()
+    }
+
+    fn stage_entities(&self, draft: &mut Draft) -> Result<BTreeMap<CollectionName, Root>, ReplicaError> {
         let space = draft.space;
-        let mut roots = BTreeMap::new();
+        let mut roots: BTreeMap<CollectionName, RootSum> = BTreeMap::new();
         for ((collection, entity), touched) in &mut draft.entities {
-            let known = self.spaces.get(&space).and_then(|space| space.collections.get(collection));
-            let root: &mut Fingerprint = roots
-                .entry(collection.clone())
-                .or_insert_with(|| known.map_or(Fingerprint::EMPTY, |state| state.root));
+            let root = roots.entry(collection.clone()).or_insert_with(|| self.root_sum(&space, collection));
             if let Some(before) = &touched.before {
-                root.remove(Fingerprint::of_entity(&space, entity, &before.heads));
+                root.remove(&space, entity, &before.heads);
             }
             if touched.was_damaged() && !touched.head.is_damaged() {
                 let (collection, entity, from) = (collection.clone(), *entity, self.sender);
@@ -351,7 +363,7 @@ impl Replica {
                 draft.batch.remove(&HeadKey { space, collection: collection.clone(), entity: *entity });
                 continue;
             }
-            root.add(Fingerprint::of_entity(&space, entity, &touched.head.heads));
+            root.add(&space, entity, &touched.head.heads);
             touched.head.row_version = None;
             match self.row_of(collection, touched)? {
                 Some(row) => {
@@ -363,6 +375,8 @@ impl Replica {
             let key = HeadKey { space, collection: collection.clone(), entity: *entity };
             draft.batch.put(&key, &touched.head);
         }
+        let roots: BTreeMap<_, _> =
+            roots.into_iter().map(|(collection, sum)| (collection, sum.root())).collect();
         for (collection, root) in &roots {
             draft.batch.put(&RootKey { space, collection: collection.clone() }, root);
         }

@@ -21,7 +21,7 @@ use super::{Replica, ReplicaError, RowChange, Told, hub, load, rebuild};
 use crate::access::{Commit, Statement};
 use crate::codec::Encode;
 use crate::doc::Document;
-use crate::id::{CollectionName, EntityId, Fingerprint, Origin, PeerId, Position, Seen, SpaceId, Vector};
+use crate::id::{CollectionName, EntityId, Origin, PeerId, Position, Root, Seen, SpaceId, Vector};
 use crate::limits::{MENDS_MAX, VERIFY_PAGE_VALUES};
 use crate::store::keyspaces::{
     AckedKey, BaseKey, Batch, ChangeKey, ClashKey, CommitId, CopyKey, DamagedKey, DamagedRecord, Head,
@@ -404,18 +404,18 @@ impl Replica {
         Ok(())
     }
 
-    /// Adds up the fingerprint of a collection. Costs a look at each of its entities.
+    /// Adds up the root of a collection. Costs a look at each of its entities.
     pub(super) fn recount_root(
         &mut self,
         space: SpaceId,
         collection: &CollectionName,
     ) -> Result<(), ReplicaError> {
-        let mut root = Fingerprint::EMPTY;
+        let mut sum = Root::EMPTY.sum();
         self.store.each(&Prefix::<HeadKey>::collection(&space, collection), |key, head| {
-            root.add(Fingerprint::of_entity(&space, &key.entity, &head.heads));
+            sum.add(&space, &key.entity, &head.heads);
             Ok::<(), ReplicaError>(())
         })?;
-        let mut batch = Batch::new();
+        let (root, mut batch) = (sum.root(), Batch::new());
         batch.put(&RootKey { space, collection: collection.clone() }, &root);
         self.store.write(batch)?;
         if let Some(known) = self.spaces.get_mut(&space) {

@@ -452,6 +452,7 @@ mod tests {
             entity: EntityId::new([author; 16]),
             oseq: Oseq(number),
             prev: None,
+            salt: None,
             of: 1,
             seq: number,
             head: ChangeHash::new([author; 32]),

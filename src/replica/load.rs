@@ -127,7 +127,7 @@ pub(super) fn commit(
     for slot in &record.slots {
         slots.push(match slot {
             SlotRecord::Blind(hash) => Slot::Blind(*hash),
-            SlotRecord::Open { collection, entity, oseq, prev, of, seq, head, arrival } => {
+            SlotRecord::Open { collection, entity, oseq, prev, salt, of, seq, head, arrival } => {
                 let (collection, entity, arrival) = (collection.clone(), *entity, *arrival);
                 let change = if readable(&collection) {
                     let key = ChangeKey { space, collection: collection.clone(), entity, arrival };
@@ -135,8 +135,8 @@ pub(super) fn commit(
                 } else {
                     Vec::new()
                 };
-                let (oseq, prev, of, seq, head) = (*oseq, *prev, *of, *seq, *head);
-                let leaf = Leaf { collection, entity, oseq, prev, of, seq, head };
+                let (oseq, prev, salt, of, seq, head) = (*oseq, *prev, *salt, *of, *seq, *head);
+                let leaf = Leaf { collection, entity, oseq, prev, salt, of, seq, head };
                 Slot::Open { leaf, change }
             }
         });

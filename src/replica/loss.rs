@@ -18,7 +18,7 @@ use super::hub::{Content, Ledger};
 use super::{Replica, ReplicaError, RowChange, Told, load};
 use crate::access::Commit;
 use crate::doc::{Document, Header, gate};
-use crate::id::{ActorId, ChangeHash, CollectionName, EntityId, Fingerprint, Origin, Oseq, Position};
+use crate::id::{ActorId, ChangeHash, CollectionName, EntityId, Origin, Oseq, Position, RootSum};
 use crate::id::{Seen, SpaceId, Vector};
 use crate::limits::HELD_MISSING_MAX;
 use crate::store::keyspaces::{
@@ -219,7 +219,7 @@ impl Replica {
         let mut batch = Batch::new();
         let (mut changes, mut told) = (HeldChanges::default(), Vec::new());
         let (mut damaged, mut uncounted) = (Vec::new(), BTreeSet::new());
-        let mut roots: BTreeMap<CollectionName, Fingerprint> = BTreeMap::new();
+        let mut roots: BTreeMap<CollectionName, RootSum> = BTreeMap::new();
         let only_here = self.stage_out(now, &loss, &mut batch, &mut changes)?;
         let position = Position(self.position.0 + 1);
         for (place, rest) in &loss.entities {
@@ -229,13 +229,11 @@ impl Replica {
             if rest.headless {
                 uncounted.insert(collection.clone());
             } else {
-                let known = self.spaces.get(&space).and_then(|known| known.collections.get(&collection));
-                let root = roots
-                    .entry(collection.clone())
-                    .or_insert_with(|| known.map_or(Fingerprint::EMPTY, |state| state.root));
+                let root =
+                    roots.entry(collection.clone()).or_insert_with(|| self.root_sum(&space, &collection));
                 let heads = rest.before.as_ref().map(|head| head.heads.as_slice()).unwrap_or_default();
-                root.remove(Fingerprint::of_entity(&space, &entity, heads));
-                root.add(Fingerprint::of_entity(&space, &entity, &head.heads));
+                root.remove(&space, &entity, heads);
+                root.add(&space, &entity, &head.heads);
             }
             let shows = !head.is_damaged() && !head.deleted && !head.heads.is_empty();
             // Without a head and a type, nothing tells whether anybody saw it.
@@ -250,6 +248,7 @@ impl Replica {
                 damaged.push(DamagedEntity { collection, entity, only_here: lost });
             }
         }
+        let roots: Vec<_> = roots.into_iter().map(|(collection, sum)| (collection, sum.root())).collect();
         for (collection, root) in &roots {
             batch.put(&RootKey { space, collection: collection.clone() }, root);
         }

@@ -398,16 +398,14 @@ impl Replica {
     fn again(&self, space: SpaceId, commit: &Commit, held: HeldId) -> Result<Again, ReplicaError> {
         let Some((mut held, record)) = self.held_commit(space, held)? else { return Ok(Again::Same) };
         let (mut wider, mut narrower) = (false, false);
-        for (slot, other) in held.slots.iter_mut().zip(&commit.slots) {
-            match (&slot, other) {
-                (Slot::Blind(_), Slot::Open { .. }) => {
-                    slot.clone_from(other);
-                    wider = true;
-                }
-                (Slot::Open { .. }, Slot::Blind(_)) => narrower = true,
-                (Slot::Open { .. }, Slot::Open { .. }) | (Slot::Blind(_), Slot::Blind(_)) => {}
-            }
+        let mut slots = Vec::new();
+        for (ours, other) in held.by_collection().zip(commit.by_collection()) {
+            let is_wider = matches!((ours, other), ([Slot::Blind(_)], [Slot::Open { .. }, ..]));
+            narrower |= matches!((ours, other), ([Slot::Open { .. }, ..], [Slot::Blind(_)]));
+            wider |= is_wider;
+            slots.extend_from_slice(if is_wider { other } else { ours });
         }
+        held.slots = slots;
         // Damage holds a commit until all that it builds on is back, and of one of its collections nobody may have it.
         let by_damage = record.from == self.peer;
         Ok(match (wider, narrower && by_damage) {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::sketch::symbol;
 use super::{Replica, ReplicaError};
 use crate::exchange::{Answer, EntityClock, Vectors, beyond};
-use crate::id::{CollectionName, EntityId, Fingerprint, PeerId, SpaceId, Vector};
+use crate::id::{CollectionName, EntityId, PeerId, SpaceId, Vector};
 use crate::limits::{BASE_ENTRIES_MAX, HEADS_PAGE_ENTITIES};
 use crate::store::keyspaces::{
-    AckedKey, BaseKey, BaseRecord, Batch, HeadKey, JournalKey, Prefix, SeenRecord,
+    AckedKey, BaseKey, BaseRecord, Batch, Head, HeadKey, JournalKey, Prefix, SeenRecord,
 };
 
 impl Replica {
@@ -15,6 +16,7 @@ impl Replica {
         &self,
         space: SpaceId,
         collection: &CollectionName,
+        key: &[u8; 32],
         after: Option<EntityId>,
         count_max: usize,
     ) -> Result<Answer, ReplicaError> {
@@ -23,12 +25,7 @@ impl Replica {
         let page =
             self.store.page(&Prefix::<HeadKey>::collection(&space, collection), after.as_ref(), limit)?;
         let complete = page.len() < limit;
-        let short = |(key, head): (HeadKey, crate::store::keyspaces::Head)| {
-            let whole = Fingerprint::of_entity(&space, &key.entity, &head.heads).to_bytes();
-            let mut short = [0; 8];
-            short.iter_mut().zip(whole).for_each(|(short, whole)| *short = whole);
-            (key.entity, short)
-        };
+        let short = |(at, head): (HeadKey, Head)| (at.entity, symbol(key, &at, &head).0.to_le_bytes());
         Ok(Answer::Heads { entries: page.into_iter().map(short).collect(), complete })
     }
 

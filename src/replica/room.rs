@@ -26,8 +26,8 @@ use super::space::Space;
 use super::{Replica, ReplicaError, load};
 use crate::access::{Member, Membership};
 use crate::id::{
-    ChangeHash, CollectionName, EntityId, Fingerprint, Incarnation, Missing, Origin, Oseq, PeerId, Seen,
-    SpaceId, Vector,
+    ChangeHash, CollectionName, EntityId, Incarnation, Missing, Origin, Oseq, PeerId, Root, Seen, SpaceId,
+    Vector,
 };
 use crate::limits::{
     COLLECTIONS_KEPT, JUDGED_TOGETHER_MAX, ORIGINS_KEPT, ORIGINS_OF_STRANGERS_MAX, ORIGINS_PER_MEMBER_MAX,
@@ -290,7 +290,7 @@ impl Replica {
     fn free_names(&mut self, space: SpaceId) -> Result<(), ReplicaError> {
         let Some(known) = self.spaces.get(&space) else { return Ok(()) };
         let nobodys = known.collections.iter().filter(|(_, state)| state.vector.is_empty());
-        let free = nobodys.filter(|(_, state)| state.root == Fingerprint::EMPTY);
+        let free = nobodys.filter(|(_, state)| state.root == Root::EMPTY);
         let free: Vec<CollectionName> = free.map(|(collection, _)| collection.clone()).collect();
         let mut batch = Batch::new();
         free.iter().for_each(|name| batch.remove(&RootKey { space, collection: name.clone() }));

@@ -198,7 +198,8 @@ impl Replica {
     }
 }
 
-fn symbol(key: &[u8; 32], head: &HeadKey, record: &Head) -> Symbol {
+/// What stands for an entity at its heads on one connection: nobody outside of it can choose two that are alike.
+pub(super) fn symbol(key: &[u8; 32], head: &HeadKey, record: &Head) -> Symbol {
     let mut hasher = blake3::Hasher::new_keyed(key);
     hasher.update(&(head.collection.as_str().len() as u64).to_le_bytes());
     hasher.update(head.collection.as_str().as_bytes());
@@ -234,18 +235,19 @@ impl Replica {
         let known = self.spaces.get_mut(&space).expect("the space is here");
         let state = known.collections.entry(collection.clone()).or_default();
         let origin = crate::id::Origin { peer: self.peer, incarnation: crate::id::Incarnation(7) };
-        let mut batch = Batch::new();
+        let (mut batch, mut sum) = (Batch::new(), state.root.sum());
         for number in 1..=count {
             let hash = *blake3::hash(&number.to_le_bytes()).as_bytes();
             let entity = crate::id::EntityId::from_key("pretended", &number.to_le_bytes());
             let actor = crate::id::ActorId::derive(&space, &entity, &origin);
             let (heads, clock) = (vec![crate::id::ChangeHash::new(hash)], vec![(actor, 1)]);
-            state.root.add(crate::id::Fingerprint::of_entity(&space, &entity, &heads));
+            sum.add(&space, &entity, &heads);
             batch.put(
                 &HeadKey { space, collection: collection.clone(), entity },
                 &Head { heads, clock, ..Head::default() },
             );
         }
+        state.root = sum.root();
         let key = crate::store::keyspaces::RootKey { space, collection: collection.clone() };
         batch.put(&key, &state.root);
         self.store.write(batch).expect("memory writes");

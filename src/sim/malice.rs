@@ -91,7 +91,7 @@ impl Draft<'_> {
         let actor = ActorId::derive(&space, &entity, &actor);
         let made = edit(&mut Document::new(), &actor, Timestamp::from_unix_ms(1)).ok()??;
         let head = change_hash(&made.bytes)?;
-        let leaf = Leaf { collection, entity, oseq, prev, of: 1, seq: made.seq, head };
+        let leaf = Leaf { collection, entity, oseq, prev, salt: None, of: 1, seq: made.seq, head };
         let own = Origin { peer: identity.peer(), ..origin };
         let commit = Commit::sign(identity, space, own, at, vec![(leaf, made.bytes)]).ok()?;
         Some(Commit { origin, ..commit })

@@ -38,7 +38,7 @@ pub(super) fn of_roots<'a>(
     collections: impl Iterator<Item = (&'a CollectionName, &'a CollectionState)>,
 ) -> Digest {
     let mut out = Writer::new();
-    for (collection, state) in collections.filter(|(_, state)| state.root != crate::id::Fingerprint::EMPTY) {
+    for (collection, state) in collections.filter(|(_, state)| state.root != crate::id::Root::EMPTY) {
         collection.encode(&mut out);
         state.root.encode(&mut out);
     }

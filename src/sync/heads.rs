@@ -37,7 +37,9 @@ impl Engine {
             return;
         };
         repair.step = Step::Page;
-        let ask = Ask::Heads { space, collection, after: repair.after, count_max: HEADS_PAGE_ENTITIES };
+        let after = repair.after;
+        let Some(key) = self.symbol_key(conn, space) else { return };
+        let ask = Ask::Heads { space, collection, key, after, count_max: HEADS_PAGE_ENTITIES };
         self.ask(Purpose::Repair(conn, space), ask);
     }
 
@@ -74,7 +76,8 @@ impl Engine {
             session.repair = Some(Repair { step: Step::CompareHeads(heads), ..Repair::default() });
         }
         self.watch_begin(conn, space);
-        let ask = Ask::Heads { space, collection, after, count_max: HEADS_PAGE_ENTITIES };
+        let Some(key) = self.symbol_key(conn, space) else { return };
+        let ask = Ask::Heads { space, collection, key, after, count_max: HEADS_PAGE_ENTITIES };
         self.ask(Purpose::Repair(conn, space), ask);
     }
 

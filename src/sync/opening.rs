@@ -463,6 +463,6 @@ fn size(vectors: &Vectors) -> usize {
 fn is_lost(vectors: &Vectors, state: &SpaceState) -> bool {
     vectors.iter().any(|(collection, vector)| {
         let root = state.collections.get(collection).map(|state| state.root);
-        vector.is_empty() && root.is_some_and(|root| root != crate::id::Fingerprint::EMPTY)
+        vector.is_empty() && root.is_some_and(|root| root != crate::id::Root::EMPTY)
     })
 }

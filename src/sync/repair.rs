@@ -364,8 +364,8 @@ impl Engine {
         self.conns.get(&conn).map(|entry| entry.peer)
     }
 
-    /// Keys the symbols of sketches: nobody outside the connection can choose entities that collide.
-    fn symbol_key(&self, conn: ConnId, space: SpaceId) -> Option<[u8; 32]> {
+    /// Keys the symbols of sketches, and the heads of ranges: nobody outside the connection can choose entities that collide.
+    pub(super) fn symbol_key(&self, conn: ConnId, space: SpaceId) -> Option<[u8; 32]> {
         let entry = self.conns.get(&conn)?;
         let mut hasher = blake3::Hasher::new_keyed(&entry.exporter);
         hasher.update(b"driftless/symbols/v1\0");

@@ -41,7 +41,7 @@ pub(crate) struct Apart {
     pub(crate) answer: bool,
 }
 
-/// What the sender holds in a range: each entity with the first bytes of a hash over its heads.
+/// What the sender holds in a range: each entity with the first bytes of a hash over its heads, keyed for the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Heads {
     /// The space.

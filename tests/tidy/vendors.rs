@@ -5,7 +5,7 @@ use crate::scan::Tokens;
 use crate::tree::{Broken, File};
 
 /// A crate, and the path prefixes below which it may be named.
-const ADDRESSES: [(&str, &[&str]); 13] = [
+const ADDRESSES: [(&str, &[&str]); 14] = [
     ("sled", &["src/store/kv/sled"]),
     ("quinn", &["src/net/"]),
     ("quinn_proto", &["src/net/"]),
@@ -15,6 +15,7 @@ const ADDRESSES: [(&str, &[&str]); 13] = [
     ("automerge", &["src/doc/", "src/gateway/", "src/lib.rs", "src/access/commit/tests.rs"]),
     ("autosurgeon", &["src/doc/", "src/gateway/", "src/lib.rs"]),
     ("ed25519_dalek", &["src/identity/"]),
+    ("curve25519_dalek", &["src/id/root.rs"]),
     ("getrandom", &["src/driver/clock.rs"]),
     ("rand", &[]),
     ("fastrand", &[]),

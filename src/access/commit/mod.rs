@@ -3,12 +3,12 @@
 //! ```text
 //! encoding   origin 40 B | count of `at`, 32 B each, ascending | count of groups, groups | signature 64 B
 //! group      length of the collection's name, the name | oseq | option of prev 32 B
-//!            | count of leaves, leaves                                                     all open
-//!            00 | count, 32 B each                                                         all blind
+//!            | salt 16 B, if there is another group | count of leaves, leaves                   all open
+//!            00 | count of collections, 32 B each                                               all blind
 //! leaf       entity 16 B | seq | length of the change, the change
-//! signed     origin | count of `at`, 32 B each | count of leaves, the hash of each leaf 32 B
-//! leaf hash  blake3 of "driftless/leaf/v2" 00 | space | collection | entity | oseq | option of prev | of
-//!            | seq | head
+//! signed     origin | count of `at`, 32 B each | count of collections, the hash of each 32 B
+//! hash       blake3 of "driftless/group/v1" 00 | space | collection | oseq | option of prev
+//!            | option of salt 16 B | count of leaves | entity, seq and head of each
 //! option     00, or 01 and the value
 //! ```
 //!
@@ -17,15 +17,21 @@
 //! lets stand.
 //!
 //! Neither the space, which the frame names, nor a leaf's `of` and `head` travel: a group holds every leaf
-//! that the commit has in its collection, so its length is `of`, and a withheld leaf changes the hash of
-//! all others. Leaves ascend by collection and entity; a receiver that may not read a collection gets
-//! hashes in its place.
+//! that the commit has in its collection, so its length is `of`, and a withheld leaf changes the hash. Leaves
+//! ascend by collection and entity; a receiver that may not read a collection gets one hash in its place, which
+//! does not tell how many leaves are behind it.
+//!
+//! Who guesses what is behind a hash could try each guess against the signature. A salt that only readers of the
+//! collection get prevents that. It is drawn where a commit is over several collections: one over a single
+//! collection is never blinded. The author is free to choose a bad salt, and harms itself alone: a salt hides
+//! what is its author's to tell anyway, and is hashed at a fixed length, so that what a signature binds does not
+//! depend on it.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::codec::{CodecError, Decode, Encode as _, Reader, Writer};
 use crate::id::{
-    ChangeHash, CollectionName, CommitHash, EntityId, Origin, Oseq, PeerId, SpaceId, StatementHash,
+    ChangeHash, CollectionName, CommitHash, EntityId, Origin, Oseq, PeerId, Salt, SpaceId, StatementHash,
 };
 use crate::identity::{self, Identity, Purpose, Signature};
 use crate::limits::{CHANGE_BYTES_MAX, CHANGE_SEQ_MAX, COLLECTION_NAME_BYTES_MAX, COMMIT_AT_MAX};
@@ -37,7 +43,7 @@ use super::statement::{option, optional};
 /// Where the hashed part of an Automerge chunk begins: behind the magic bytes and the checksum.
 const CHUNK_HASHED_FROM: usize = 8;
 
-/// One change of a commit, as its signature covers it. All leaves of one collection share `oseq` and `prev`.
+/// One change of a commit, as its signature covers it. All leaves of one collection share `oseq`, `prev` and `salt`.
 ///
 /// # Example
 ///
@@ -53,6 +59,7 @@ const CHUNK_HASHED_FROM: usize = 8;
 ///     entity: EntityId::new([1; 16]),
 ///     oseq: Oseq(1),
 ///     prev: None,
+///     salt: None,
 ///     of: 1,
 ///     seq: 1,
 ///     head: change_hash(&change).ok_or("too short")?,
@@ -70,6 +77,9 @@ pub struct Leaf {
     /// The commit that the device made before this one in this collection, whatever its incarnation was then;
     /// `None` for the first.
     pub prev: Option<CommitHash>,
+    /// Random bytes without which the hash of the leaves cannot be computed, so that it confirms no guess. Present in
+    /// commits over more than one collection, and in no other.
+    pub salt: Option<Salt>,
     /// How many leaves this commit has in this collection, so nobody can withhold one unseen.
     pub of: u32,
     /// The actor's sequence number (actor = `ActorId::derive(space, entity, origin)`).
@@ -78,7 +88,7 @@ pub struct Leaf {
     pub head: ChangeHash,
 }
 
-/// A leaf, or its hash where the receiver may not read the collection.
+/// A leaf, or a hash in place of all leaves of a collection that the receiver may not read.
 ///
 /// # Example
 ///
@@ -91,7 +101,7 @@ pub struct Leaf {
 /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
 /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
 /// # let head = change_hash(&change).ok_or("too short")?;
-/// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
+/// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, salt: None, of: 1, seq: 1, head };
 /// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
 /// for slot in &commit.slots {
 ///     match slot {
@@ -110,7 +120,7 @@ pub enum Slot {
         /// One Automerge change chunk.
         change: Vec<u8>,
     },
-    /// The hash of a leaf that is not shown.
+    /// The hash of all leaves of a collection that are not shown.
     Blind([u8; 32]),
 }
 
@@ -127,7 +137,7 @@ pub enum Slot {
 /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
 /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
 /// # let head = change_hash(&change).ok_or("too short")?;
-/// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
+/// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, salt: None, of: 1, seq: 1, head };
 /// let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
 /// commit.verify()?;
 /// assert_eq!(Commit::decode(space, &commit.encode())?, commit);
@@ -161,7 +171,7 @@ pub struct Commit {
 /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
 /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
 /// # let head = change_hash(&change).ok_or("too short")?;
-/// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
+/// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, salt: None, of: 1, seq: 1, head };
 /// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
 /// let Some((leaf, change)) = commit.open().next() else { return Err("no open leaf".into()) };
 /// assert_eq!(change_hash(change), Some(leaf.head));
@@ -172,22 +182,6 @@ pub struct Commit {
 pub fn change_hash(chunk: &[u8]) -> Option<ChangeHash> {
     let hashed = chunk.get(CHUNK_HASHED_FROM..).filter(|hashed| !hashed.is_empty())?;
     Some(ChangeHash::new(Sha256::digest(hashed).into()))
-}
-
-impl Leaf {
-    fn hash(&self, space: &SpaceId) -> [u8; 32] {
-        let mut out = Writer::new();
-        out.raw(b"driftless/leaf/v2\0");
-        space.encode(&mut out);
-        self.collection.encode(&mut out);
-        self.entity.encode(&mut out);
-        self.oseq.encode(&mut out);
-        option(&mut out, self.prev.as_ref(), |out, prev| prev.encode(out));
-        out.varint(u64::from(self.of));
-        out.varint(self.seq);
-        self.head.encode(&mut out);
-        *blake3::hash(out.as_bytes()).as_bytes()
-    }
 }
 
 impl Commit {
@@ -210,7 +204,7 @@ impl Commit {
     /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
     /// # let head = change_hash(&change).ok_or("too short")?;
-    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, salt: None, of: 1, seq: 1, head };
     /// let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
     /// assert_eq!(commit.origin, origin);
     /// commit.verify()?;
@@ -265,7 +259,7 @@ impl Commit {
     /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
     /// # let head = change_hash(&change).ok_or("too short")?;
-    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, salt: None, of: 1, seq: 1, head };
     /// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
     /// let read = Commit::decode(space, &commit.encode())?;
     /// read.verify()?;
@@ -305,7 +299,7 @@ impl Commit {
     /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
     /// # let head = change_hash(&change).ok_or("too short")?;
-    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, salt: None, of: 1, seq: 1, head };
     /// let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
     /// let bytes = commit.encode();
     /// assert_eq!(Commit::decode(commit.space, &bytes)?, commit);
@@ -313,7 +307,7 @@ impl Commit {
     /// ```
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let groups: Vec<&[Slot]> = self.slots.chunk_by(|a, b| group_of(a) == group_of(b)).collect();
+        let groups: Vec<&[Slot]> = self.slots.chunk_by(|a, b| collection_of(a) == collection_of(b)).collect();
         let mut out = Writer::new();
         self.encode_start(&mut out);
         out.count(groups.len());
@@ -323,6 +317,7 @@ impl Commit {
                     leaf.collection.encode(&mut out);
                     leaf.oseq.encode(&mut out);
                     option(&mut out, leaf.prev.as_ref(), |out, prev| prev.encode(out));
+                    leaf.salt.iter().for_each(|salt| salt.encode(&mut out));
                 }
                 Some(Slot::Blind(_)) | None => out.count(0),
             }
@@ -359,7 +354,7 @@ impl Commit {
     /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
     /// # let head = change_hash(&change).ok_or("too short")?;
-    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, salt: None, of: 1, seq: 1, head };
     /// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
     /// commit.verify()?;
     /// let elsewhere = Commit { space: SpaceId::new([8; 32]), ..commit };
@@ -371,7 +366,7 @@ impl Commit {
         Ok(identity::verify(&self.origin.peer, Purpose::Commit, &self.space, &signed, &self.signature)?)
     }
 
-    /// Returns the hash of what the signature covers: the same however many leaves are blind.
+    /// Returns the hash of what the signature covers: the same however many collections are blind.
     ///
     /// # Example
     ///
@@ -384,7 +379,7 @@ impl Commit {
     /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
     /// # let head = change_hash(&change).ok_or("too short")?;
-    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, salt: None, of: 1, seq: 1, head };
     /// let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
     /// let read = Commit::decode(space, &commit.encode())?;
     /// assert_eq!(read.hash(), commit.hash());
@@ -412,7 +407,7 @@ impl Commit {
     /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
     /// # let head = change_hash(&change).ok_or("too short")?;
-    /// let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
+    /// let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, salt: None, of: 1, seq: 1, head };
     /// let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
     /// assert_eq!(commit.parts(), [(CollectionName::new("tickets")?, Oseq(1))]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -442,7 +437,7 @@ impl Commit {
     /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
     /// # let head = change_hash(&change).ok_or("too short")?;
-    /// let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
+    /// let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, salt: None, of: 1, seq: 1, head };
     /// let first = Commit::sign(&ada, space, origin, vec![], vec![(leaf.clone(), change.clone())])?;
     /// let leaf = Leaf { oseq: Oseq(2), prev: Some(first.hash()), seq: 2, ..leaf };
     /// let second = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
@@ -470,7 +465,7 @@ impl Commit {
     /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
     /// # let head = change_hash(&change).ok_or("too short")?;
-    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, salt: None, of: 1, seq: 1, head };
     /// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
     /// for (leaf, change) in commit.open() {
     ///     assert_eq!(change_hash(change), Some(leaf.head));
@@ -484,7 +479,8 @@ impl Commit {
         })
     }
 
-    /// Returns the same commit with the leaves of other collections blinded; `None` when nothing stays open.
+    /// Returns the same commit with one hash in place of the leaves of each other collection; `None` when nothing
+    /// stays open.
     ///
     /// # Example
     ///
@@ -497,7 +493,7 @@ impl Commit {
     /// # let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     /// # let (collection, entity) = (CollectionName::new("tickets")?, EntityId::new([1; 16]));
     /// # let head = change_hash(&change).ok_or("too short")?;
-    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: 1, head };
+    /// # let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, salt: None, of: 1, seq: 1, head };
     /// # let commit = Commit::sign(&ada, space, origin, vec![], vec![(leaf, change)])?;
     /// let same = commit.blinded(&|collection| collection.as_str() == "tickets");
     /// assert_eq!(same.as_ref(), Some(&commit));
@@ -508,16 +504,23 @@ impl Commit {
     pub fn blinded(&self, readable: &dyn Fn(&CollectionName) -> bool) -> Option<Self> {
         let mut slots = Vec::with_capacity(self.slots.len());
         let mut is_open = false;
-        for group in self.slots.chunk_by(|a, b| group_of(a) == group_of(b)) {
-            let shown = group.first().and_then(group_of).is_some_and(|(collection, ..)| readable(collection));
+        for group in self.by_collection() {
+            let shown = group.first().and_then(collection_of).is_some_and(readable);
             is_open |= shown;
-            slots.extend(group.iter().map(|slot| match slot {
-                Slot::Open { leaf, .. } if !shown => Slot::Blind(leaf.hash(&self.space)),
-                Slot::Open { .. } | Slot::Blind(_) => slot.clone(),
-            }));
+            if shown {
+                slots.extend_from_slice(group);
+            } else {
+                slots.extend(self.hash_of(group).map(Slot::Blind));
+            }
         }
         let (origin, at, signature) = (self.origin, self.at.clone(), self.signature);
         is_open.then_some(Self { space: self.space, origin, at, slots, signature })
+    }
+
+    /// The slots by collection, ascending: all leaves of one, or the hash in their place. However much of a commit
+    /// is blind, the number of the groups and their order are the same.
+    pub(crate) fn by_collection(&self) -> impl Iterator<Item = &[Slot]> {
+        self.slots.chunk_by(|a, b| collection_of(a).is_some() && collection_of(a) == collection_of(b))
     }
 
     fn encode_start(&self, out: &mut Writer) {
@@ -529,23 +532,43 @@ impl Commit {
     }
 
     fn signed(&self) -> Vec<u8> {
+        let hashes: Vec<[u8; 32]> = self.by_collection().filter_map(|group| self.hash_of(group)).collect();
         let mut out = Writer::new();
         self.encode_start(&mut out);
-        out.count(self.slots.len());
-        for slot in &self.slots {
-            match slot {
-                Slot::Open { leaf, .. } => out.raw(&leaf.hash(&self.space)),
-                Slot::Blind(hash) => out.raw(hash),
+        out.count(hashes.len());
+        hashes.iter().for_each(|hash| out.raw(hash));
+        out.into_bytes()
+    }
+
+    /// The hash of all leaves of one collection.
+    fn hash_of(&self, group: &[Slot]) -> Option<[u8; 32]> {
+        let first = match group.first()? {
+            Slot::Open { leaf, .. } => leaf,
+            Slot::Blind(hash) => return Some(*hash),
+        };
+        let mut out = Writer::new();
+        out.raw(b"driftless/group/v1\0");
+        self.space.encode(&mut out);
+        first.collection.encode(&mut out);
+        first.oseq.encode(&mut out);
+        option(&mut out, first.prev.as_ref(), |out, prev| prev.encode(out));
+        option(&mut out, first.salt.as_ref(), |out, salt| salt.encode(out));
+        out.count(group.len());
+        for slot in group {
+            if let Slot::Open { leaf, .. } = slot {
+                leaf.entity.encode(&mut out);
+                out.varint(leaf.seq);
+                leaf.head.encode(&mut out);
             }
         }
-        out.into_bytes()
+        Some(*blake3::hash(out.as_bytes()).as_bytes())
     }
 }
 
-/// Slots with equal answers stand in one group of the encoding.
-fn group_of(slot: &Slot) -> Option<(&CollectionName, Oseq, Option<CommitHash>)> {
+/// The collection of an open leaf.
+fn collection_of(slot: &Slot) -> Option<&CollectionName> {
     match slot {
-        Slot::Open { leaf, .. } => Some((&leaf.collection, leaf.oseq, leaf.prev)),
+        Slot::Open { leaf, .. } => Some(&leaf.collection),
         Slot::Blind(_) => None,
     }
 }
@@ -566,8 +589,15 @@ fn checked_leaves(mut leaves: Vec<(Leaf, Vec<u8>)>) -> Result<Vec<Slot>, AccessE
     if !leaves.is_sorted_by(|(a, _), (b, _)| (&a.collection, a.entity) < (&b.collection, b.entity)) {
         return Err(AccessError::Malformed { what: "a commit with two leaves for one entity" });
     }
+    let of_many =
+        leaves.first().map(|(leaf, _)| &leaf.collection) != leaves.last().map(|(leaf, _)| &leaf.collection);
     for group in leaves.chunk_by(|(a, _), (b, _)| a.collection == b.collection) {
         let Some((first, _)) = group.first() else { continue };
+        if first.salt.is_some() != of_many {
+            return Err(AccessError::Malformed {
+                what: "a salt belongs to commits over several collections",
+            });
+        }
         for (leaf, change) in group {
             if leaf.oseq != first.oseq || leaf.oseq.0 == 0 {
                 return Err(AccessError::Malformed {
@@ -577,6 +607,11 @@ fn checked_leaves(mut leaves: Vec<(Leaf, Vec<u8>)>) -> Result<Vec<Slot>, AccessE
             if leaf.prev != first.prev {
                 return Err(AccessError::Malformed {
                     what: "leaves of one collection do not follow one commit",
+                });
+            }
+            if leaf.salt != first.salt {
+                return Err(AccessError::Malformed {
+                    what: "leaves of one collection do not share one salt",
                 });
             }
             if leaf.of as usize != group.len() {
@@ -603,7 +638,8 @@ fn decode_slots(input: &mut Reader<'_>) -> Result<Vec<Slot>, AccessError> {
     let mut slots = Vec::new();
     let mut last: Option<CollectionName> = None;
     let mut after_blind = false;
-    for _ in 0..input.count("groups", COMMIT_LEAVES_MAX)? {
+    let groups = input.count("groups", COMMIT_LEAVES_MAX)?;
+    for _ in 0..groups {
         let name = input.text("collection name", COLLECTION_NAME_BYTES_MAX)?;
         let is_blind = name.is_empty();
         if is_blind {
@@ -619,7 +655,7 @@ fn decode_slots(input: &mut Reader<'_>) -> Result<Vec<Slot>, AccessError> {
             if last.as_ref().is_some_and(|last| *last >= name) {
                 return Err(CodecError::NotCanonical { what: "collections" }.into());
             }
-            decode_open(input, &name, &mut slots)?;
+            decode_open(input, &name, groups > 1, &mut slots)?;
             last = Some(name);
         }
         after_blind = is_blind;
@@ -645,6 +681,7 @@ fn group_len(input: &mut Reader<'_>, before: usize) -> Result<usize, AccessError
 fn decode_open(
     input: &mut Reader<'_>,
     collection: &CollectionName,
+    is_salted: bool,
     slots: &mut Vec<Slot>,
 ) -> Result<(), AccessError> {
     let oseq = Oseq::decode(input)?;
@@ -652,6 +689,7 @@ fn decode_open(
         return Err(CodecError::Invalid { what: "oseq" }.into());
     }
     let prev = optional(input, "previous commit", CommitHash::decode)?;
+    let salt = if is_salted { Some(Salt::decode(input)?) } else { None };
     let of = group_len(input, slots.len())?;
     let mut last: Option<EntityId> = None;
     for _ in 0..of {
@@ -668,7 +706,7 @@ fn decode_open(
         let head = change_hash(change).ok_or(CodecError::Invalid { what: "change" })?;
         let collection = collection.clone();
         // The count was read within COMMIT_LEAVES_MAX.
-        let leaf = Leaf { collection, entity, oseq, prev, of: of as u32, seq, head };
+        let leaf = Leaf { collection, entity, oseq, prev, salt, of: of as u32, seq, head };
         slots.push(Slot::Open { leaf, change: change.to_vec() });
     }
     Ok(())

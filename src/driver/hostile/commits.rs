@@ -202,7 +202,7 @@ async fn attack_19_a_writer_does_not_write_what_admins_write() {
 
     assert_eq!(scene.reason(mallory.peer()), HeldReason::NotAllowed);
     let root = scene.roots(&scene.victim).await.get(&employees).map(|state| state.root);
-    assert_eq!(root.unwrap_or_default(), Fingerprint::EMPTY);
+    assert_eq!(root.unwrap_or_default(), Root::EMPTY);
     scene.close().await;
 }
 

@@ -29,7 +29,7 @@ use crate::doc::tests::{Ticket, ticket};
 use crate::doc::{self, Document, Edit, Entity, KindOf, row_value};
 use crate::exchange::{Answer, Ask, CollectionState, Scope};
 use crate::id::{
-    ActorId, CollectionName, CommitHash, EntityId, Fingerprint, Incarnation, Interests, Origin, Oseq, PeerId,
+    ActorId, CollectionName, CommitHash, EntityId, Incarnation, Interests, Origin, Oseq, PeerId, Root,
     SpaceId, StatementHash, Vector,
 };
 use crate::identity::Identity;
@@ -234,7 +234,7 @@ impl Scene {
     }
 
     /// The fingerprint of the tickets.
-    async fn root(&self, node: &Driver) -> Fingerprint {
+    async fn root(&self, node: &Driver) -> Root {
         self.roots(node).await.get(&tickets()).map(|state| state.root).unwrap_or_default()
     }
 
@@ -351,8 +351,16 @@ impl Attacker {
     fn commit_in(&mut self, place: CollectionName, entity: EntityId, seq: u64, change: Vec<u8>) -> Commit {
         self.oseq += 1;
         let head = crate::access::change_hash(&change).expect("long enough for a chunk");
-        let leaf =
-            Leaf { collection: place, entity, oseq: Oseq(self.oseq), prev: self.last, of: 1, seq, head };
+        let leaf = Leaf {
+            collection: place,
+            entity,
+            oseq: Oseq(self.oseq),
+            prev: self.last,
+            salt: None,
+            of: 1,
+            seq,
+            head,
+        };
         let commit =
             Commit::sign(&self.identity, self.space, self.origin(), self.heads(), vec![(leaf, change)]);
         let commit = commit.expect("within the limits of a commit");

@@ -37,6 +37,7 @@ impl Liar {
             entity,
             oseq: Oseq(oseq),
             prev: prev.map(Commit::hash),
+            salt: None,
             of: 1,
             seq: made.seq,
             head: change_hash(&made.bytes).expect("a chunk"),

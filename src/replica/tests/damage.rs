@@ -456,14 +456,14 @@ fn assert_holds_together(device: &mut Device, space: SpaceId) {
     use crate::store::keyspaces::{HeadKey, RowKey};
 
     let store = device.replica.store.clone();
-    let mut roots: BTreeMap<CollectionName, crate::id::Fingerprint> = BTreeMap::new();
+    let mut roots: BTreeMap<CollectionName, crate::id::RootSum> = BTreeMap::new();
     let mut heads = Vec::new();
     store
         .each(&Prefix::<HeadKey>::space(&space), |key, head| {
             let document = super::super::load::document(&store, &key, &head)?;
             assert_eq!((document.heads(), document.clock()), (head.heads.clone(), head.clock.clone()));
-            let share = crate::id::Fingerprint::of_entity(&space, &key.entity, &head.heads);
-            roots.entry(key.collection.clone()).or_default().add(share);
+            let root = roots.entry(key.collection.clone()).or_insert_with(|| crate::id::Root::EMPTY.sum());
+            root.add(&space, &key.entity, &head.heads);
             let kind = device.replica.kinds.get(&key.collection).expect("registered");
             let (collection, entity) = (key.collection.clone(), key.entity);
             let row = store.get(&RowKey { space, collection, entity })?.map(|row| row.bytes);
@@ -473,6 +473,7 @@ fn assert_holds_together(device: &mut Device, space: SpaceId) {
             Ok::<(), ReplicaError>(())
         })
         .expect("every entity loads");
+    let roots: BTreeMap<_, _> = roots.into_iter().map(|(name, sum)| (name, sum.root())).collect();
     assert_eq!(device.roots(space), roots);
     let vectors = device.vectors(space);
     store

@@ -281,6 +281,7 @@ fn change_of(device: &Device, space: SpaceId, entity: EntityId, title: &str) -> 
         entity,
         oseq: Oseq(1),
         prev: None,
+        salt: None,
         of: 1,
         seq: made.seq,
         head: made.hash,

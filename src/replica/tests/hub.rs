@@ -15,9 +15,9 @@ fn loads(device: &Device) -> (u64, u64) {
 }
 
 /// The roots of collections with anything in them.
-fn roots(device: &Device, space: SpaceId) -> BTreeMap<CollectionName, crate::id::Fingerprint> {
+fn roots(device: &Device, space: SpaceId) -> BTreeMap<CollectionName, crate::id::Root> {
     let mut roots = device.roots(space);
-    roots.retain(|_, root| *root != crate::id::Fingerprint::EMPTY);
+    roots.retain(|_, root| *root != crate::id::Root::EMPTY);
     roots
 }
 

@@ -144,7 +144,7 @@ impl Device {
         state.collections.into_iter().map(|(name, state)| (name, state.vector)).collect()
     }
 
-    fn roots(&self, space: SpaceId) -> BTreeMap<CollectionName, crate::id::Fingerprint> {
+    fn roots(&self, space: SpaceId) -> BTreeMap<CollectionName, crate::id::Root> {
         let state = self.replica.state(&space).expect("the space is here");
         state.collections.into_iter().map(|(name, state)| (name, state.root)).collect()
     }
@@ -308,15 +308,15 @@ fn assert_consistent(device: &mut Device, space: SpaceId) {
     use crate::store::keyspaces::{CommitId, HeadKey, JournalKey, Prefix, RowKey};
 
     let store = device.replica.store.clone();
-    let mut roots: BTreeMap<CollectionName, crate::id::Fingerprint> = BTreeMap::new();
+    let mut roots: BTreeMap<CollectionName, crate::id::RootSum> = BTreeMap::new();
     let mut rows = BTreeSet::new();
     store
         .each(&Prefix::<HeadKey>::space(&space), |key, head| {
             let document = super::load::document(&store, &key, &head)?;
             assert_eq!((document.heads(), document.clock()), (head.heads.clone(), head.clock.clone()));
             assert_eq!(document.is_deleted(), head.deleted);
-            let share = crate::id::Fingerprint::of_entity(&space, &key.entity, &head.heads);
-            roots.entry(key.collection.clone()).or_default().add(share);
+            let root = roots.entry(key.collection.clone()).or_insert_with(|| crate::id::Root::EMPTY.sum());
+            root.add(&space, &key.entity, &head.heads);
             if let (Some(kind), false) = (device.replica.kinds.get(&key.collection), head.deleted) {
                 let (collection, entity) = (key.collection.clone(), key.entity);
                 let row = store.get(&RowKey { space, collection, entity })?.expect("a live entity has a row");
@@ -334,7 +334,8 @@ fn assert_consistent(device: &mut Device, space: SpaceId) {
         })
         .expect("every row reads");
     let mut kept = device.roots(space);
-    kept.retain(|_, root| *root != crate::id::Fingerprint::EMPTY);
+    kept.retain(|_, root| *root != crate::id::Root::EMPTY);
+    let roots: BTreeMap<_, _> = roots.into_iter().map(|(name, sum)| (name, sum.root())).collect();
     assert_eq!(kept, roots);
     let vectors = device.vectors(space);
     let mut count = 0;

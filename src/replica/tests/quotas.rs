@@ -229,9 +229,9 @@ fn naming(device: &Device, space: SpaceId, number: u64) -> Vec<u8> {
     signed(&device.identity, (space, name(number)), device.replica.origin(), at)
 }
 
-fn roots_that_are(device: &Device, space: SpaceId) -> BTreeMap<CollectionName, crate::id::Fingerprint> {
+fn roots_that_are(device: &Device, space: SpaceId) -> BTreeMap<CollectionName, crate::id::Root> {
     let mut roots = device.roots(space);
-    roots.retain(|_, root| *root != crate::id::Fingerprint::EMPTY);
+    roots.retain(|_, root| *root != crate::id::Root::EMPTY);
     roots
 }
 
@@ -291,7 +291,7 @@ fn heads(device: &mut Device, space: SpaceId) -> Vec<(EntityId, [u8; 8])> {
     let mut all: Vec<(EntityId, [u8; 8])> = Vec::new();
     loop {
         let after = all.last().map(|(entity, _)| *entity);
-        let ask = Ask::Heads { space, collection: notes(), after, count_max: 1_000 };
+        let ask = Ask::Heads { space, collection: notes(), key: [7; 32], after, count_max: 1_000 };
         let Answer::Heads { entries, complete } = device.replica.answer(now(), ask) else { panic!("heads") };
         all.extend(entries);
         if complete {
@@ -355,7 +355,8 @@ fn signed(
     let actor = ActorId::derive(&space, &entity, &origin);
     let made =
         doc::insert(note)(&mut Document::new(), &actor, now().wall).expect("inserts").expect("changes");
-    let leaf = Leaf { collection, entity, oseq: Oseq(1), prev: None, of: 1, seq: made.seq, head: made.hash };
+    let (oseq, prev, salt, of) = (Oseq(1), None, None, 1);
+    let leaf = Leaf { collection, entity, oseq, prev, salt, of, seq: made.seq, head: made.hash };
     Commit::sign(identity, space, origin, at, vec![(leaf, made.bytes)]).expect("signs").encode()
 }
 

@@ -58,7 +58,8 @@ fn what_does_not_fit_its_type_stays_held_by_any_gate() {
     let made = doc::insert(OddNote { title: 5 })(&mut Document::new(), &actor, now().wall);
     let made = made.expect("inserts").expect("changes");
     let (collection, entity, prev) = (notes(), id(1), None);
-    let leaf = Leaf { collection, entity, oseq: Oseq(1), prev, of: 1, seq: made.seq, head: made.hash };
+    let (oseq, salt, of) = (Oseq(1), None, 1);
+    let leaf = Leaf { collection, entity, oseq, prev, salt, of, seq: made.seq, head: made.hash };
     let heads = b.replica.membership(&space).expect("here").heads().to_vec();
     let commit = Commit::sign(&b.identity, space, b.replica.origin(), heads, vec![(leaf, made.bytes)]);
     assert_eq!(a.receive(space, &b, vec![commit.expect("signs").encode()]), held(1));

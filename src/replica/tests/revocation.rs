@@ -3,7 +3,7 @@
 use super::hostile::{encoded, reasons};
 use super::*;
 use crate::access::{Cut, Statement};
-use crate::id::{Fingerprint, MemberId, PeerId, StatementHash};
+use crate::id::{MemberId, PeerId, Root, StatementHash};
 use crate::limits::COMMIT_LEAVES_MAX;
 use crate::replica::HeldReason;
 use crate::replica::space::Space;
@@ -269,7 +269,7 @@ fn a_commit_that_came_in_two_parts_is_taken_back_whole() {
     shop.owner.send(space, &mut shop.stays);
 
     assert_eq!(shop.stays.note(space, id(1)), None);
-    assert!(shop.stays.roots(space).values().all(|root| *root == Fingerprint::EMPTY));
+    assert!(shop.stays.roots(space).values().all(|root| *root == Root::EMPTY));
     assert_eq!(reasons(&shop.stays, space), [HeldReason::AfterCut]);
     assert_consistent(&mut shop.stays, space);
     let held = shop.stays.replica.reader().held_commits(&space).expect("reads");

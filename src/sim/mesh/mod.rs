@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::doc::{Entity, Hydrate, KindOf, Reconcile, insert, update};
 use crate::exchange::{Answer, Ask, SpaceState};
-use crate::id::{CollectionName, EntityId, Fingerprint, PeerId, SpaceId};
+use crate::id::{CollectionName, EntityId, PeerId, Root, SpaceId};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::replica::{Intent, Replica, Write};
@@ -274,7 +274,7 @@ impl Mesh {
     /// Whether all hold the same, which is something.
     fn is_agreed(&mut self) -> bool {
         let space = self.space;
-        let roots: BTreeSet<Vec<Fingerprint>> = self.nodes.iter_mut().map(|node| node.roots(space)).collect();
+        let roots: BTreeSet<Vec<Root>> = self.nodes.iter_mut().map(|node| node.roots(space)).collect();
         roots.len() == 1 && roots.iter().all(|roots| !roots.is_empty())
     }
 
@@ -342,7 +342,7 @@ impl Node {
         state
     }
 
-    fn roots(&mut self, space: SpaceId) -> Vec<Fingerprint> {
+    fn roots(&mut self, space: SpaceId) -> Vec<Root> {
         self.state(space).collections.into_values().map(|state| state.root).collect()
     }
 }

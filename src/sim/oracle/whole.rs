@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::access::{Commit, Slot};
 use crate::doc::{Document, gate};
 use crate::exchange::{Answer, Ask, Scope, Vectors};
-use crate::id::{ChangeHash, CollectionName, EntityId, Fingerprint, Origin, Oseq, SpaceId};
+use crate::id::{ChangeHash, CollectionName, EntityId, Origin, Oseq, Root, SpaceId};
 use crate::replica::Replica;
 use crate::time::Now;
 
@@ -85,14 +85,14 @@ impl Whole {
         Ok(())
     }
 
-    /// The fingerprint that the entities of a collection add up to.
-    pub(super) fn root(&self, space: &SpaceId, collection: &CollectionName) -> Fingerprint {
-        let mut root = Fingerprint::EMPTY;
+    /// The root that the entities of a collection add up to.
+    pub(super) fn root(&self, space: &SpaceId, collection: &CollectionName) -> Root {
+        let mut sum = Root::EMPTY.sum();
         for ((of, entity), document) in &self.documents {
             if of == collection {
-                root.add(Fingerprint::of_entity(space, entity, &document.heads()));
+                sum.add(space, entity, &document.heads());
             }
         }
-        root
+        sum.root()
     }
 }

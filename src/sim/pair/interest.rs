@@ -21,7 +21,7 @@ impl Pair {
         self.forward();
     }
 
-    fn root(&mut self, party: usize, collection: &CollectionName) -> crate::id::Fingerprint {
+    fn root(&mut self, party: usize, collection: &CollectionName) -> crate::id::Root {
         let space = self.space;
         self.parties[party]
             .state(space)

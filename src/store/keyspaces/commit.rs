@@ -3,7 +3,9 @@
 use super::keys::Arrival;
 use super::meta::rest;
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
-use crate::id::{ChangeHash, CollectionName, CommitHash, EntityId, Oseq, PeerId, Position, StatementHash};
+use crate::id::{
+    ChangeHash, CollectionName, CommitHash, EntityId, Oseq, PeerId, Position, Salt, StatementHash,
+};
 use crate::limits::{COMMIT_AT_MAX, COMMIT_BYTES_MAX, COMMIT_LEAVES_MAX, HELD_MISSING_MAX};
 use crate::time::Timestamp;
 
@@ -43,9 +45,10 @@ impl CommitEntry {
 /// ```text
 /// position varint
 /// count of statement hashes, each 32 B
-/// count of slots, each: 0 and the 32 B hash of a leaf that is closed here, or
-///   1, 2 or 3, collection text, entity 16 B, oseq varint, of varint, seq varint, head 32 B, arrival varint;
-///   with 2 the 32 B hash of the commit that its device made before in the collection, with 3 as the slot before
+/// count of slots, each: 0 and the 32 B hash of a collection that is closed here, or
+///   1 to 5, collection text, entity 16 B, oseq varint, of varint, seq varint, head 32 B, arrival varint;
+///   with 2 and 5 the 32 B hash of the commit that its device made before in the collection, with 4 and 5 then
+///   the 16 B salt, with 3 both as the slot before
 /// signature 64 B
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +63,7 @@ pub(crate) struct CommitRecord {
     pub(crate) signature: [u8; 64],
 }
 
-/// One leaf of a stored commit.
+/// One leaf of a stored commit, or one collection that is closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SlotRecord {
     /// A leaf whose change is here.
@@ -73,6 +76,8 @@ pub(crate) enum SlotRecord {
         oseq: Oseq,
         /// The commit that its device made before in the collection.
         prev: Option<CommitHash>,
+        /// What the hash of its collection is salted with.
+        salt: Option<Salt>,
         /// How many leaves the commit has in the collection.
         of: u32,
         /// The actor's sequence number.
@@ -82,7 +87,7 @@ pub(crate) enum SlotRecord {
         /// Where the change is.
         arrival: Arrival,
     },
-    /// The hash of a leaf that was not sent to this node.
+    /// The hash of all leaves of a collection that were not sent to this node.
     Blind([u8; 32]),
 }
 
@@ -126,9 +131,17 @@ impl Encode for CommitRecord {
         let mut before = None;
         for slot in &self.slots {
             slot.encode(before, out);
-            before = slot.prev();
+            before = slot.shared();
         }
         out.raw(&self.signature);
+    }
+}
+
+impl CommitRecord {
+    /// The slots by collection, as [`crate::access::Commit::by_collection`] has those of the commit.
+    pub(crate) fn by_collection(&self) -> impl Iterator<Item = &[SlotRecord]> {
+        let name = |slot: &SlotRecord| slot.shared().map(|(collection, ..)| collection.clone());
+        self.slots.chunk_by(move |a, b| name(a).is_some() && name(a) == name(b))
     }
 }
 
@@ -141,31 +154,39 @@ impl Decode for CommitRecord {
         }
         let mut slots = Vec::new();
         for _ in 0..input.count("leaves", COMMIT_LEAVES_MAX)? {
-            let before = slots.last().and_then(SlotRecord::prev);
+            let before = slots.last().and_then(SlotRecord::shared);
             slots.push(SlotRecord::decode(before, input)?);
         }
         Ok(Self { position, at, slots, signature: input.array("signature")? })
     }
 }
 
+/// What the leaves of one collection share: the collection, the commit before it there, and the salt.
+type Shared<'a> = (&'a CollectionName, Option<CommitHash>, Option<Salt>);
+
 impl SlotRecord {
-    /// The commit that came before it in its collection, and the collection.
-    fn prev(&self) -> Option<(&CollectionName, CommitHash)> {
+    fn shared(&self) -> Option<Shared<'_>> {
         match self {
             Self::Blind(_) => None,
-            Self::Open { collection, prev, .. } => prev.map(|prev| (collection, prev)),
+            Self::Open { collection, prev, salt, .. } => Some((collection, *prev, *salt)),
         }
     }
 
-    fn encode(&self, before: Option<(&CollectionName, CommitHash)>, out: &mut Writer) {
+    fn encode(&self, before: Option<Shared<'_>>, out: &mut Writer) {
         match self {
             Self::Blind(hash) => {
                 out.u8(0);
                 out.raw(hash);
             }
-            Self::Open { collection, entity, oseq, prev, of, seq, head, arrival } => {
-                let again = before.is_some() && before == self.prev();
-                out.u8(if again { 3 } else { 1 + u8::from(prev.is_some()) });
+            Self::Open { collection, entity, oseq, prev, salt, of, seq, head, arrival } => {
+                let again = before == self.shared();
+                out.u8(match (prev, salt) {
+                    (None, None) => 1,
+                    _ if again => 3,
+                    (Some(_), None) => 2,
+                    (None, Some(_)) => 4,
+                    (Some(_), Some(_)) => 5,
+                });
                 collection.encode(out);
                 entity.encode(out);
                 oseq.encode(out);
@@ -173,36 +194,34 @@ impl SlotRecord {
                 out.varint(*seq);
                 head.encode(out);
                 out.varint(arrival.0);
-                if let (Some(prev), false) = (prev, again) {
-                    prev.encode(out);
+                if !again {
+                    prev.iter().for_each(|prev| prev.encode(out));
+                    salt.iter().for_each(|salt| salt.encode(out));
                 }
             }
         }
     }
 
-    fn decode(
-        before: Option<(&CollectionName, CommitHash)>,
-        input: &mut Reader<'_>,
-    ) -> Result<Self, CodecError> {
+    fn decode(before: Option<Shared<'_>>, input: &mut Reader<'_>) -> Result<Self, CodecError> {
         const WHAT: &str = "leaf";
-        match input.u8(WHAT)? {
-            0 => input.array(WHAT).map(Self::Blind),
-            kind @ 1..=3 => Ok(Self::Open {
-                collection: CollectionName::decode(input)?,
-                entity: EntityId::decode(input)?,
-                oseq: Oseq::decode(input)?,
-                of: u32::try_from(input.varint(WHAT)?).map_err(|_| CodecError::Invalid { what: WHAT })?,
-                seq: input.varint(WHAT)?,
-                head: ChangeHash::decode(input)?,
-                arrival: Arrival(input.varint(WHAT)?),
-                prev: match kind {
-                    1 => None,
-                    2 => Some(CommitHash::decode(input)?),
-                    _ => Some(before.ok_or(CodecError::Invalid { what: WHAT })?.1),
-                },
-            }),
-            _ => Err(CodecError::Invalid { what: WHAT }),
-        }
+        let kind = match input.u8(WHAT)? {
+            0 => return input.array(WHAT).map(Self::Blind),
+            kind @ 1..=5 => kind,
+            _ => return Err(CodecError::Invalid { what: WHAT }),
+        };
+        let (collection, entity) = (CollectionName::decode(input)?, EntityId::decode(input)?);
+        let oseq = Oseq::decode(input)?;
+        let of = u32::try_from(input.varint(WHAT)?).map_err(|_| CodecError::Invalid { what: WHAT })?;
+        let (seq, head) = (input.varint(WHAT)?, ChangeHash::decode(input)?);
+        let arrival = Arrival(input.varint(WHAT)?);
+        let (prev, salt) = if kind == 3 {
+            let (_, prev, salt) = before.ok_or(CodecError::Invalid { what: WHAT })?;
+            (prev, salt)
+        } else {
+            let prev = if matches!(kind, 2 | 5) { Some(CommitHash::decode(input)?) } else { None };
+            (prev, if matches!(kind, 4 | 5) { Some(Salt::decode(input)?) } else { None })
+        };
+        Ok(Self::Open { collection, entity, oseq, prev, salt, of, seq, head, arrival })
     }
 }
 

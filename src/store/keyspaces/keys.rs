@@ -8,9 +8,7 @@ use super::{
 };
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
 use crate::id::StatementHash;
-use crate::id::{
-    CollectionName, EntityId, Fingerprint, Origin, Oseq, PeerId, Position, Seen, SpaceId, Version,
-};
+use crate::id::{CollectionName, EntityId, Origin, Oseq, PeerId, Position, Root, Seen, SpaceId, Version};
 use crate::limits::COLLECTION_NAME_BYTES_MAX;
 use crate::store::keyspaces::vector::{BaseRecord, SeenRecord};
 
@@ -247,8 +245,8 @@ key!(
     }
 );
 key!(
-    /// The key of a collection's fingerprint.
-    RootKey, 10, "root", Fingerprint, {
+    /// The key of a collection's root.
+    RootKey, 10, "root", Root, {
         /// The space.
         space: SpaceId,
         /// The collection.

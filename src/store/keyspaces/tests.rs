@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::id::{
-    ActorId, ChangeHash, CollectionName, EntityId, Incarnation, Origin, Oseq, PeerId, Position, Seen,
+    ActorId, ChangeHash, CollectionName, CommitHash, EntityId, Incarnation, Origin, Oseq, PeerId, Position,
+    Seen,
 };
-use crate::id::{SpaceId, StatementHash};
+use crate::id::{Salt, SpaceId, StatementHash};
 use crate::time::Timestamp;
 
 const SPACE: SpaceId = SpaceId::new([0xaa; 32]);
@@ -82,6 +83,46 @@ fn entity_keyspaces_have_their_layout() {
     assert_eq!((head.seq(&ActorId::new([2; 16])), head.seq(&ActorId::new([3; 16]))), (4, 0));
 }
 
+/// Leaves of commits over several collections: what they share is stored once.
+#[track_caller]
+fn check_salted_leaves(id: &CommitId, bytes: &[u8]) {
+    let leaf = |name: &str, entity: u8, prev: Option<CommitHash>, salt: Option<Salt>| SlotRecord::Open {
+        collection: CollectionName::new(name).expect("a name"),
+        entity: EntityId::new([entity; 16]),
+        oseq: Oseq(1),
+        prev,
+        salt,
+        of: 2,
+        seq: 3,
+        head: ChangeHash::new([4; 32]),
+        arrival: Arrival(5),
+    };
+    let (prev, salt) = (Some(CommitHash::new([8; 32])), Some(Salt::new([9; 16])));
+    let slots = vec![
+        leaf("a", 1, None, salt),
+        leaf("a", 2, None, salt),
+        leaf("b", 3, prev, salt),
+        leaf("b", 4, prev, salt),
+        leaf("c", 5, prev, None),
+        leaf("c", 6, prev, None),
+        leaf("c", 7, None, None),
+        leaf("c", 8, None, None),
+    ];
+    let record = CommitRecord { position: Position(7), at: vec![], slots, signature: [6; 64] };
+    let stored = |kind: u8, name: &[u8], entity: u8| {
+        key(&[&[kind, 1], name, &[entity; 16], &[1, 2, 3], &[4; 32], &[5]])
+    };
+    let stored = key(&[
+        &[0, 7, 0, 8],
+        &key(&[&stored(4, b"a", 1), &[9; 16], &stored(3, b"a", 2)]),
+        &key(&[&stored(5, b"b", 3), &[8; 32], &[9; 16], &stored(3, b"b", 4)]),
+        &key(&[&stored(2, b"c", 5), &[8; 32], &stored(3, b"c", 6)]),
+        &key(&[&stored(1, b"c", 7), &stored(1, b"c", 8)]),
+        &[6; 64],
+    ]);
+    check(id, bytes, &CommitEntry::Record(record), &stored);
+}
+
 #[test]
 fn commit_keyspaces_have_their_layout() {
     let (space, collection) = (SPACE, notes());
@@ -95,6 +136,7 @@ fn commit_keyspaces_have_their_layout() {
         entity,
         oseq,
         prev: None,
+        salt: None,
         of: 1,
         seq: 2,
         head,
@@ -105,6 +147,7 @@ fn commit_keyspaces_have_their_layout() {
     let leaf = key(&[&[1, 5], b"notes", &[0xee; 16], &[1, 1, 2], &[4; 32], &[0]]);
     let stored = key(&[&[0, 7, 1], &[3; 32], &[2], &leaf, &[0], &[5; 32], &[6; 64]]);
     check(&id, &bytes, &CommitEntry::Record(record), &stored);
+    check_salted_leaves(&id, &bytes);
     let reference =
         CommitEntry::Reference { position: Position(7), collection: collection.clone(), oseq: Oseq(2) };
     check(&id, &bytes, &reference, &key(&[&[1, 7, 5], b"notes", &[2]]));
@@ -142,8 +185,10 @@ fn vector_keyspaces_have_their_layout() {
     let base = BaseRecord { digest: [7; 16], position: Position(3) };
     let stored = key(&[&[7; 16], &[3]]);
     check(&BaseKey { space, peer: PEER }, &key(&[&[16], &[0xaa; 32], &[0xbb; 32]]), &base, &stored);
-    let root = crate::id::Fingerprint::from_bytes([8; 32]);
-    check(&RootKey { space, collection }, &key(&[&[10], &[0xaa; 32], b"notes\0"]), &root, &[8; 32]);
+    let mut sum = crate::id::Root::EMPTY.sum();
+    sum.add(&space, &ENTITY, &[ChangeHash::new([4; 32])]);
+    let root = sum.root();
+    check(&RootKey { space, collection }, &key(&[&[10], &[0xaa; 32], b"notes\0"]), &root, root.as_bytes());
     let statement = StatementKey { space, hash: StatementHash::new([1; 32]) };
     check(&statement, &key(&[&[2], &[0xaa; 32], &[1; 32]]), &Raw(vec![5]), &[5]);
     check(&MetaKey("x".to_owned()), &[1, b'x'], &Raw(vec![6]), &[6]);

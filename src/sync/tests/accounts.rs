@@ -414,6 +414,7 @@ fn signed(party: &Party) -> Commit {
         entity: crate::id::EntityId::new([1; 16]),
         oseq: Oseq(1),
         prev: None,
+        salt: None,
         of: 1,
         seq: 1,
         head: change_hash(&[1; 40]).expect("long enough"),

@@ -14,7 +14,7 @@ use super::conn::{
 use super::*;
 use crate::access::{Commit, Invite, InviteKind, Leaf, Log, Role, change_hash};
 use crate::exchange::{CollectionState, CommitKey, Packed, SpaceState};
-use crate::id::{CollectionName, Fingerprint, Incarnation, Origin, Oseq, Vector};
+use crate::id::{CollectionName, Incarnation, Origin, Oseq, Root, Vector};
 use crate::identity::Identity;
 use crate::time::Timestamp;
 use crate::wire::{Hello, Message};
@@ -57,6 +57,7 @@ fn commit_of(author: u8, space: SpaceId, number: u64) -> Packed {
         of: 1,
         seq: number,
         prev: None,
+        salt: None,
         head: change_hash(&change).expect("long enough"),
     };
     let commit =
@@ -94,7 +95,7 @@ impl Party {
         let mut vector = Vector::new();
         let origin = Origin { peer: identity(1).peer(), incarnation: Incarnation(3) };
         vector.insert_range(origin, Oseq(1), Oseq(4)).expect("small");
-        let collection = CollectionState { root: Fingerprint::from_bytes([4; 32]), vector };
+        let collection = CollectionState { root: root(4), vector };
         let name = CollectionName::new("tickets").expect("a name");
         let state = SpaceState {
             space: log.space(),
@@ -406,11 +407,19 @@ fn restarted_peer_is_let_in_although_its_old_connection_looks_open() {
     assert_eq!(stays.states().last(), Some(&PeerState::Connected));
 }
 
+/// That of a collection with one entity.
+fn root(number: u8) -> Root {
+    let (space, entity) = (SpaceId::new([1; 32]), crate::id::EntityId::new([1; 16]));
+    let mut sum = Root::EMPTY.sum();
+    sum.add(&space, &entity, &[crate::id::ChangeHash::new([number; 32])]);
+    sum.root()
+}
+
 #[test]
 fn contradicting_roots_are_compared_a_bounded_number_of_times() {
     let (mut left, mut right) = two();
     for state in right.state.collections.values_mut() {
-        state.root = Fingerprint::from_bytes([5; 32]);
+        state.root = root(5);
     }
     left.connect(1, 1, 2, Side::Dialer);
     right.connect(1, 1, 1, Side::Acceptor);
