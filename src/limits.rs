@@ -82,11 +82,23 @@ pub const STATEMENT_BYTES_MAX: usize = 4 * 1024;
 pub const STATEMENTS_PER_SPACE_MAX: usize = 16_384;
 /// Places of those that only statements of admins take that count when they come: whoever fills the others keeps
 /// nobody from removing who did.
-pub const STATEMENTS_OF_ADMINS: usize = 1_024;
+pub const STATEMENTS_OF_ADMINS: usize = 4_096;
+/// Of these, those that only the most senior admin takes.
+pub const STATEMENTS_OF_SENIOR: usize = 2_560;
+/// And those that only the recovery key takes.
+pub const STATEMENTS_OF_RECOVERY: usize = 512;
+/// Statements of one member that others follow, and as many that it was the first to follow.
+pub const STATEMENTS_FOLLOWED_OF_MEMBER: usize = 64;
+/// The same of one that was an admin when it said so. The founder has no such bound.
+pub const STATEMENTS_FOLLOWED_OF_ADMIN: usize = 1_024;
+/// Statements that others follow of one member and all whom it added, and whom they added.
+pub const STATEMENTS_FOLLOWED_OF_BRANCH: usize = 2_048;
 /// Statements that come together and are still judged one by one; of more, all of the log is judged anew.
 pub const STATEMENTS_JUDGED_ALONE_MAX: usize = 256;
 /// Most statements of one log that wait for others they name.
 pub const STATEMENTS_WAITING_MAX: usize = 1_024;
+/// Places of those that only statements of admins take.
+pub const STATEMENTS_WAITING_OF_ADMINS: usize = 64;
 /// Bytes at which one part of the reply to a joiner is closed.
 pub const JOIN_PART_BYTES: usize = 64 * 1024;
 /// Largest request to join, in bytes.
@@ -425,6 +437,9 @@ const _: () = assert!(JOIN_PART_BYTES + STATEMENT_BYTES_MAX + 64 < JOIN_BYTES_MA
 const _: () = assert!(JOIN_REQUESTS_PER_INVITE_MAX < JOIN_REQUESTS_MAX);
 const _: () = assert!(INVITE_ADDRESSES_MAX <= ADDRESSES_PER_PEER_MAX);
 const _: () = assert!(STATEMENTS_OF_ADMINS < STATEMENTS_PER_SPACE_MAX);
+const _: () = assert!(STATEMENTS_FOLLOWED_OF_BRANCH < STATEMENTS_OF_SENIOR);
+const _: () = assert!(STATEMENTS_OF_SENIOR + STATEMENTS_OF_RECOVERY < STATEMENTS_OF_ADMINS);
+const _: () = assert!(STATEMENTS_WAITING_OF_ADMINS < STATEMENTS_WAITING_MAX);
 const _: () = assert!(COMMIT_AT_MAX <= STATEMENT_PREV_MAX);
 const _: () = assert!((STATEMENT_PREV_MAX + CUT_HASHES_MAX) * 32 + 256 < STATEMENT_BYTES_MAX);
 const _: () = assert!(JOIN_PART_BYTES + STATEMENT_BYTES_MAX < JOIN_STREAM_WINDOW_BYTES as usize);

@@ -6,6 +6,7 @@ mod code;
 mod commit;
 mod cut;
 mod error;
+mod follow;
 mod graph;
 mod invite;
 mod join;
@@ -14,6 +15,7 @@ mod membership;
 mod recovery;
 mod removal;
 mod resolve;
+mod room;
 mod share;
 mod statement;
 

@@ -167,7 +167,7 @@ impl Replica {
         let devices = membership.member(&member).into_iter().flat_map(|member| &member.devices);
         let devices: Vec<PeerId> = devices.map(|device| device.peer).collect();
         let cut = self.mending(now, |replica| replica.cut_of(space, &devices))?;
-        self.author(space, |log, by| log.remove_member_at(by, member, membership.heads(), cut))
+        self.author(space, |log, by| log.remove_member_with(by, member, cut))
     }
 
     /// Removes a device, for good. What it made and is applied here stays.
@@ -182,9 +182,9 @@ impl Replica {
         device: PeerId,
     ) -> Result<(), ReplicaError> {
         self.wall = now.wall;
-        let membership = self.membership(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        self.membership(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let cut = self.mending(now, |replica| replica.cut_of(space, &[device]))?;
-        self.author(space, |log, by| log.remove_device_at(by, device, membership.heads(), cut))
+        self.author(space, |log, by| log.remove_device_with(by, device, cut))
     }
 
     /// Picks one of two commits that cannot both be. What waited for that counts again, and `drop` never does.
@@ -244,7 +244,7 @@ impl Replica {
     pub(super) fn statements(&self, space: SpaceId, known: &[[u8; 8]]) -> Result<Answer, ReplicaError> {
         let here = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let unknown = |statement: &&Statement| known.binary_search(&short(statement)).is_err();
-        let wanted = here.log.statements().filter(unknown);
+        let wanted = here.log.statements_in_order_of_need().filter(unknown);
         Ok(Answer::Statements(wanted.map(|statement| statement.bytes().to_vec()).collect()))
     }
 

@@ -24,6 +24,7 @@ mod clocks;
 mod damage;
 mod exchange;
 mod expiry;
+mod filled;
 mod hostile;
 mod hub;
 mod index;
