@@ -9,12 +9,26 @@ use crate::access::{JoinCode, Membership};
 pub(crate) use crate::id::EntityClock;
 use crate::id::{
     Cell, CollectionName, EntityId, Fingerprint, Interests, Listed, Origin, Oseq, PeerId, Position, SpaceId,
-    Span, SpanPrint, SpanTold, Symbol, Vector,
+    Span, SpanPrint, SpanTold, StatementHash, Symbol, Vector,
 };
 
 /// The number of a question, minted by the engine. Exactly one answer bears it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RequestId(pub(crate) u64);
+
+/// What makes the short hashes of statements on one connection. Both ends have it and nobody else: who makes statements
+/// cannot choose two that are short for each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ShortsKey(pub(crate) [u8; 32]);
+
+impl ShortsKey {
+    pub(crate) fn short(&self, statement: &StatementHash) -> [u8; 8] {
+        let mut short = [0; 8];
+        let keyed = blake3::keyed_hash(&self.0, statement.as_bytes());
+        short.iter_mut().zip(keyed.as_bytes()).for_each(|(short, byte)| *short = *byte);
+        short
+    }
+}
 
 /// Which numbers a commit takes: its origin, and its number in each collection that it touches, sorted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -321,11 +335,15 @@ pub(crate) enum Ask {
     StatementShorts {
         /// The space.
         space: SpaceId,
+        /// What makes them short.
+        key: ShortsKey,
     },
-    /// Statements whose short hash (first 8 bytes) is not in `known`, in an order in which they can be inserted. Answer: `Statements`.
+    /// Statements whose short hash is not in `known`, in an order in which they can be inserted. Answer: `Statements`.
     Statements {
         /// The space.
         space: SpaceId,
+        /// What made them short.
+        key: ShortsKey,
         /// Sorted short hashes.
         known: Vec<[u8; 8]>,
     },

@@ -10,7 +10,7 @@ use super::{Replica, ReplicaError, Space, Told};
 use crate::access::{
     AccessError, Body, Genesis, Invite, InviteKind, Log, Membership, RecoveryKey, Role, Statement,
 };
-use crate::exchange::Answer;
+use crate::exchange::{Answer, ShortsKey};
 use crate::id::{CollectionName, CommitHash, MemberId, PeerId, SpaceId, StatementHash};
 use crate::identity::Identity;
 use crate::limits::SPACES_PER_NODE_MAX;
@@ -234,16 +234,22 @@ impl Replica {
         self.author(space, |log, by| log.set_rule(by, collection, read, write))
     }
 
-    pub(super) fn statement_shorts(&self, space: SpaceId) -> Result<Answer, ReplicaError> {
+    pub(super) fn statement_shorts(&self, space: SpaceId, key: ShortsKey) -> Result<Answer, ReplicaError> {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
-        let mut shorts: Vec<[u8; 8]> = known.log.statements().map(short).collect();
+        let mut shorts: Vec<[u8; 8]> =
+            known.log.statements().map(|statement| key.short(&statement.hash())).collect();
         shorts.sort_unstable();
         Ok(Answer::StatementShorts(shorts))
     }
 
-    pub(super) fn statements(&self, space: SpaceId, known: &[[u8; 8]]) -> Result<Answer, ReplicaError> {
+    pub(super) fn statements(
+        &self,
+        space: SpaceId,
+        key: ShortsKey,
+        known: &[[u8; 8]],
+    ) -> Result<Answer, ReplicaError> {
         let here = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
-        let unknown = |statement: &&Statement| known.binary_search(&short(statement)).is_err();
+        let unknown = |statement: &&Statement| known.binary_search(&key.short(&statement.hash())).is_err();
         let wanted = here.log.statements_in_order_of_need().filter(unknown);
         Ok(Answer::Statements(wanted.map(|statement| statement.bytes().to_vec()).collect()))
     }
@@ -359,10 +365,4 @@ fn shift(
     };
     let clashes = !known.clashes.is_empty() && known.dropped != membership.dropped();
     Shift { devices, rights: known.log.statements().any(turned), clashes }
-}
-
-fn short(statement: &Statement) -> [u8; 8] {
-    let mut short = [0; 8];
-    short.iter_mut().zip(statement.hash().as_bytes()).for_each(|(short, byte)| *short = *byte);
-    short
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::conn::CODE_NOTHING_SHARED;
 use super::{ConnId, Engine, Lane, Purpose};
-use crate::exchange::Ask;
+use crate::exchange::{Ask, ShortsKey};
 use crate::id::SpaceId;
 use crate::limits::BATCH_BYTES;
 use crate::wire::{Message, Shorts, Statements};
@@ -33,7 +33,18 @@ impl Engine {
 
     /// Reads which statements we have, to tell the peer.
     pub(super) fn ask_shorts(&mut self, conn: ConnId, space: SpaceId) {
-        self.ask(Purpose::Shorts(conn, space), Ask::StatementShorts { space });
+        let Some(key) = self.shorts_key(conn, space) else {
+            return;
+        };
+        self.ask(Purpose::Shorts(conn, space), Ask::StatementShorts { space, key });
+    }
+
+    /// Keys the short hashes of statements by what both ends have of the connection and nobody else.
+    fn shorts_key(&self, conn: ConnId, space: SpaceId) -> Option<ShortsKey> {
+        let mut hasher = blake3::Hasher::new_keyed(&self.conns.get(&conn)?.exporter);
+        hasher.update(b"driftless/shorts/v1\0");
+        hasher.update(space.as_bytes());
+        Some(ShortsKey(*hasher.finalize().as_bytes()))
     }
 
     pub(super) fn tell_shorts(&mut self, conn: ConnId, space: SpaceId, shorts: Vec<[u8; 8]>) {
@@ -52,11 +63,15 @@ impl Engine {
 
     /// The peer said what it has: send what it lacks, and ask back for what is new here.
     pub(super) fn hear_shorts(&mut self, conn: ConnId, space: SpaceId, shorts: Vec<[u8; 8]>) {
+        let Some(key) = self.shorts_key(conn, space) else {
+            return;
+        };
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
         session.their_shorts = Some(shorts.clone());
-        self.ask(Purpose::Statements(conn, space, After::GoOn), Ask::Statements { space, known: shorts });
+        let ask = Ask::Statements { space, key, known: shorts };
+        self.ask(Purpose::Statements(conn, space, After::GoOn), ask);
         self.ask_shorts(conn, space);
     }
 
@@ -113,7 +128,7 @@ impl Engine {
         if we_belong && self.conns.get(&conn).is_some_and(super::Conn::is_open) {
             self.ask(
                 Purpose::Statements(conn, space, After::Part),
-                Ask::Statements { space, known: Vec::new() },
+                Ask::Statements { space, key: ShortsKey::default(), known: Vec::new() },
             );
         } else {
             self.end_session(conn, space);

@@ -75,17 +75,19 @@ fn statements_of_another_space_are_refused_and_known_ones_are_not_sent() {
     let (mut a, mut b, space) = pair(Role::Writer);
     let other = founded(&mut b);
     let Answer::Statements(foreign) =
-        b.replica.answer(now(), Ask::Statements { space: other, known: vec![] })
+        b.replica.answer(now(), Ask::Statements { space: other, key: ShortsKey::default(), known: vec![] })
     else {
         panic!("statements")
     };
 
     let from = b.replica.peer();
     let learned = a.replica.answer(now(), Ask::Learn { space, from, statements: foreign });
-    let Answer::StatementShorts(known) = a.replica.answer(now(), Ask::StatementShorts { space }) else {
+    let Answer::StatementShorts(known) =
+        a.replica.answer(now(), Ask::StatementShorts { space, key: ShortsKey::default() })
+    else {
         panic!("shorts")
     };
-    let unknown = b.replica.answer(now(), Ask::Statements { space, known });
+    let unknown = b.replica.answer(now(), Ask::Statements { space, key: ShortsKey::default(), known });
 
     assert!(matches!(learned, Answer::Learned(0)));
     assert_eq!(a.metrics().refused, 1);
@@ -171,9 +173,10 @@ fn an_introduction_is_bounded_and_keeps_the_newest() {
     let from = c.replica.peer();
     let behind = b.replica.answer(now(), Ask::Introduce { space, from, statements: statements.clone() });
     assert!(matches!(behind, Answer::Introduced(false)), "too far behind: {behind:?}");
-    let (from_a, Answer::Statements(all)) =
-        (a.replica.peer(), a.replica.answer(now(), Ask::Statements { space, known: vec![] }))
-    else {
+    let (from_a, Answer::Statements(all)) = (
+        a.replica.peer(),
+        a.replica.answer(now(), Ask::Statements { space, key: ShortsKey::default(), known: vec![] }),
+    ) else {
         panic!("statements")
     };
     let old = all[..all.len() - 3].to_vec();

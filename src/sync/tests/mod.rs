@@ -4,6 +4,7 @@ mod accounts;
 mod ahead;
 mod crossing;
 mod dialing;
+mod logs;
 mod receipts;
 
 use proptest::prelude::*;
