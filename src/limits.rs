@@ -95,6 +95,12 @@ pub const STATEMENTS_FOLLOWED_OF_ADMIN: usize = 1_024;
 pub const STATEMENTS_FOLLOWED_OF_BRANCH: usize = 2_048;
 /// Statements that come together and are still judged one by one; of more, all of the log is judged anew.
 pub const STATEMENTS_JUDGED_ALONE_MAX: usize = 256;
+/// Bytes at which one frame of statements is closed. What a statement follows best comes with it.
+pub const STATEMENTS_PAGE_BYTES: usize = 512 * 1024;
+/// How often a statement that nobody needs is sent on one connection: who did not take it has no room for it.
+pub const STATEMENT_SENT_MAX: u8 = 2;
+/// Times that two logs are exchanged which stay as they are and differ, before that is taken for good.
+pub const LOG_ROUNDS_MAX: u32 = 3;
 /// Most statements of one log that wait for others they name.
 pub const STATEMENTS_WAITING_MAX: usize = 1_024;
 /// Places of those that only statements of admins take.
@@ -438,6 +444,7 @@ const _: () = assert!(JOIN_REQUESTS_PER_INVITE_MAX < JOIN_REQUESTS_MAX);
 const _: () = assert!(INVITE_ADDRESSES_MAX <= ADDRESSES_PER_PEER_MAX);
 const _: () = assert!(STATEMENTS_OF_ADMINS < STATEMENTS_PER_SPACE_MAX);
 const _: () = assert!(STATEMENTS_FOLLOWED_OF_BRANCH < STATEMENTS_OF_SENIOR);
+const _: () = assert!(STATEMENTS_PAGE_BYTES + STATEMENT_BYTES_MAX + 64 < FRAME_BYTES_MAX);
 const _: () = assert!(STATEMENTS_OF_SENIOR + STATEMENTS_OF_RECOVERY < STATEMENTS_OF_ADMINS);
 const _: () = assert!(STATEMENTS_WAITING_OF_ADMINS < STATEMENTS_WAITING_MAX);
 const _: () = assert!(COMMIT_AT_MAX <= STATEMENT_PREV_MAX);

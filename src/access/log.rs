@@ -320,13 +320,14 @@ impl Log {
         self.graph.statements()
     }
 
-    /// The same, those first that the statements and commits of honest devices follow.
-    pub(crate) fn statements_in_order_of_need(&self) -> impl Iterator<Item = &Statement> {
+    /// The same, each with whether the statements and commits of honest devices follow it; those first.
+    pub(crate) fn statements_in_order_of_need(&self) -> impl Iterator<Item = (&Statement, bool)> {
         let needed = |needed: bool| {
             let numbered = self.graph.statements().enumerate();
-            numbered.filter(move |(number, _)| self.followed.contains(*number) == needed)
+            let numbered = numbered.filter(move |(number, _)| self.followed.contains(*number) == needed);
+            numbered.map(move |(_, statement)| (statement, needed))
         };
-        needed(true).chain(needed(false)).map(|(_, statement)| statement)
+        needed(true).chain(needed(false))
     }
 
     /// Returns a statement, unless it waits.

@@ -344,6 +344,8 @@ pub(crate) enum Ask {
         space: SpaceId,
         /// What made them short.
         key: ShortsKey,
+        /// Sorted short hashes of those that are sent only if honest statements follow them.
+        given: Vec<[u8; 8]>,
         /// Sorted short hashes.
         known: Vec<[u8; 8]>,
     },

@@ -53,7 +53,7 @@ impl Replica {
             }
             Ask::Adopt { space, vectors } => self.adopt_vectors(space, &vectors),
             Ask::StatementShorts { space, key } => self.statement_shorts(space, key),
-            Ask::Statements { space, key, known } => self.statements(space, key, &known),
+            Ask::Statements { space, key, given, known } => self.statements(space, key, &given, &known),
             Ask::Enrolment { space, to } => self.enrolment(space, to),
             Ask::Removal { space, device } => self.removal(space, device),
             Ask::Introduce { space, from, statements } => self.introduce(space, from, &statements),

@@ -246,12 +246,16 @@ impl Replica {
         &self,
         space: SpaceId,
         key: ShortsKey,
+        given: &[[u8; 8]],
         known: &[[u8; 8]],
     ) -> Result<Answer, ReplicaError> {
         let here = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
-        let unknown = |statement: &&Statement| known.binary_search(&key.short(&statement.hash())).is_err();
-        let wanted = here.log.statements_in_order_of_need().filter(unknown);
-        Ok(Answer::Statements(wanted.map(|statement| statement.bytes().to_vec()).collect()))
+        let lacks = |(statement, is_needed): &(&Statement, bool)| {
+            let short = key.short(&statement.hash());
+            known.binary_search(&short).is_err() && (*is_needed || given.binary_search(&short).is_err())
+        };
+        let lacking = here.log.statements_in_order_of_need().filter(lacks);
+        Ok(Answer::Statements(lacking.map(|(statement, _)| statement.bytes().to_vec()).collect()))
     }
 
     /// Takes a peer's statements. One that is no statement of this space is left out, and counted as refused.

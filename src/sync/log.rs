@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::conn::CODE_NOTHING_SHARED;
 use super::{ConnId, Engine, Lane, Purpose};
 use crate::exchange::{Ask, ShortsKey};
-use crate::id::SpaceId;
-use crate::limits::BATCH_BYTES;
-use crate::wire::{Message, Shorts, Statements};
+use crate::id::{SpaceId, StatementHash};
+use crate::limits::{LOG_ROUNDS_MAX, STATEMENT_SENT_MAX, STATEMENTS_PAGE_BYTES};
+use crate::wire::{Digest, Message, Shorts, Statements};
 
 /// What follows when the statements were sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,20 @@ impl Engine {
             return;
         };
         self.ask(Purpose::Shorts(conn, space), Ask::StatementShorts { space, key });
+    }
+
+    /// The logs differ: exchange what is not the same, a few times. When that changes neither, one has no room for what
+    /// the other has, and they are exchanged ever more seldom.
+    pub(super) fn logs_differ(&mut self, conn: ConnId, space: SpaceId, digests: [Digest; 2]) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        let before = session.logs.filter(|(of, _)| *of == digests).map_or(0, |(_, rounds)| rounds);
+        let rounds = before.saturating_add(1);
+        session.logs = Some((digests, rounds));
+        if rounds <= LOG_ROUNDS_MAX || rounds.is_power_of_two() {
+            self.ask_shorts(conn, space);
+        }
     }
 
     /// Keys the short hashes of statements by what both ends have of the connection and nobody else.
@@ -70,7 +84,9 @@ impl Engine {
             return;
         };
         session.their_shorts = Some(shorts.clone());
-        let ask = Ask::Statements { space, key, known: shorts };
+        let given = session.given.iter().filter(|(_, times)| **times >= STATEMENT_SENT_MAX);
+        let given = given.map(|(short, _)| *short).collect();
+        let ask = Ask::Statements { space, key, given, known: shorts };
         self.ask(Purpose::Statements(conn, space, After::GoOn), ask);
         self.ask_shorts(conn, space);
     }
@@ -82,16 +98,22 @@ impl Engine {
         statements: Vec<Vec<u8>>,
         after: After,
     ) {
-        let Some(session) = self.sessions.get(&(conn, space)) else {
+        let key = self.shorts_key(conn, space).unwrap_or_default();
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
         let slot = session.slot;
+        for statement in &statements {
+            let short = key.short(&StatementHash::new(*blake3::hash(statement).as_bytes()));
+            let times = session.given.entry(short).or_default();
+            *times = times.saturating_add(1);
+        }
         let mut page = Vec::new();
         let mut bytes = 0;
         for statement in statements {
             bytes += statement.len();
             page.push(statement);
-            if bytes >= BATCH_BYTES {
+            if bytes >= STATEMENTS_PAGE_BYTES {
                 let statements = std::mem::take(&mut page);
                 self.send(conn, Lane::Control, &Message::Statements(Statements { slot, statements }));
                 bytes = 0;
@@ -128,7 +150,7 @@ impl Engine {
         if we_belong && self.conns.get(&conn).is_some_and(super::Conn::is_open) {
             self.ask(
                 Purpose::Statements(conn, space, After::Part),
-                Ask::Statements { space, key: ShortsKey::default(), known: Vec::new() },
+                Ask::Statements { space, key: ShortsKey::default(), given: Vec::new(), known: Vec::new() },
             );
         } else {
             self.end_session(conn, space);

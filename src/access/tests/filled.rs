@@ -24,7 +24,8 @@ fn junk(mark: u8) -> Body {
 
 /// Sends what the other lacks, in pages, as a session does.
 fn sent(from: &Log, to: &mut Log) {
-    let lacks = from.statements_in_order_of_need().filter(|statement| !to.holds(&statement.hash()));
+    let lacks = from.statements_in_order_of_need().map(|(statement, _)| statement);
+    let lacks = lacks.filter(|statement| !to.holds(&statement.hash()));
     let lacks: Vec<Statement> = lacks.cloned().collect();
     for page in lacks.chunks(2_000) {
         to.insert_all(page.iter().cloned());

@@ -48,3 +48,29 @@ fn who_shows_each_device_other_junk_is_removed_and_work_goes_on() {
     }
     assert_eq!(a.roots(space), b.roots(space));
 }
+
+/// What was sent in vain is sent again only if somebody needs it. Seen failing without `given` in `Replica::statements`.
+#[test]
+fn what_was_given_in_vain_is_sent_again_only_if_it_is_followed() {
+    let (mut a, _, space) = pair(Role::Writer);
+    let known = a.replica.spaces.get(&space).expect("here");
+    let last = known.log.statement(known.membership.heads().first().expect("one")).expect("here");
+    let (prev, lamport, needed) = (vec![last.hash()], last.lamport() + 1, known.log.statements().count());
+    let body = Body::Other { kind: 1_001, bytes: Vec::new() };
+    let junk = Statement::sign(&a.identity, &space, lamport, prev, body).expect("small");
+    let (from, statements) = (a.replica.peer(), vec![junk.bytes().to_vec()]);
+    a.replica.answer(now(), Ask::Learn { space, from, statements });
+
+    let key = ShortsKey([7; 32]);
+    let Answer::StatementShorts(all) = a.replica.answer(now(), Ask::StatementShorts { space, key }) else {
+        panic!("shorts")
+    };
+    let mut count = |given: Vec<[u8; 8]>| {
+        let answer = a.replica.answer(now(), Ask::Statements { space, key, given, known: Vec::new() });
+        let Answer::Statements(statements) = answer else { panic!("statements") };
+        statements.len()
+    };
+
+    assert_eq!(count(Vec::new()), needed + 1);
+    assert_eq!(count(all), needed);
+}

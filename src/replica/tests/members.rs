@@ -74,9 +74,10 @@ fn removed_device_shows_in_the_space_it_is_told_of() {
 fn statements_of_another_space_are_refused_and_known_ones_are_not_sent() {
     let (mut a, mut b, space) = pair(Role::Writer);
     let other = founded(&mut b);
-    let Answer::Statements(foreign) =
-        b.replica.answer(now(), Ask::Statements { space: other, key: ShortsKey::default(), known: vec![] })
-    else {
+    let Answer::Statements(foreign) = b.replica.answer(
+        now(),
+        Ask::Statements { space: other, key: ShortsKey::default(), given: Vec::new(), known: vec![] },
+    ) else {
         panic!("statements")
     };
 
@@ -87,7 +88,9 @@ fn statements_of_another_space_are_refused_and_known_ones_are_not_sent() {
     else {
         panic!("shorts")
     };
-    let unknown = b.replica.answer(now(), Ask::Statements { space, key: ShortsKey::default(), known });
+    let unknown = b
+        .replica
+        .answer(now(), Ask::Statements { space, key: ShortsKey::default(), given: Vec::new(), known });
 
     assert!(matches!(learned, Answer::Learned(0)));
     assert_eq!(a.metrics().refused, 1);
@@ -175,7 +178,10 @@ fn an_introduction_is_bounded_and_keeps_the_newest() {
     assert!(matches!(behind, Answer::Introduced(false)), "too far behind: {behind:?}");
     let (from_a, Answer::Statements(all)) = (
         a.replica.peer(),
-        a.replica.answer(now(), Ask::Statements { space, key: ShortsKey::default(), known: vec![] }),
+        a.replica.answer(
+            now(),
+            Ask::Statements { space, key: ShortsKey::default(), given: Vec::new(), known: vec![] },
+        ),
     ) else {
         panic!("statements")
     };

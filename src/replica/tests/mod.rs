@@ -191,8 +191,9 @@ impl Device {
         else {
             panic!("short hashes were asked for");
         };
-        let Answer::Statements(statements) =
-            self.replica.answer(now(), Ask::Statements { space, key: ShortsKey::default(), known })
+        let Answer::Statements(statements) = self
+            .replica
+            .answer(now(), Ask::Statements { space, key: ShortsKey::default(), given: Vec::new(), known })
         else {
             panic!("statements were asked for");
         };

@@ -93,7 +93,12 @@ impl Mesh {
         for other in others.iter_mut() {
             founder.enrol(other, space);
         }
-        let statements = founder.ask(Ask::Statements { space, key: ShortsKey::default(), known: Vec::new() });
+        let statements = founder.ask(Ask::Statements {
+            space,
+            key: ShortsKey::default(),
+            given: Vec::new(),
+            known: Vec::new(),
+        });
         let Answer::Statements(statements) = statements else { panic!("{statements:?}") };
         for other in others {
             other.ask(Ask::Learn { space, from: founder.peer, statements: statements.clone() });

@@ -340,9 +340,10 @@ fn read(space: SpaceId, device: &mut Final<'_>) -> Result<Read, String> {
 }
 
 fn statements(now: Now, replica: &mut Replica, space: SpaceId) -> Result<BTreeSet<StatementHash>, String> {
-    let Answer::Statements(all) =
-        replica.answer(now, Ask::Statements { space, key: ShortsKey::default(), known: Vec::new() })
-    else {
+    let Answer::Statements(all) = replica.answer(
+        now,
+        Ask::Statements { space, key: ShortsKey::default(), given: Vec::new(), known: Vec::new() },
+    ) else {
         return Err("the statements are not told".to_owned());
     };
     let hash = |bytes: &Vec<u8>| Statement::decode(bytes).map(|statement| statement.hash());

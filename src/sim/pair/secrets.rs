@@ -63,10 +63,10 @@ impl World {
             matches!(admin.replica.answer(now, Ask::Joined { from, reply: reply.concat() }), Answer::Done),
             "joined"
         );
-        let Answer::Statements(statements) = pair.parties[0]
-            .replica
-            .answer(now, Ask::Statements { space, key: ShortsKey::default(), known: Vec::new() })
-        else {
+        let Answer::Statements(statements) = pair.parties[0].replica.answer(
+            now,
+            Ask::Statements { space, key: ShortsKey::default(), given: Vec::new(), known: Vec::new() },
+        ) else {
             panic!("statements")
         };
         admin.replica.answer(now, Ask::Learn { space, from, statements });

@@ -87,6 +87,8 @@ struct Party {
     dialed: Vec<(DialId, PeerId)>,
     notices: Vec<Notice>,
     asked: Vec<Ask>,
+    /// Statements that every peer is found to lack.
+    lacking: Vec<Vec<u8>>,
 }
 
 impl Party {
@@ -117,6 +119,7 @@ impl Party {
             dialed: Vec::new(),
             notices: Vec::new(),
             asked: Vec::new(),
+            lacking: Vec::new(),
         };
         side.drain(0);
         side
@@ -164,9 +167,8 @@ impl Party {
                         }
                         Ask::TakeFetched { .. } => Answer::Taken { full: false, refused: None },
                         Ask::StatementShorts { .. } => Answer::StatementShorts(Vec::new()),
-                        Ask::Statements { .. } | Ask::Enrolment { .. } | Ask::Removal { .. } => {
-                            Answer::Statements(Vec::new())
-                        }
+                        Ask::Statements { .. } => Answer::Statements(self.lacking.clone()),
+                        Ask::Enrolment { .. } | Ask::Removal { .. } => Answer::Statements(Vec::new()),
                         Ask::Introduce { .. } => Answer::Introduced(false),
                         Ask::Heads { .. } => Answer::Heads { entries: Vec::new(), complete: true },
                         Ask::Clocks { .. } => Answer::Clocks(Vec::new()),
