@@ -283,7 +283,8 @@ pub const PEER_COMMITS_BURST_MAX: u64 = 250_000;
 /// a hundred people who type at once.
 pub const PEER_COMMITS_PER_S: u64 = 2_000;
 /// Units of work that the questions of a peer may take at once: a comparison of fingerprints is one, a sketch
-/// eight, 16 KiB of commits that are looked up one.
+/// eight, 16 KiB of commits or statements that are looked up one, and so are 16 statements that come. A whole log
+/// that comes is a quarter of it.
 pub const PEER_WORK_BURST_MAX: u64 = 4_000;
 /// Units of work that the questions of a peer may take in each second after that.
 pub const PEER_WORK_PER_S: u64 = 100;
@@ -424,6 +425,7 @@ const _: () = assert!(SCORE_OFFENCE < SCORE_TURN_AWAY && SCORE_TURN_AWAY <= SCOR
 const _: () = assert!(0 < SCORE_READMIT && SCORE_READMIT < SCORE_TURN_AWAY && 0 < SCORE_FADES_PER_MIN);
 const _: () = assert!(2 * FRAME_BYTES_MAX as u64 <= PEER_BYTES_BURST_MAX);
 const _: () = assert!(BATCH_COMMITS_MAX as u64 <= PEER_COMMITS_BURST_MAX);
+const _: () = assert!(STATEMENTS_PER_SPACE_MAX as u64 / 16 < PEER_WORK_BURST_MAX / 2);
 const _: () = assert!(CHANGE_BYTES_MAX < COMMIT_BYTES_MAX);
 const _: () = assert!(COMMIT_BYTES_MAX + HELD_OVERHEAD_BYTES < QUARANTINE_AUTHOR_BYTES_MAX);
 const _: () = assert!(QUARANTINE_AUTHOR_BYTES_MAX < QUARANTINE_SPACE_BYTES_MAX);

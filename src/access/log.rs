@@ -237,6 +237,22 @@ impl Log {
         &mut self,
         statements: impl IntoIterator<Item = Statement>,
     ) -> Vec<Result<bool, AccessError>> {
+        self.insert_while(statements, |_| true)
+    }
+
+    /// The same, but nothing behind one that is an offence is looked at; the answers end with that one.
+    pub(crate) fn insert_until_an_offence(
+        &mut self,
+        statements: impl IntoIterator<Item = Statement>,
+    ) -> Vec<Result<bool, AccessError>> {
+        self.insert_while(statements, |taken| !taken.as_ref().is_err_and(AccessError::is_an_offence))
+    }
+
+    fn insert_while(
+        &mut self,
+        statements: impl IntoIterator<Item = Statement>,
+        go_on: impl Fn(&Result<bool, AccessError>) -> bool,
+    ) -> Vec<Result<bool, AccessError>> {
         let mut refused = Vec::new();
         let mut taken = Vec::new();
         for (place, statement) in statements.into_iter().enumerate() {
@@ -245,6 +261,9 @@ impl Log {
                 refused.push((place, statement));
             }
             taken.push(one);
+            if !taken.last().is_none_or(&go_on) {
+                break;
+            }
         }
         self.judge();
         if !refused.is_empty() {

@@ -539,8 +539,14 @@ pub(crate) enum Answer {
     StatementShorts(Vec<[u8; 8]>),
     /// To `Statements`, `Enrolment` and `Removal`.
     Statements(Vec<Vec<u8>>),
-    /// To `Learn`: how many were new.
-    Learned(usize),
+    /// To `Learn`: how many were new, and why the peer should have known better than to send one of them. Those behind that
+    /// one were not looked at.
+    Learned {
+        /// New statements.
+        new: usize,
+        /// What is wrong with one of them.
+        offence: Option<String>,
+    },
     /// To `Unheld`.
     Unheld(Vectors),
     /// To `Introduce`: whether the device is a member.

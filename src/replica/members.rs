@@ -271,16 +271,34 @@ impl Replica {
             tracing::debug!(peer = %from.short(), %error, "statement refused");
             self.metrics.refused.add(1);
         };
-        let read = statements.iter().map(|bytes| Statement::decode(bytes).inspect_err(refuse));
-        let mut new: Vec<Statement> = read.flatten().collect();
-        let taken = log.insert_all(new.iter().cloned());
-        let mut taken = taken.into_iter().map(|taken| taken.inspect_err(refuse) == Ok(true));
-        new.retain(|_| taken.next() == Some(true));
-        let count = new.len();
-        if count > 0 {
+        // What is behind the first that every node refuses is not looked at: a signature costs time.
+        let mut offence = None;
+        let mut read = Vec::new();
+        for bytes in &statements {
+            match Statement::decode(bytes).inspect_err(refuse) {
+                Ok(statement) => read.push(statement),
+                Err(error) if error.is_an_offence() => {
+                    offence = Some(error);
+                    break;
+                }
+                Err(_) => {}
+            }
+        }
+        let taken = log.insert_until_an_offence(read.iter().cloned());
+        let mut new = Vec::new();
+        for (statement, taken) in read.into_iter().zip(taken) {
+            match taken.inspect_err(refuse) {
+                Ok(true) => new.push(statement),
+                Ok(false) => {}
+                Err(error) => {
+                    offence = offence.or_else(|| Some(error).filter(AccessError::is_an_offence));
+                }
+            }
+        }
+        if !new.is_empty() {
             self.adopt(log, &new)?;
         }
-        Ok(Answer::Learned(count))
+        Ok(Answer::Learned { new: new.len(), offence: offence.map(|offence| offence.to_string()) })
     }
 
     /// Makes a statement and takes it at once.

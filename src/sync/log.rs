@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::conn::CODE_NOTHING_SHARED;
+use super::conn::{CODE_NOTHING_SHARED, CODE_REFUSED};
 use super::{ConnId, Engine, Lane, Purpose};
 use crate::exchange::{Ask, ShortsKey};
 use crate::id::{SpaceId, StatementHash};
@@ -103,6 +103,7 @@ impl Engine {
             return;
         };
         let slot = session.slot;
+        let sent = statements.iter().map(Vec::len).sum();
         for statement in &statements {
             let short = key.short(&StatementHash::new(*blake3::hash(statement).as_bytes()));
             let times = session.given.entry(short).or_default();
@@ -122,8 +123,9 @@ impl Engine {
         if !page.is_empty() {
             self.send(conn, Lane::Control, &Message::Statements(Statements { slot, statements: page }));
         }
-        if after == After::Part {
-            self.end_session(conn, space);
+        match after {
+            After::GoOn => self.charge_repair(conn, sent),
+            After::Part => self.end_session(conn, space),
         }
     }
 
@@ -133,6 +135,15 @@ impl Engine {
         };
         let from = session.peer;
         self.ask(Purpose::Learn(conn, space), Ask::Learn { space, from, statements });
+    }
+
+    /// The store has looked at what a peer sent. Every node verifies a statement before it passes it on, so who sends one
+    /// that does not verify has not done what every program does.
+    pub(super) fn learned(&mut self, conn: ConnId, statements: usize, offence: Option<String>) {
+        tracing::trace!(statements, "log learned");
+        if let Some(offence) = offence {
+            self.close(conn, CODE_REFUSED, &format!("a statement was refused: {offence}"));
+        }
     }
 
     /// The space is no longer shared with the peer of this connection. A device that was removed is told the

@@ -89,6 +89,8 @@ struct Party {
     asked: Vec<Ask>,
     /// Statements that every peer is found to lack.
     lacking: Vec<Vec<u8>>,
+    /// What is wrong with statements that come.
+    offence: Option<String>,
 }
 
 impl Party {
@@ -120,6 +122,7 @@ impl Party {
             notices: Vec::new(),
             asked: Vec::new(),
             lacking: Vec::new(),
+            offence: None,
         };
         side.drain(0);
         side
@@ -169,6 +172,7 @@ impl Party {
                         Ask::StatementShorts { .. } => Answer::StatementShorts(Vec::new()),
                         Ask::Statements { .. } => Answer::Statements(self.lacking.clone()),
                         Ask::Enrolment { .. } | Ask::Removal { .. } => Answer::Statements(Vec::new()),
+                        Ask::Learn { .. } => Answer::Learned { new: 0, offence: self.offence.clone() },
                         Ask::Introduce { .. } => Answer::Introduced(false),
                         Ask::Heads { .. } => Answer::Heads { entries: Vec::new(), complete: true },
                         Ask::Clocks { .. } => Answer::Clocks(Vec::new()),
@@ -189,7 +193,6 @@ impl Party {
                         | Ask::Revealed { .. }
                         | Ask::Joined { .. }
                         | Ask::Receive { .. }
-                        | Ask::Learn { .. }
                         | Ask::Redeem { .. } => Answer::Done,
                     };
                     self.asked.push(ask);
