@@ -93,6 +93,9 @@ pub const STATEMENTS_FOLLOWED_OF_MEMBER: usize = 64;
 pub const STATEMENTS_FOLLOWED_OF_ADMIN: usize = 1_024;
 /// Statements that others follow of one member and all whom it added, and whom they added.
 pub const STATEMENTS_FOLLOWED_OF_BRANCH: usize = 2_048;
+/// Members of whom each was added by the one before it, from one whom the founder added: what those say who are
+/// further away is not followed, for to look at all above them takes time.
+pub const MEMBERS_IN_A_ROW_MAX: usize = 64;
 /// Statements that come together and are still judged one by one; of more, all of the log is judged anew.
 pub const STATEMENTS_JUDGED_ALONE_MAX: usize = 256;
 /// Bytes at which one frame of statements is closed. What a statement follows best comes with it.

@@ -19,7 +19,8 @@ use super::graph::{Bits, Graph};
 use super::resolve::{Resolution, Speaker};
 use super::share::Shards;
 use crate::limits::{
-    STATEMENTS_FOLLOWED_OF_ADMIN, STATEMENTS_FOLLOWED_OF_BRANCH, STATEMENTS_FOLLOWED_OF_MEMBER,
+    MEMBERS_IN_A_ROW_MAX, STATEMENTS_FOLLOWED_OF_ADMIN, STATEMENTS_FOLLOWED_OF_BRANCH,
+    STATEMENTS_FOLLOWED_OF_MEMBER,
 };
 
 /// The number of the genesis, and of the founder.
@@ -114,7 +115,7 @@ impl Followed {
         if said.own > max || said.brought > max {
             return false;
         }
-        let branch = branch(resolution, member);
+        let Some(branch) = branch(resolution, member) else { return false };
         let taken = |member: &usize| self.shares.get(member).map_or(0, |share| share.branch);
         if branch.iter().any(|member| taken(member) + own + others > STATEMENTS_FOLLOWED_OF_BRANCH) {
             return false;
@@ -127,16 +128,20 @@ impl Followed {
     }
 }
 
-/// A member, who added it, who added that one, and so on, up to the founder, who is not among them.
-fn branch(resolution: &Resolution, member: usize) -> Vec<usize> {
+/// A member, who added it, who added that one, and so on, up to the founder, who is not among them; `None` when these
+/// are too many.
+fn branch(resolution: &Resolution, member: usize) -> Option<Vec<usize>> {
     let mut branch = vec![member];
     let mut last = member;
     while let Some(Speaker::Member(by)) = resolution.speaker(last) {
         if by == FOUNDER {
             break;
         }
+        if branch.len() >= MEMBERS_IN_A_ROW_MAX {
+            return None;
+        }
         branch.push(by);
         last = by;
     }
-    branch
+    Some(branch)
 }

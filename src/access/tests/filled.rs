@@ -174,3 +174,23 @@ fn who_was_enrolled_on_top_of_junk_follows_that_and_says_what_counts() {
     };
     assert!(may(&at) && !may(&heads(&log)));
 }
+
+/// Each adds the next, and everybody looks at all above. Seen failing without `MEMBERS_IN_A_ROW_MAX`.
+#[test]
+fn of_members_who_add_each_other_in_a_row_64_are_followed() {
+    let mut log = shop(&[Admin]);
+    let mut added = Vec::new();
+    let mut prev = heads(&log);
+    for device in 10..80 {
+        let by = if device == 10 { 2 } else { device - 1 };
+        prev = vec![puppet(&mut log, by, &prev, Admin, device)];
+        added.extend(prev.clone());
+    }
+
+    let removal = log.remove_member(&identity(1), member(&log, 2)).expect("senior");
+    let hash = insert(&mut log, removal);
+
+    let past = log.past_of(&hash);
+    let followed = added.iter().filter(|added| past.contains(added)).count();
+    assert_eq!(followed, 64);
+}
