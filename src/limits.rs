@@ -93,11 +93,32 @@ pub const STATEMENT_BYTES_MAX: usize = 4 * 1024;
 pub const STATEMENTS_PER_SPACE_MAX: usize = 16_384;
 /// Places of those that only statements of admins take that count when they come: whoever fills the others keeps
 /// nobody from removing who did.
-pub const STATEMENTS_OF_ADMINS: usize = 1_024;
+pub const STATEMENTS_OF_ADMINS: usize = 4_096;
+/// Of these, those that only the most senior admin takes.
+pub const STATEMENTS_OF_SENIOR: usize = 2_560;
+/// And those that only the recovery key takes.
+pub const STATEMENTS_OF_RECOVERY: usize = 512;
+/// Statements of one member that others follow, and as many that it was the first to follow.
+pub const STATEMENTS_FOLLOWED_OF_MEMBER: usize = 64;
+/// The same of one that was an admin when it said so. The founder has no such bound.
+pub const STATEMENTS_FOLLOWED_OF_ADMIN: usize = 1_024;
+/// Statements that others follow of one member and all whom it added, and whom they added.
+pub const STATEMENTS_FOLLOWED_OF_BRANCH: usize = 2_048;
+/// Members of whom each was added by the one before it, from one whom the founder added: what those say who are
+/// further away is not followed, for to look at all above them takes time.
+pub const MEMBERS_IN_A_ROW_MAX: usize = 64;
 /// Statements that come together and are still judged one by one; of more, all of the log is judged anew.
 pub const STATEMENTS_JUDGED_ALONE_MAX: usize = 256;
+/// Bytes at which one frame of statements is closed. What a statement follows best comes with it.
+pub const STATEMENTS_PAGE_BYTES: usize = 512 * 1024;
+/// How often a statement that nobody needs is sent on one connection: who did not take it has no room for it.
+pub const STATEMENT_SENT_MAX: u8 = 2;
+/// Times that two logs are exchanged which stay as they are and differ, before that is taken for good.
+pub const LOG_ROUNDS_MAX: u32 = 3;
 /// Most statements of one log that wait for others they name.
 pub const STATEMENTS_WAITING_MAX: usize = 1_024;
+/// Places of those that only statements of admins take.
+pub const STATEMENTS_WAITING_OF_ADMINS: usize = 64;
 /// Bytes at which one part of the reply to a joiner is closed.
 pub const JOIN_PART_BYTES: usize = 64 * 1024;
 /// Largest request to join, in bytes.
@@ -285,7 +306,8 @@ pub const PEER_COMMITS_BURST_MAX: u64 = 250_000;
 /// a hundred people who type at once.
 pub const PEER_COMMITS_PER_S: u64 = 2_000;
 /// Units of work that the questions of a peer may take at once: a comparison of fingerprints is one, a sketch
-/// eight, 16 KiB of commits that are looked up one.
+/// eight, 16 KiB of commits or statements that are looked up one, and so are 16 statements that come. A whole log
+/// that comes is a quarter of it.
 pub const PEER_WORK_BURST_MAX: u64 = 4_000;
 /// Units of work that the questions of a peer may take in each second after that.
 pub const PEER_WORK_PER_S: u64 = 100;
@@ -438,6 +460,7 @@ const _: () = assert!(SCORE_OFFENCE < SCORE_TURN_AWAY && SCORE_TURN_AWAY <= SCOR
 const _: () = assert!(0 < SCORE_READMIT && SCORE_READMIT < SCORE_TURN_AWAY && 0 < SCORE_FADES_PER_MIN);
 const _: () = assert!(2 * FRAME_BYTES_MAX as u64 <= PEER_BYTES_BURST_MAX);
 const _: () = assert!(BATCH_COMMITS_MAX as u64 <= PEER_COMMITS_BURST_MAX);
+const _: () = assert!(STATEMENTS_PER_SPACE_MAX as u64 / 16 < PEER_WORK_BURST_MAX / 2);
 const _: () = assert!(CHANGE_BYTES_MAX < COMMIT_BYTES_MAX);
 const _: () = assert!(COMMIT_BYTES_MAX + HELD_OVERHEAD_BYTES < QUARANTINE_AUTHOR_BYTES_MAX);
 const _: () = assert!(QUARANTINE_AUTHOR_BYTES_MAX < QUARANTINE_SPACE_BYTES_MAX);
@@ -457,6 +480,10 @@ const _: () = assert!(JOIN_PART_BYTES + STATEMENT_BYTES_MAX + 64 < JOIN_BYTES_MA
 const _: () = assert!(JOIN_REQUESTS_PER_INVITE_MAX < JOIN_REQUESTS_MAX);
 const _: () = assert!(INVITE_ADDRESSES_MAX <= ADDRESSES_PER_PEER_MAX);
 const _: () = assert!(STATEMENTS_OF_ADMINS < STATEMENTS_PER_SPACE_MAX);
+const _: () = assert!(STATEMENTS_FOLLOWED_OF_BRANCH < STATEMENTS_OF_SENIOR);
+const _: () = assert!(STATEMENTS_PAGE_BYTES + STATEMENT_BYTES_MAX + 64 < FRAME_BYTES_MAX);
+const _: () = assert!(STATEMENTS_OF_SENIOR + STATEMENTS_OF_RECOVERY < STATEMENTS_OF_ADMINS);
+const _: () = assert!(STATEMENTS_WAITING_OF_ADMINS < STATEMENTS_WAITING_MAX);
 const _: () = assert!(COMMIT_AT_MAX <= STATEMENT_PREV_MAX);
 const _: () = assert!((STATEMENT_PREV_MAX + CUT_HASHES_MAX) * 32 + 256 < STATEMENT_BYTES_MAX);
 const _: () = assert!(JOIN_PART_BYTES + STATEMENT_BYTES_MAX < JOIN_STREAM_WINDOW_BYTES as usize);

@@ -200,7 +200,22 @@ impl Log {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn remove_member(&self, identity: &Identity, member: MemberId) -> Result<Statement, AccessError> {
-        self.remove_member_at(identity, member, self.membership().heads(), Cut::default())
+        self.remove_member_with(identity, member, Cut::default())
+    }
+
+    /// Removes a member; the cut tells which of its commits stay.
+    ///
+    /// # Errors
+    ///
+    /// As [`Log::remove_member`].
+    pub(crate) fn remove_member_with(
+        &self,
+        identity: &Identity,
+        member: MemberId,
+        cut: Cut,
+    ) -> Result<Statement, AccessError> {
+        let body = Body::RemoveMember { member, cut: Cut::default() };
+        self.remove_member_at(identity, member, &self.heads_for(identity, &body), cut)
     }
 
     /// Removes a member as of an earlier position: what the member signed that is not before `heads` is void,
@@ -266,7 +281,24 @@ impl Log {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn remove_device(&self, identity: &Identity, device: PeerId) -> Result<Statement, AccessError> {
-        self.remove_device_at(identity, device, self.membership().heads(), Cut::default())
+        self.remove_device_with(identity, device, Cut::default())
+    }
+
+    /// Removes a device; the cut tells which of its commits stay.
+    ///
+    /// # Errors
+    ///
+    /// As [`Log::remove_device`].
+    pub(crate) fn remove_device_with(
+        &self,
+        identity: &Identity,
+        device: PeerId,
+        cut: Cut,
+    ) -> Result<Statement, AccessError> {
+        const WHAT: &str = "removing a device";
+        let enrolment = self.enrolment_of(WHAT, &device)?.1;
+        let body = Body::RemoveDevice { enrolment, cut: Cut::default() };
+        self.remove_device_at(identity, device, &self.heads_for(identity, &body), cut)
     }
 
     /// Removes a device as of an earlier position: what it signed that is not before `heads` is void. That
@@ -302,13 +334,8 @@ impl Log {
         cut: Cut,
     ) -> Result<Statement, AccessError> {
         const WHAT: &str = "removing a device";
-        let membership = self.membership();
-        let Some(member) = membership.member_of(&device) else {
-            return Err(denied(WHAT, "the device is no member's"));
-        };
-        self.need_seniority(identity, WHAT, &member.id)?;
-        let enrolment = member.devices.iter().find(|other| other.peer == device && !other.removed);
-        let enrolment = enrolment.ok_or_else(|| denied(WHAT, "the device is no member's"))?.enrolment;
+        let (member, enrolment) = self.enrolment_of(WHAT, &device)?;
+        self.need_seniority(identity, WHAT, &member)?;
         self.on_top_of(identity, WHAT, heads, Body::RemoveDevice { enrolment, cut })
     }
 
@@ -454,7 +481,30 @@ impl Log {
         what: &'static str,
         body: Body,
     ) -> Result<Statement, AccessError> {
-        self.on_top_of(identity, what, self.membership().heads(), body)
+        let heads = self.heads_for(identity, &body);
+        self.on_top_of(identity, what, &heads, body)
+    }
+
+    /// The heads as a signer names them who says this.
+    fn heads_for(&self, identity: &Identity, body: &Body) -> Vec<StatementHash> {
+        let named = match body {
+            Body::RevokeInvite { invite } => vec![*invite],
+            Body::Invite { grant: Grant::Device(member), .. }
+            | Body::RemoveMember { member, .. }
+            | Body::SetRole { member, .. } => vec![StatementHash::new(*member.as_bytes())],
+            Body::RemoveDevice { enrolment, .. } => vec![*enrolment],
+            Body::AddMember(enrolment) => vec![enrolment.invite],
+            Body::AddDevice { member, enrolment } => {
+                vec![StatementHash::new(*member.as_bytes()), enrolment.invite]
+            }
+            Body::Genesis(_)
+            | Body::SetName { .. }
+            | Body::Invite { .. }
+            | Body::SetRule { .. }
+            | Body::Verdict { .. }
+            | Body::Other { .. } => Vec::new(),
+        };
+        self.membership().heads_for(&identity.peer(), &named)
     }
 
     /// Signs a statement behind `heads`, and lets it go only if it counts.
@@ -486,6 +536,19 @@ impl Log {
             return Err(denied(what, "the statement would not count"));
         }
         Ok(statement)
+    }
+
+    /// The member of a device, and the statement that enrolled it.
+    fn enrolment_of(
+        &self,
+        what: &'static str,
+        device: &PeerId,
+    ) -> Result<(MemberId, StatementHash), AccessError> {
+        let membership = self.membership();
+        let member = membership.member_of(device).ok_or_else(|| denied(what, "the device is no member's"))?;
+        let enrolment = member.devices.iter().find(|other| other.peer == *device && !other.removed);
+        let enrolment = enrolment.ok_or_else(|| denied(what, "the device is no member's"))?.enrolment;
+        Ok((member.id, enrolment))
     }
 
     fn is_recovery(&self, identity: &Identity) -> bool {

@@ -158,6 +158,16 @@ pub enum Refusal {
     Busy,
 }
 
+impl AccessError {
+    /// Tells whether who sends a statement that fails so has not verified it, as every node does before it passes
+    /// one on: its encoding or a signature is wrong. What may be due to a later version is not meant, nor what depends on
+    /// what else is here.
+    #[must_use]
+    pub(crate) const fn is_an_offence(&self) -> bool {
+        matches!(self, Self::Identity(_) | Self::Codec(_))
+    }
+}
+
 impl Refusal {
     pub(super) const fn to_byte(self) -> u8 {
         match self {

@@ -46,6 +46,18 @@ impl Bits {
         self.0.iter().zip(&other.0).any(|(bits, other)| bits & other != 0)
     }
 
+    /// The numbers that are in this set and not in the other, ascending.
+    pub(super) fn beyond(&self, other: &Self) -> Vec<usize> {
+        let words = self.0.iter().enumerate().map(|(word, bits)| {
+            let beyond = bits & !other.0.get(word).copied().unwrap_or(0);
+            (word, beyond)
+        });
+        let ones = |(word, bits): (usize, u64)| {
+            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| word * 64 + bit)
+        };
+        words.filter(|(_, bits)| *bits != 0).flat_map(ones).collect()
+    }
+
     pub(super) fn extend(&mut self, other: &Self) {
         if self.0.len() < other.0.len() {
             self.0.resize(other.0.len(), 0);

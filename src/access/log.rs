@@ -6,13 +6,14 @@ use std::sync::{Arc, OnceLock};
 use crate::id::{PeerId, SpaceId, StatementHash};
 use crate::identity::{self, Identity, IdentityError};
 use crate::limits::{
-    NAME_BYTES_MAX, STATEMENTS_JUDGED_ALONE_MAX, STATEMENTS_OF_ADMINS, STATEMENTS_PER_SPACE_MAX,
-    STATEMENTS_WAITING_MAX,
+    NAME_BYTES_MAX, STATEMENTS_JUDGED_ALONE_MAX, STATEMENTS_PER_SPACE_MAX, STATEMENTS_WAITING_MAX,
 };
 
+use super::follow::Followed;
 use super::graph::{Bits, Graph};
 use super::membership::Touched;
 use super::resolve::{self, Judged, Resolution, device_of};
+use super::room::Wanted;
 use super::{AccessError, Body, Enrolment, Genesis, Grant, Membership, Statement};
 
 /// The statements of one space. What they add up to is [`Log::membership`], worked out when it is asked for.
@@ -35,19 +36,22 @@ use super::{AccessError, Body, Enrolment, Genesis, Grant, Membership, Statement}
 #[derive(Clone, Debug)]
 pub struct Log {
     space: SpaceId,
-    graph: Graph,
-    resolution: Resolution,
+    pub(super) graph: Graph,
+    pub(super) resolution: Resolution,
     /// The log is being read as it was stored or sent: all that is in it had its place.
-    reading: bool,
+    pub(super) reading: bool,
     /// Statements of the graph that are not judged yet; empty between calls.
     unjudged: Vec<usize>,
     /// Numbers of the statements that no other follows.
-    heads: BTreeSet<usize>,
+    tips: BTreeSet<usize>,
+    followed: Followed,
+    /// What has its place in a full log for who follows it; empty between calls.
+    pub(super) wanted: Wanted,
     recovery: Option<PeerId>,
     /// Worked out when it is asked for.
     digest: OnceLock<[u8; 16]>,
     /// Statements whose signature was verified and that name one which is not here.
-    waiting: BTreeMap<StatementHash, Statement>,
+    pub(super) waiting: BTreeMap<StatementHash, Statement>,
     /// Which of them wait for a statement.
     waiting_for: BTreeMap<StatementHash, BTreeSet<StatementHash>>,
     /// Worked out when it is asked for.
@@ -207,9 +211,7 @@ impl Log {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn insert(&mut self, statement: Statement) -> Result<bool, AccessError> {
-        let taken = self.verified(statement);
-        self.judge();
-        taken
+        self.insert_all([statement]).pop().unwrap_or(Ok(false))
     }
 
     /// Inserts statements one after another and judges them together: what each one led to is returned in
@@ -238,8 +240,43 @@ impl Log {
         &mut self,
         statements: impl IntoIterator<Item = Statement>,
     ) -> Vec<Result<bool, AccessError>> {
-        let taken = statements.into_iter().map(|statement| self.verified(statement)).collect();
+        self.insert_while(statements, |_| true)
+    }
+
+    /// The same, but nothing behind one that is an offence is looked at; the answers end with that one.
+    pub(crate) fn insert_until_an_offence(
+        &mut self,
+        statements: impl IntoIterator<Item = Statement>,
+    ) -> Vec<Result<bool, AccessError>> {
+        self.insert_while(statements, |taken| !taken.as_ref().is_err_and(AccessError::is_an_offence))
+    }
+
+    fn insert_while(
+        &mut self,
+        statements: impl IntoIterator<Item = Statement>,
+        go_on: impl Fn(&Result<bool, AccessError>) -> bool,
+    ) -> Vec<Result<bool, AccessError>> {
+        let mut refused = Vec::new();
+        let mut taken = Vec::new();
+        for (place, statement) in statements.into_iter().enumerate() {
+            let one = self.verified(statement.clone());
+            if matches!(one, Err(AccessError::TooMany { .. })) {
+                refused.push((place, statement));
+            }
+            taken.push(one);
+            if !taken.last().is_none_or(&go_on) {
+                break;
+            }
+        }
         self.judge();
+        if !refused.is_empty() {
+            let mut places = refused.into_iter().peekable();
+            let refused = taken.iter_mut().enumerate().filter_map(|(place, taken)| {
+                places.next_if(|(other, _)| *other == place).map(|(_, statement)| (statement, taken))
+            });
+            let refused = refused.collect();
+            self.take_wanted(refused);
+        }
         taken
     }
 
@@ -279,8 +316,8 @@ impl Log {
         let membership = || {
             let (graph, resolution) = (self.graph.clone(), self.resolution.clone());
             Arc::new(match &self.last {
-                Some((last, touched)) => last.followed_by(graph, resolution, &self.heads, touched.clone()),
-                None => Membership::of(self.space, graph, resolution, &self.heads),
+                Some((last, touched)) => last.followed_by(graph, resolution, &self.followed, touched.clone()),
+                None => Membership::of(self.space, graph, resolution, &self.followed),
             })
         };
         Arc::clone(self.membership.get_or_init(membership))
@@ -303,6 +340,16 @@ impl Log {
     /// ```
     pub fn statements(&self) -> impl Iterator<Item = &Statement> {
         self.graph.statements()
+    }
+
+    /// The same, each with whether the statements and commits of honest devices follow it; those first.
+    pub(crate) fn statements_in_order_of_need(&self) -> impl Iterator<Item = (&Statement, bool)> {
+        let needed = |needed: bool| {
+            let numbered = self.graph.statements().enumerate();
+            let numbered = numbered.filter(move |(number, _)| self.followed.contains(*number) == needed);
+            numbered.map(move |(_, statement)| (statement, needed))
+        };
+        needed(true).chain(needed(false))
     }
 
     /// Returns a statement, unless it waits.
@@ -388,7 +435,7 @@ impl Log {
     pub fn digest(&self) -> [u8; 16] {
         *self.digest.get_or_init(|| {
             let mut heads: Vec<StatementHash> =
-                self.heads.iter().map(|number| self.graph.statement(*number).hash()).collect();
+                self.tips.iter().map(|number| self.graph.statement(*number).hash()).collect();
             heads.sort_unstable();
             let mut hasher = blake3::Hasher::new_keyed(self.space.as_bytes());
             hasher.update(b"driftless/log/v2\0");
@@ -419,7 +466,9 @@ impl Log {
             resolution: Resolution::default(),
             reading: false,
             unjudged: Vec::new(),
-            heads: BTreeSet::new(),
+            tips: BTreeSet::new(),
+            followed: Followed::default(),
+            wanted: Wanted::new(),
             recovery,
             digest: OnceLock::new(),
             waiting: BTreeMap::new(),
@@ -441,7 +490,7 @@ impl Log {
     }
 
     /// Judges what was attached. Alone where that is enough; when somebody loses something by it, everything.
-    fn judge(&mut self) {
+    pub(super) fn judge(&mut self) {
         if self.unjudged.len() > STATEMENTS_JUDGED_ALONE_MAX {
             self.resolve();
         }
@@ -449,6 +498,7 @@ impl Log {
             match self.resolution.judge(&self.graph, number) {
                 Judged::Void => {}
                 Judged::Counts => {
+                    self.followed.note(&self.graph, &self.resolution, number);
                     if let Some((_, touched)) = &mut self.last {
                         touched.note(&self.graph, number);
                     }
@@ -460,6 +510,7 @@ impl Log {
 
     fn resolve(&mut self) {
         self.resolution = resolve::resolve(&self.graph);
+        self.followed = Followed::of(&self.graph, &self.resolution);
         self.unjudged.clear();
         self.last = None;
     }
@@ -468,8 +519,17 @@ impl Log {
     #[cfg(test)]
     pub(super) fn step_by_step_and_at_once(&self) -> [(Vec<String>, String); 2] {
         let anew = resolve::resolve(&self.graph);
-        let membership = Membership::of(self.space, self.graph.clone(), anew.clone(), &self.heads);
+        let followed = Followed::of(&self.graph, &anew);
+        let membership = Membership::of(self.space, self.graph.clone(), anew.clone(), &followed);
         [(self.resolution.facts(), self.membership().facts()), (anew.facts(), membership.facts())]
+    }
+
+    /// What a statement follows.
+    #[cfg(test)]
+    pub(super) fn past_of(&self, hash: &StatementHash) -> BTreeSet<StatementHash> {
+        let past =
+            self.graph.number(hash).map(|number| self.graph.entry(number).past.beyond(&Bits::default()));
+        past.into_iter().flatten().map(|number| self.graph.statement(number).hash()).collect()
     }
 
     /// Inserts a statement that another log has verified.
@@ -481,7 +541,7 @@ impl Log {
     }
 
     /// Takes a statement whose signature is verified.
-    fn take(&mut self, statement: Statement) -> Result<bool, AccessError> {
+    pub(super) fn take(&mut self, statement: Statement) -> Result<bool, AccessError> {
         if self.holds(&statement.hash()) {
             return Ok(false);
         }
@@ -489,9 +549,7 @@ impl Log {
             return Err(AccessError::WrongSpace);
         }
         if let Some(missing) = self.first_missing(&statement) {
-            if self.waiting.len() >= STATEMENTS_WAITING_MAX {
-                return Err(AccessError::TooMany { what: "waiting statements", max: STATEMENTS_WAITING_MAX });
-            }
+            self.check_waiting_room(&statement)?;
             self.wait(statement, missing);
             return Ok(true);
         }
@@ -519,11 +577,8 @@ impl Log {
     }
 
     /// Checks a statement against its past and attaches it. The answer depends on its past alone, so every
-    /// node gives the same.
+    /// node gives the same, but for what has no room.
     fn place(&mut self, statement: Statement) -> Result<StatementHash, AccessError> {
-        if self.graph.len() >= STATEMENTS_PER_SPACE_MAX {
-            return Err(AccessError::TooMany { what: "statements", max: STATEMENTS_PER_SPACE_MAX });
-        }
         let hash = statement.hash();
         let past = self.graph.closure(statement.prev())?;
         let last =
@@ -534,36 +589,23 @@ impl Log {
         }
         self.check_signer(&statement, &past)?;
         self.check_body(&statement, &past)?;
-        let few_left = self.graph.len() >= STATEMENTS_PER_SPACE_MAX - STATEMENTS_OF_ADMINS;
-        if few_left && !self.reading && !self.is_of_an_admin(&statement, &past) {
-            return Err(AccessError::TooMany { what: "statements", max: STATEMENTS_PER_SPACE_MAX });
-        }
+        self.check_room(&statement, &past)?;
         self.attach(statement, past);
         Ok(hash)
     }
 
-    /// Tells whether a statement would count, as one of an admin or of the recovery key.
-    fn is_of_an_admin(&mut self, statement: &Statement, past: &Bits) -> bool {
-        self.judge();
-        let mut trial = self.clone();
-        trial.attach(statement.clone(), past.clone());
-        trial.judge();
-        let number = trial.graph.len() - 1;
-        trial.resolution.is_by_an_admin(&trial.graph, number)
-    }
-
-    fn attach(&mut self, statement: Statement, past: Bits) {
+    pub(super) fn attach(&mut self, statement: Statement, past: Bits) {
         if let Some(membership) = self.membership.take() {
             self.last = Some((membership, Touched::default()));
         }
         for prev in statement.prev() {
             if let Some(number) = self.graph.number(prev) {
-                self.heads.remove(&number);
+                self.tips.remove(&number);
             }
         }
         self.digest.take();
         let number = self.graph.push(statement, past);
-        self.heads.insert(number);
+        self.tips.insert(number);
         self.resolution.note(&self.graph, number);
         self.unjudged.push(number);
     }

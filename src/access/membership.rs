@@ -7,8 +7,9 @@ use std::sync::Arc;
 use crate::id::{CollectionName, MemberId, PeerId, SpaceId, StatementHash};
 use crate::limits::{COMMIT_AT_MAX, STATEMENT_PREV_MAX};
 
+use super::follow::Followed;
 use super::graph::{Bits, Graph};
-use super::resolve::{self, Resolution};
+use super::resolve::{self, Resolution, Speaker};
 use super::share::Shards;
 use super::{AccessError, Action, Body, Role};
 
@@ -43,6 +44,11 @@ pub struct Membership {
     live: Shards<PeerId, Vec<(usize, Role)>>,
     rules: Shards<CollectionName, (Role, Role)>,
     heads: Vec<StatementHash>,
+    /// Numbers of the heads, those first that matter most.
+    preferred: Vec<usize>,
+    /// All that counts is at the heads.
+    whole: bool,
+    followed: Followed,
 }
 
 /// What of a membership has changed since it was worked out.
@@ -122,7 +128,7 @@ pub struct Device {
 
 impl Membership {
     /// Resolves the statements of a graph.
-    pub(super) fn of(space: SpaceId, graph: Graph, resolution: Resolution, heads: &BTreeSet<usize>) -> Self {
+    pub(super) fn of(space: SpaceId, graph: Graph, resolution: Resolution, followed: &Followed) -> Self {
         let mut membership = Self {
             space,
             graph: Graph::default(),
@@ -132,12 +138,15 @@ impl Membership {
             live: Shards::default(),
             rules: Shards::default(),
             heads: Vec::new(),
+            preferred: Vec::new(),
+            whole: false,
+            followed: Followed::default(),
         };
         for (place, number) in resolution.members.iter().enumerate() {
             membership.put(place, member_at(&graph, &resolution, *number));
         }
         let rules = resolution.rules.keys().cloned().collect();
-        membership.update(graph, resolution, heads, Touched { members: BTreeSet::new(), rules });
+        membership.update(graph, resolution, followed, Touched { members: BTreeSet::new(), rules });
         membership
     }
 
@@ -146,7 +155,7 @@ impl Membership {
         &self,
         graph: Graph,
         resolution: Resolution,
-        heads: &BTreeSet<usize>,
+        followed: &Followed,
         touched: Touched,
     ) -> Self {
         let last = self.resolution.members.last().map(|last| graph.rank(*last));
@@ -154,15 +163,19 @@ impl Membership {
         let between = |member: &usize| Some(graph.rank(*member)) < last && !known(member);
         if touched.members.iter().any(between) {
             // The places of others change.
-            return Self::of(self.space, graph, resolution, heads);
+            return Self::of(self.space, graph, resolution, followed);
         }
         let mut next = self.clone();
-        next.update(graph, resolution, heads, touched);
+        next.update(graph, resolution, followed, touched);
         next
     }
 
-    fn update(&mut self, graph: Graph, resolution: Resolution, heads: &BTreeSet<usize>, touched: Touched) {
-        self.heads = best_heads(&graph, &resolution, heads);
+    fn update(&mut self, graph: Graph, resolution: Resolution, followed: &Followed, touched: Touched) {
+        self.preferred = best_heads(&graph, &resolution, followed.heads());
+        self.heads = self.preferred.iter().map(|number| graph.statement(*number).hash()).collect();
+        self.heads.sort_unstable();
+        self.whole = followed.is_whole() && self.heads.len() == followed.heads().len();
+        self.followed = followed.clone();
         self.name = name_of(&graph, &resolution);
         for collection in touched.rules {
             if let Some(rule) = resolution.rule(&graph, &collection, &|_| true) {
@@ -480,7 +493,7 @@ impl Membership {
         collection: &CollectionName,
         at: &[StatementHash],
     ) -> Result<(), AccessError> {
-        if at == self.heads {
+        if self.whole && at == self.heads {
             return match self.role(device) {
                 Some(role) => judge(role, action, collection, self.rules.get(collection).copied()),
                 None => Err(not_a_device(action)),
@@ -495,10 +508,12 @@ impl Membership {
         judge(role, action, collection, rule)
     }
 
-    /// Returns the statements that no other follows, ascending, at most 16: what a commit names as `at`.
+    /// Returns what a statement follows and a commit names as `at`: the statements that no other follows, ascending,
+    /// at most 16.
     ///
-    /// When there are more, those that count come first, then those with the largest lamport numbers: a
-    /// removed member cannot crowd out the others.
+    /// What does not count is not among them, nor what a member says beyond its share: 64 statements, 1,024 of an
+    /// admin, any number of the founder. When there are more than 16, those of senior members come first, then
+    /// those with the largest lamport numbers: nobody crowds out what removes it.
     ///
     /// # Example
     ///
@@ -537,13 +552,51 @@ impl Membership {
         self.graph.number(statement).is_some_and(|number| self.resolution.counts(number))
     }
 
+    /// Returns the heads as a device names them: what made it a member with its role is among what they follow, and
+    /// so is `named`.
+    #[must_use]
+    pub(crate) fn heads_for(&self, device: &PeerId, named: &[StatementHash]) -> Vec<StatementHash> {
+        if self.whole && named.is_empty() {
+            return self.heads.clone();
+        }
+        let position = self.graph.closure(&self.heads).unwrap_or_default();
+        let mut due: BTreeSet<usize> = named.iter().filter_map(|hash| self.graph.number(hash)).collect();
+        if self.role_within(device, &position) != self.role(device) {
+            for enrolment in self.resolution.enrolled.get(device).into_iter().flatten() {
+                let member = Resolution::member_of(&self.graph, *enrolment);
+                due.extend(member.into_iter().flat_map(|member| self.resolution.role_changes(member)));
+                due.insert(*enrolment);
+            }
+        }
+        due.retain(|number| !position.contains(*number));
+        if due.is_empty() {
+            return self.heads.clone();
+        }
+        let mut chosen: Vec<usize> = Vec::new();
+        for number in due.into_iter().rev().chain(self.preferred.iter().copied()) {
+            let is_followed = chosen.iter().any(|other| self.graph.precedes(number, *other));
+            if chosen.len() < STATEMENT_PREV_MAX && !is_followed {
+                chosen.push(number);
+            }
+        }
+        let mut heads: Vec<StatementHash> =
+            chosen.into_iter().map(|number| self.graph.statement(number).hash()).collect();
+        heads.sort_unstable();
+        heads
+    }
+
+    pub(super) fn is_followed(&self, number: usize) -> bool {
+        self.followed.contains(number)
+    }
+
     /// All that is worked out from the resolution.
     #[cfg(test)]
     pub(super) fn facts(&self) -> String {
         let live: Vec<_> = self.live.iter().collect();
         let mut rules: Vec<_> = self.rules.iter().collect();
         rules.sort_unstable();
-        format!("{} {:?} {live:?} {rules:?} {:?}", self.name, self.members, self.heads)
+        let at = (&self.heads, &self.preferred, self.whole);
+        format!("{} {:?} {live:?} {rules:?} {at:?}", self.name, self.members)
     }
 
     /// The role of a device as of a position.
@@ -587,13 +640,17 @@ impl Touched {
     }
 }
 
-fn best_heads(graph: &Graph, resolution: &Resolution, heads: &BTreeSet<usize>) -> Vec<StatementHash> {
-    let mut numbers: Vec<usize> = heads.iter().copied().collect();
-    numbers.sort_by_key(|number| Reverse((resolution.counts(*number), graph.rank(*number))));
-    numbers.truncate(STATEMENT_PREV_MAX);
-    let mut best: Vec<StatementHash> =
-        numbers.into_iter().map(|number| graph.statement(number).hash()).collect();
-    best.sort_unstable();
+/// The heads of what is followed: those of the recovery key first, then of the most senior, then the latest.
+fn best_heads(graph: &Graph, resolution: &Resolution, heads: &BTreeSet<usize>) -> Vec<usize> {
+    let mut best: Vec<usize> = heads.iter().copied().collect();
+    if best.len() > STATEMENT_PREV_MAX {
+        let seniority = |number: usize| match resolution.speaker(number) {
+            Some(Speaker::Member(member)) => Some(graph.rank(member)),
+            Some(Speaker::Recovery) | None => None,
+        };
+        best.sort_by_key(|number| (seniority(*number), Reverse(graph.rank(*number))));
+        best.truncate(STATEMENT_PREV_MAX);
+    }
     best
 }
 

@@ -7,6 +7,7 @@ mod commit;
 mod contest;
 mod cut;
 mod error;
+mod follow;
 mod graph;
 mod invite;
 mod join;
@@ -15,6 +16,7 @@ mod membership;
 mod recovery;
 mod removal;
 mod resolve;
+mod room;
 mod share;
 mod statement;
 

@@ -297,7 +297,9 @@ impl Membership {
     fn before(&self, statement: &StatementHash) -> Result<Vec<StatementHash>, AccessError> {
         let unknown = AccessError::UnknownPosition { hash: *statement };
         let number = self.graph.number(statement).ok_or_else(|| unknown.clone())?;
-        let before = |other: &usize| *other != number && !self.graph.precedes(number, *other);
+        let before = |other: &usize| {
+            *other != number && !self.graph.precedes(number, *other) && self.is_followed(*other)
+        };
         let kept: Vec<usize> = (0..self.graph.len()).filter(before).collect();
         let mut followed = Bits::default();
         kept.iter().for_each(|other| followed.extend(&self.graph.entry(*other).past));

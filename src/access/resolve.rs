@@ -123,7 +123,7 @@ pub(super) enum Judged {
 
 /// Who speaks in a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Speaker {
+pub(super) enum Speaker {
     Recovery,
     Member(usize),
 }
@@ -191,9 +191,19 @@ impl Resolution {
         judged
     }
 
+    /// By whom a statement counts, if it does.
+    pub(super) fn speaker(&self, number: usize) -> Option<Speaker> {
+        self.accepted.get(number).copied().flatten().map(|accepted| accepted.speaker)
+    }
+
+    /// The counting changes of a member's role.
+    pub(super) fn role_changes(&self, member: usize) -> impl Iterator<Item = usize> {
+        self.roles.get(&member).into_iter().flatten().map(|change| change.number)
+    }
+
     /// Tells whether a statement counts by the recovery key, or by a member that was an admin then.
     pub(super) fn is_by_an_admin(&self, graph: &Graph, number: usize) -> bool {
-        match self.accepted.get(number).copied().flatten().map(|accepted| accepted.speaker) {
+        match self.speaker(number) {
             Some(Speaker::Recovery) => true,
             Some(Speaker::Member(member)) => {
                 let before = |change: usize| self.counts(change) && graph.precedes(change, number);

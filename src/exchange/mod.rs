@@ -9,12 +9,26 @@ use crate::access::{JoinCode, Membership};
 pub(crate) use crate::id::EntityClock;
 use crate::id::{
     Cell, CollectionName, EntityId, Interests, Listed, Origin, Oseq, PeerId, Position, Root, SpaceId, Span,
-    SpanPrint, SpanTold, Symbol, Vector,
+    SpanPrint, SpanTold, StatementHash, Symbol, Vector,
 };
 
 /// The number of a question, minted by the engine. Exactly one answer bears it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RequestId(pub(crate) u64);
+
+/// What makes the short hashes of statements on one connection. Both ends have it and nobody else: who makes statements
+/// cannot choose two that are short for each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ShortsKey(pub(crate) [u8; 32]);
+
+impl ShortsKey {
+    pub(crate) fn short(&self, statement: &StatementHash) -> [u8; 8] {
+        let mut short = [0; 8];
+        let keyed = blake3::keyed_hash(&self.0, statement.as_bytes());
+        short.iter_mut().zip(keyed.as_bytes()).for_each(|(short, byte)| *short = *byte);
+        short
+    }
+}
 
 /// Which numbers a commit takes: its origin, and its number in each collection that it touches, sorted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -325,11 +339,17 @@ pub(crate) enum Ask {
     StatementShorts {
         /// The space.
         space: SpaceId,
+        /// What makes them short.
+        key: ShortsKey,
     },
-    /// Statements whose short hash (first 8 bytes) is not in `known`, in an order in which they can be inserted. Answer: `Statements`.
+    /// Statements whose short hash is not in `known`, in an order in which they can be inserted. Answer: `Statements`.
     Statements {
         /// The space.
         space: SpaceId,
+        /// What made them short.
+        key: ShortsKey,
+        /// Sorted short hashes of those that are sent only if honest statements follow them.
+        given: Vec<[u8; 8]>,
         /// Sorted short hashes.
         known: Vec<[u8; 8]>,
     },
@@ -523,8 +543,14 @@ pub(crate) enum Answer {
     StatementShorts(Vec<[u8; 8]>),
     /// To `Statements`, `Enrolment` and `Removal`.
     Statements(Vec<Vec<u8>>),
-    /// To `Learn`: how many were new.
-    Learned(usize),
+    /// To `Learn`: how many were new, and why the peer should have known better than to send one of them. Those behind that
+    /// one were not looked at.
+    Learned {
+        /// New statements.
+        new: usize,
+        /// What is wrong with one of them.
+        offence: Option<String>,
+    },
     /// To `Unheld`.
     Unheld(Vectors),
     /// To `Introduce`: whether the device is a member.

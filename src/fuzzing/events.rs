@@ -433,7 +433,7 @@ fn answer(kind: u8, script: &mut Script<'_>, position: Position) -> Answer {
         4 => Answer::Clocks((0..few).map(|n| clock(n as u8, choice)).collect()),
         5 => Answer::StatementShorts((0..few).map(|n| [n as u8; 8]).collect()),
         6 => Answer::Statements((0..few).map(|_| script.take(40)).collect()),
-        7 => Answer::Learned(few),
+        7 => Answer::Learned { new: few, offence: None },
         8 => Answer::Redeemed(vec![script.take(20)]),
         9 => Answer::Done,
         10 => Answer::Sketch((0..few).map(|n| cell(n as u8, choice)).collect()),

@@ -52,8 +52,8 @@ impl Replica {
                 self.take_index(space, &collection, spans, changed)
             }
             Ask::Adopt { space, vectors } => self.adopt_vectors(space, &vectors),
-            Ask::StatementShorts { space } => self.statement_shorts(space),
-            Ask::Statements { space, known } => self.statements(space, &known),
+            Ask::StatementShorts { space, key } => self.statement_shorts(space, key),
+            Ask::Statements { space, key, given, known } => self.statements(space, key, &given, &known),
             Ask::Enrolment { space, to } => self.enrolment(space, to),
             Ask::Removal { space, device } => self.removal(space, device),
             Ask::Introduce { space, from, statements } => self.introduce(space, from, &statements),

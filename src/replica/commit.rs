@@ -111,6 +111,7 @@ impl Replica {
             let rule = "this device was removed from the space".to_owned();
             return Err(AccessError::Denied { what: Action::Write.verb(), rule }.into());
         }
+        let at = membership.heads_for(&self.peer, &[]);
         let mut collections = BTreeSet::new();
         let mut entities = BTreeSet::new();
         for write in writes {
@@ -118,7 +119,7 @@ impl Replica {
                 return Err(ReplicaError::Twice { entity: write.entity });
             }
             if collections.insert(&write.collection) {
-                membership.may_at(&self.peer, Action::Write, &write.collection, membership.heads())?;
+                membership.may_at(&self.peer, Action::Write, &write.collection, &at)?;
             }
         }
         if collections.iter().any(|name| !known.collections.contains_key(*name)) {
@@ -198,7 +199,7 @@ impl Replica {
             slots.push((Leaf { collection, entity, oseq, prev, salt, of, seq, head: hash }, bytes));
         }
         slots.sort_unstable_by(|(a, _), (b, _)| (&a.collection, a.entity).cmp(&(&b.collection, b.entity)));
-        Ok(Commit::sign(&self.identity, space, origin, membership.heads().to_vec(), slots)?)
+        Ok(Commit::sign(&self.identity, space, origin, membership.heads_for(&self.peer, &[]), slots)?)
     }
 }
 

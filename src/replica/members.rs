@@ -10,7 +10,7 @@ use super::{Replica, ReplicaError, Space, Told};
 use crate::access::{
     AccessError, Body, Genesis, Invite, InviteKind, Log, Membership, RecoveryKey, Role, Statement,
 };
-use crate::exchange::Answer;
+use crate::exchange::{Answer, ShortsKey};
 use crate::id::{CollectionName, CommitHash, MemberId, PeerId, SpaceId, StatementHash};
 use crate::identity::Identity;
 use crate::limits::SPACES_PER_NODE_MAX;
@@ -167,7 +167,7 @@ impl Replica {
         let devices = membership.member(&member).into_iter().flat_map(|member| &member.devices);
         let devices: Vec<PeerId> = devices.map(|device| device.peer).collect();
         let cut = self.mending(now, |replica| replica.cut_of(space, &devices))?;
-        self.author(space, |log, by| log.remove_member_at(by, member, membership.heads(), cut))
+        self.author(space, |log, by| log.remove_member_with(by, member, cut))
     }
 
     /// Removes a device, for good. What it made and is applied here stays.
@@ -182,9 +182,9 @@ impl Replica {
         device: PeerId,
     ) -> Result<(), ReplicaError> {
         self.wall = now.wall;
-        let membership = self.membership(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+        self.membership(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let cut = self.mending(now, |replica| replica.cut_of(space, &[device]))?;
-        self.author(space, |log, by| log.remove_device_at(by, device, membership.heads(), cut))
+        self.author(space, |log, by| log.remove_device_with(by, device, cut))
     }
 
     /// Picks one of two commits that cannot both be. What waited for that counts again, and `drop` never does.
@@ -234,18 +234,28 @@ impl Replica {
         self.author(space, |log, by| log.set_rule(by, collection, read, write))
     }
 
-    pub(super) fn statement_shorts(&self, space: SpaceId) -> Result<Answer, ReplicaError> {
+    pub(super) fn statement_shorts(&self, space: SpaceId, key: ShortsKey) -> Result<Answer, ReplicaError> {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
-        let mut shorts: Vec<[u8; 8]> = known.log.statements().map(short).collect();
+        let mut shorts: Vec<[u8; 8]> =
+            known.log.statements().map(|statement| key.short(&statement.hash())).collect();
         shorts.sort_unstable();
         Ok(Answer::StatementShorts(shorts))
     }
 
-    pub(super) fn statements(&self, space: SpaceId, known: &[[u8; 8]]) -> Result<Answer, ReplicaError> {
+    pub(super) fn statements(
+        &self,
+        space: SpaceId,
+        key: ShortsKey,
+        given: &[[u8; 8]],
+        known: &[[u8; 8]],
+    ) -> Result<Answer, ReplicaError> {
         let here = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
-        let unknown = |statement: &&Statement| known.binary_search(&short(statement)).is_err();
-        let wanted = here.log.statements().filter(unknown);
-        Ok(Answer::Statements(wanted.map(|statement| statement.bytes().to_vec()).collect()))
+        let lacks = |(statement, is_needed): &(&Statement, bool)| {
+            let short = key.short(&statement.hash());
+            known.binary_search(&short).is_err() && (*is_needed || given.binary_search(&short).is_err())
+        };
+        let lacking = here.log.statements_in_order_of_need().filter(lacks);
+        Ok(Answer::Statements(lacking.map(|(statement, _)| statement.bytes().to_vec()).collect()))
     }
 
     /// Takes a peer's statements. One that is no statement of this space is left out, and counted as refused.
@@ -261,16 +271,34 @@ impl Replica {
             tracing::debug!(peer = %from.short(), %error, "statement refused");
             self.metrics.refused.add(1);
         };
-        let read = statements.iter().map(|bytes| Statement::decode(bytes).inspect_err(refuse));
-        let mut new: Vec<Statement> = read.flatten().collect();
-        let taken = log.insert_all(new.iter().cloned());
-        let mut taken = taken.into_iter().map(|taken| taken.inspect_err(refuse) == Ok(true));
-        new.retain(|_| taken.next() == Some(true));
-        let count = new.len();
-        if count > 0 {
+        // What is behind the first that every node refuses is not looked at: a signature costs time.
+        let mut offence = None;
+        let mut read = Vec::new();
+        for bytes in &statements {
+            match Statement::decode(bytes).inspect_err(refuse) {
+                Ok(statement) => read.push(statement),
+                Err(error) if error.is_an_offence() => {
+                    offence = Some(error);
+                    break;
+                }
+                Err(_) => {}
+            }
+        }
+        let taken = log.insert_until_an_offence(read.iter().cloned());
+        let mut new = Vec::new();
+        for (statement, taken) in read.into_iter().zip(taken) {
+            match taken.inspect_err(refuse) {
+                Ok(true) => new.push(statement),
+                Ok(false) => {}
+                Err(error) => {
+                    offence = offence.or_else(|| Some(error).filter(AccessError::is_an_offence));
+                }
+            }
+        }
+        if !new.is_empty() {
             self.adopt(log, &new)?;
         }
-        Ok(Answer::Learned(count))
+        Ok(Answer::Learned { new: new.len(), offence: offence.map(|offence| offence.to_string()) })
     }
 
     /// Makes a statement and takes it at once.
@@ -359,10 +387,4 @@ fn shift(
     };
     let clashes = !known.clashes.is_empty() && known.verdicts != membership.verdicts();
     Shift { devices, rights: known.log.statements().any(turned), clashes }
-}
-
-fn short(statement: &Statement) -> [u8; 8] {
-    let mut short = [0; 8];
-    short.iter_mut().zip(statement.hash().as_bytes()).for_each(|(short, byte)| *short = *byte);
-    short
 }

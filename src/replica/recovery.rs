@@ -54,15 +54,14 @@ impl Replica {
                 let cut = self.mending(now, |replica| replica.cut_of(space, &[device]))?;
                 self.author_as(space, &recovery, |log, by| match before {
                     Some(statement) => log.remove_device_at(by, device, &log.before(&statement)?, cut),
-                    None => log.remove_device_at(by, device, membership.heads(), cut),
+                    None => log.remove_device_with(by, device, cut),
                 })
             }
             Rescue::RemoveMember { member } => {
                 let devices = membership.member(&member).into_iter().flat_map(|member| &member.devices);
                 let devices: Vec<PeerId> = devices.map(|device| device.peer).collect();
                 let cut = self.mending(now, |replica| replica.cut_of(space, &devices))?;
-                let heads = membership.heads();
-                self.author_as(space, &recovery, |log, by| log.remove_member_at(by, member, heads, cut))
+                self.author_as(space, &recovery, |log, by| log.remove_member_with(by, member, cut))
             }
             Rescue::SetRole { member, role } => {
                 self.author_as(space, &recovery, |log, by| log.set_role(by, member, role))

@@ -12,6 +12,8 @@ use crate::wire::Message;
 
 /// Bytes of commits sent on request that count as one unit of work.
 const WORK_BYTES: usize = 16 * 1024;
+/// Statements that count as one unit of work: a signature of each is verified.
+const WORK_STATEMENTS: usize = 16;
 
 /// So much at once, and so much a second for as long as it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +96,7 @@ impl Bucket {
 }
 
 /// What it takes to answer a message, beyond reading it: one for a look at the state of a space, more where
-/// entities or whole sketches are looked at. Commits have a budget of their own.
+/// entities or whole sketches are looked at, or many statements verified. Commits have a budget of their own.
 pub(super) fn work_of(message: &Message) -> u64 {
     match message {
         Message::Hello(_)
@@ -115,9 +117,9 @@ pub(super) fn work_of(message: &Message) -> u64 {
         | Message::Wanted(_)
         | Message::Vectors(_)
         | Message::Shorts(_)
-        | Message::Statements(_)
         | Message::IndexTold(_)
         | Message::Roots(_) => 1,
+        Message::Statements(sent) => 1 + (sent.statements.len() / WORK_STATEMENTS) as u64,
         Message::Heads(_) | Message::Clocks(_) => 4,
         Message::Cells(_)
         | Message::CellsWanted(_)

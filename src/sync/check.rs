@@ -3,7 +3,9 @@
 use super::{ConnId, Engine, Lane, Purpose, Session, digest};
 use crate::exchange::{Ask, CommitKey, SpaceState, Vectors};
 use crate::id::SpaceId;
-use crate::limits::{CHECK_DELAY_MS, FEED_ROUNDS_MAX, QUIET_CHECK_MS, REPAIR_ROUNDS_MAX, ROOT_CHECK_MS};
+use crate::limits::{
+    CHECK_DELAY_MS, FEED_ROUNDS_MAX, LOG_ROUNDS_MAX, QUIET_CHECK_MS, REPAIR_ROUNDS_MAX, ROOT_CHECK_MS,
+};
 use crate::wire::{Digest, Message, Revisions, Roots};
 
 /// Whether a message asks for the peer's side or answers with ours.
@@ -182,7 +184,7 @@ impl Engine {
     /// Does what follows from both sides' digests.
     fn compare(&mut self, conn: ConnId, space: SpaceId, compared: Compared) {
         if compared.mine.log != compared.theirs.log {
-            self.ask_shorts(conn, space);
+            self.logs_differ(conn, space, [compared.mine.log, compared.theirs.log]);
         }
         let Some(session) = self.sessions.get(&(conn, space)) else {
             return;
@@ -232,8 +234,11 @@ impl Engine {
     fn what_follows(&self, conn: ConnId, session: &Session, compared: &Compared) -> Next {
         let Compared { mine, theirs, busy, say, .. } = compared;
         let leads = self.me < session.peer;
-        let (log, vectors, roots) =
-            (mine.log == theirs.log, mine.vectors == theirs.vectors, mine.roots == theirs.roots);
+        // They have been exchanged, and one has no room for what the other has.
+        let is_for_good = |(of, rounds)| of == [mine.log, theirs.log] && rounds > LOG_ROUNDS_MAX;
+        let apart = session.logs.is_some_and(is_for_good);
+        let log = mine.log == theirs.log || apart;
+        let (vectors, roots) = (mine.vectors == theirs.vectors, mine.roots == theirs.roots);
         // What one side keeps in quarantine it counts as received and feeds to nobody: telling vectors again brings
         // nothing then, and only comparing entity by entity makes the roots equal.
         let unfed = session.rounds >= FEED_ROUNDS_MAX && !roots && leads;
@@ -241,6 +246,7 @@ impl Engine {
             (mine.agree_with(theirs), Next::Agree),
             // They speak of different collections; what follows a change of interests comes to its end first.
             (mine.revisions != theirs.revisions, Next::CompareSoon),
+            (vectors && roots && apart && !*busy, Next::AgreeApart),
             // The statements are on their way.
             (vectors && roots, Next::CompareSoon),
             (*busy, Next::CompareSoon),

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::conn::CODE_NOTHING_SHARED;
+use super::conn::{CODE_NOTHING_SHARED, CODE_REFUSED};
 use super::{ConnId, Engine, Lane, Purpose};
-use crate::exchange::Ask;
-use crate::id::SpaceId;
-use crate::limits::BATCH_BYTES;
-use crate::wire::{Message, Shorts, Statements};
+use crate::exchange::{Ask, ShortsKey};
+use crate::id::{SpaceId, StatementHash};
+use crate::limits::{LOG_ROUNDS_MAX, STATEMENT_SENT_MAX, STATEMENTS_PAGE_BYTES};
+use crate::wire::{Digest, Message, Shorts, Statements};
 
 /// What follows when the statements were sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,32 @@ impl Engine {
 
     /// Reads which statements we have, to tell the peer.
     pub(super) fn ask_shorts(&mut self, conn: ConnId, space: SpaceId) {
-        self.ask(Purpose::Shorts(conn, space), Ask::StatementShorts { space });
+        let Some(key) = self.shorts_key(conn, space) else {
+            return;
+        };
+        self.ask(Purpose::Shorts(conn, space), Ask::StatementShorts { space, key });
+    }
+
+    /// The logs differ: exchange what is not the same, a few times. When that changes neither, one has no room for what
+    /// the other has, and they are exchanged ever more seldom.
+    pub(super) fn logs_differ(&mut self, conn: ConnId, space: SpaceId, digests: [Digest; 2]) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        let before = session.logs.filter(|(of, _)| *of == digests).map_or(0, |(_, rounds)| rounds);
+        let rounds = before.saturating_add(1);
+        session.logs = Some((digests, rounds));
+        if rounds <= LOG_ROUNDS_MAX || rounds.is_power_of_two() {
+            self.ask_shorts(conn, space);
+        }
+    }
+
+    /// Keys the short hashes of statements by what both ends have of the connection and nobody else.
+    fn shorts_key(&self, conn: ConnId, space: SpaceId) -> Option<ShortsKey> {
+        let mut hasher = blake3::Hasher::new_keyed(&self.conns.get(&conn)?.exporter);
+        hasher.update(b"driftless/shorts/v1\0");
+        hasher.update(space.as_bytes());
+        Some(ShortsKey(*hasher.finalize().as_bytes()))
     }
 
     pub(super) fn tell_shorts(&mut self, conn: ConnId, space: SpaceId, shorts: Vec<[u8; 8]>) {
@@ -52,11 +77,17 @@ impl Engine {
 
     /// The peer said what it has: send what it lacks, and ask back for what is new here.
     pub(super) fn hear_shorts(&mut self, conn: ConnId, space: SpaceId, shorts: Vec<[u8; 8]>) {
+        let Some(key) = self.shorts_key(conn, space) else {
+            return;
+        };
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
         session.their_shorts = Some(shorts.clone());
-        self.ask(Purpose::Statements(conn, space, After::GoOn), Ask::Statements { space, known: shorts });
+        let given = session.given.iter().filter(|(_, times)| **times >= STATEMENT_SENT_MAX);
+        let given = given.map(|(short, _)| *short).collect();
+        let ask = Ask::Statements { space, key, given, known: shorts };
+        self.ask(Purpose::Statements(conn, space, After::GoOn), ask);
         self.ask_shorts(conn, space);
     }
 
@@ -67,16 +98,23 @@ impl Engine {
         statements: Vec<Vec<u8>>,
         after: After,
     ) {
-        let Some(session) = self.sessions.get(&(conn, space)) else {
+        let key = self.shorts_key(conn, space).unwrap_or_default();
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
         let slot = session.slot;
+        let sent = statements.iter().map(Vec::len).sum();
+        for statement in &statements {
+            let short = key.short(&StatementHash::new(*blake3::hash(statement).as_bytes()));
+            let times = session.given.entry(short).or_default();
+            *times = times.saturating_add(1);
+        }
         let mut page = Vec::new();
         let mut bytes = 0;
         for statement in statements {
             bytes += statement.len();
             page.push(statement);
-            if bytes >= BATCH_BYTES {
+            if bytes >= STATEMENTS_PAGE_BYTES {
                 let statements = std::mem::take(&mut page);
                 self.send(conn, Lane::Control, &Message::Statements(Statements { slot, statements }));
                 bytes = 0;
@@ -85,8 +123,9 @@ impl Engine {
         if !page.is_empty() {
             self.send(conn, Lane::Control, &Message::Statements(Statements { slot, statements: page }));
         }
-        if after == After::Part {
-            self.end_session(conn, space);
+        match after {
+            After::GoOn => self.charge_repair(conn, sent),
+            After::Part => self.end_session(conn, space),
         }
     }
 
@@ -96,6 +135,15 @@ impl Engine {
         };
         let from = session.peer;
         self.ask(Purpose::Learn(conn, space), Ask::Learn { space, from, statements });
+    }
+
+    /// The store has looked at what a peer sent. Every node verifies a statement before it passes it on, so who sends one
+    /// that does not verify has not done what every program does.
+    pub(super) fn learned(&mut self, conn: ConnId, statements: usize, offence: Option<String>) {
+        tracing::trace!(statements, "log learned");
+        if let Some(offence) = offence {
+            self.close(conn, CODE_REFUSED, &format!("a statement was refused: {offence}"));
+        }
     }
 
     /// The space is no longer shared with the peer of this connection. A device that was removed is told the
@@ -113,7 +161,7 @@ impl Engine {
         if we_belong && self.conns.get(&conn).is_some_and(super::Conn::is_open) {
             self.ask(
                 Purpose::Statements(conn, space, After::Part),
-                Ask::Statements { space, known: Vec::new() },
+                Ask::Statements { space, key: ShortsKey::default(), given: Vec::new(), known: Vec::new() },
             );
         } else {
             self.end_session(conn, space);

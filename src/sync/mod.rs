@@ -443,7 +443,7 @@ impl Engine {
             ) => self.index_answered(conn, space, purpose, answer),
             (Purpose::FetchSynced(ticket), _) => self.fetch_synced(ticket),
             (Purpose::Repair(conn, space), answer) => self.repair_answered(conn, space, answer),
-            (Purpose::Learn(..), Answer::Learned(statements)) => tracing::trace!(statements, "log learned"),
+            (Purpose::Learn(conn, _), Answer::Learned { new, offence }) => self.learned(conn, new, offence),
             // Learned is followed by SpaceChanged when it changed anything; a space that is gone has no session.
             (_, _) => {}
         }

@@ -75,6 +75,10 @@ pub(super) struct Session {
     pub(super) shown: Option<(Digests, Vectors)>,
     /// Which statements the peer has, while ours are being read.
     pub(super) their_shorts: Option<Vec<[u8; 8]>>,
+    /// Which statements were sent to the peer, and how often.
+    pub(super) given: BTreeMap<[u8; 8], u8>,
+    /// The digests of the two logs that were found to differ last, and how often in a row.
+    pub(super) logs: Option<([Digest; 2], u32)>,
     pub(super) in_sync: bool,
     /// Equal fingerprints were seen since the last ticket was drawn.
     pub(super) verified: bool,
@@ -142,6 +146,8 @@ impl Session {
             urgent: false,
             asked: None,
             their_shorts: None,
+            given: BTreeMap::new(),
+            logs: None,
             rounds: 0,
             shown: None,
             in_sync: false,

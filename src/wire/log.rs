@@ -4,7 +4,7 @@ use super::Slot;
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
 use crate::limits::{STATEMENT_BYTES_MAX, STATEMENTS_PER_SPACE_MAX};
 
-/// The first eight bytes of the hash of every statement that the sender holds; asks for all others.
+/// A short hash, keyed by the connection, of every statement that the sender holds; asks for all others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shorts {
     /// The space.

@@ -321,9 +321,9 @@ fn a_long_log_travels_in_parts_that_must_all_come_in_order() {
     let (mut log, ticket) = invited(Writer);
     let add = redeem(&log, 1, &request(&ticket, 30), 30).expect("redeems");
     insert(&mut log, add);
-    for _ in 0..40 {
+    for number in 0..40 {
         let prev = heads(&log);
-        says(&mut log, 1, &prev, Body::Other { kind: 1_001, bytes: vec![0; 3_800] });
+        says(&mut log, 1, &prev, Body::Other { kind: 1_001, bytes: vec![number; 3_800] });
     }
 
     let parts = JoinReply::parts(&log);

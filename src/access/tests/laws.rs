@@ -364,9 +364,11 @@ fn who_was_removed_by_its_own_device_may_still_have_removed_its_member() {
     assert!(!log.membership().counts(&third));
 }
 
-/// Signs on top of all that is known, also what a device that keeps to the rules would not say.
+/// Signs on top of all that counts and of the member that is removed, also what a device that keeps to the rules would
+/// not say.
 fn says_on_top(log: &mut Log, signer: u8, body: Body) -> StatementHash {
-    let prev = heads(log);
+    let Body::RemoveMember { member, .. } = body else { panic!("only removals") };
+    let prev = log.membership().heads_for(&peer(signer), &[StatementHash::new(*member.as_bytes())]);
     says(log, signer, &prev, body)
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the membership log, and the small shop they play in.
 
 mod attacks;
+mod filled;
 mod increments;
 mod joining;
 mod laws;

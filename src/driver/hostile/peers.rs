@@ -155,7 +155,6 @@ async fn attacks_35_and_39_statements_of_a_junior_and_garbage_change_nobodys_pla
     };
     let remove = |member| Body::RemoveMember { member, cut: Cut::default() };
     let statements = vec![
-        vec![0xff; 300],
         say(lamport + 1, remove(founder)),
         say(1, remove(founder)),
         say(lamport, remove(founder)),
@@ -168,6 +167,9 @@ async fn attacks_35_and_39_statements_of_a_junior_and_garbage_change_nobodys_pla
     let count = log.statements().count() + 2;
     let has = |message: &Message| matches!(message, Message::Shorts(shorts) if shorts.shorts.len() == count);
     wire.until(has).await.expect("a member may say what does not count");
+    let garbage = Statements { slot: SLOT, statements: vec![vec![0xff; 300]] };
+    wire.send(&Message::Statements(garbage)).await;
+    wire.end().await.assert(REFUSED, "a statement was refused");
 
     let after = scene.victim.feed().membership(&scene.space).expect("here");
     assert_eq!(after.members(), membership.members());

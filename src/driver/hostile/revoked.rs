@@ -107,7 +107,6 @@ async fn attack_40c_a_removal_with_a_cut_beyond_its_bound_is_no_statement() {
     let log = admin.log.as_ref().expect("let in");
     let target = log.membership().member_of(&scene.honest.peer()).expect("a member").id;
     let sound = say(&admin, Body::RemoveMember { member: target, cut: Cut::default() });
-    let mut wire = scene.greet(&admin).await;
 
     for count in [CUT_HASHES_MAX + 1, 1_000_000] {
         let mut body = Writer::new();
@@ -124,8 +123,11 @@ async fn attack_40c_a_removal_with_a_cut_beyond_its_bound_is_no_statement() {
         let signature = admin.identity.sign(Purpose::Statement, &scene.space, out.as_bytes());
         out.raw(&signature.0);
         let said = Statements { slot: SLOT, statements: vec![out.into_bytes()] };
+        let wire = scene.greet(&admin).await;
         wire.send(&Message::Statements(said)).await;
+        wire.end().await.assert(REFUSED, "a statement was refused: cut of");
     }
+    let mut wire = scene.greet(&admin).await;
     let mut heard = log.clone();
     hear_log(&mut wire, &mut heard).await;
 

@@ -11,7 +11,7 @@ use super::{Committed, Intent, Replica, ReplicaError, RowChange, Told, Write};
 use crate::access::{Commit, Invite, Leaf, Role};
 use crate::doc::{self, Counter, Document, Entity, KindOf, Priority, row_value};
 use crate::doc::{Hydrate, Reconcile};
-use crate::exchange::{Answer, Ask, CommitKey, Packed, Scope, Vectors};
+use crate::exchange::{Answer, Ask, CommitKey, Packed, Scope, ShortsKey, Vectors};
 use crate::id::{ActorId, CollectionName, EntityId, Origin, Oseq, Position, SpaceId};
 use crate::identity::Identity;
 use crate::metrics::{Metrics, MetricsSnapshot};
@@ -25,6 +25,7 @@ mod contest;
 mod damage;
 mod exchange;
 mod expiry;
+mod filled;
 mod hostile;
 mod hub;
 mod index;
@@ -187,10 +188,14 @@ impl Device {
     }
 
     fn teach(&mut self, space: SpaceId, to: &mut Self) {
-        let Answer::StatementShorts(known) = to.replica.answer(now(), Ask::StatementShorts { space }) else {
+        let Answer::StatementShorts(known) =
+            to.replica.answer(now(), Ask::StatementShorts { space, key: ShortsKey::default() })
+        else {
             panic!("short hashes were asked for");
         };
-        let Answer::Statements(statements) = self.replica.answer(now(), Ask::Statements { space, known })
+        let Answer::Statements(statements) = self
+            .replica
+            .answer(now(), Ask::Statements { space, key: ShortsKey::default(), given: Vec::new(), known })
         else {
             panic!("statements were asked for");
         };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::doc::{Entity, Hydrate, KindOf, Reconcile, insert, update};
-use crate::exchange::{Answer, Ask, SpaceState};
+use crate::exchange::{Answer, Ask, ShortsKey, SpaceState};
 use crate::id::{CollectionName, EntityId, PeerId, Root, SpaceId};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
@@ -93,7 +93,12 @@ impl Mesh {
         for other in others.iter_mut() {
             founder.enrol(other, space);
         }
-        let statements = founder.ask(Ask::Statements { space, known: Vec::new() });
+        let statements = founder.ask(Ask::Statements {
+            space,
+            key: ShortsKey::default(),
+            given: Vec::new(),
+            known: Vec::new(),
+        });
         let Answer::Statements(statements) = statements else { panic!("{statements:?}") };
         for other in others {
             other.ask(Ask::Learn { space, from: founder.peer, statements: statements.clone() });

@@ -7,7 +7,7 @@ use super::whole::Whole;
 use super::{Oracle, Place, first_missing};
 use crate::access::{Action, Commit, Statement};
 use crate::doc::Kind;
-use crate::exchange::{Answer, Ask, CommitKey, SpaceState, Vectors};
+use crate::exchange::{Answer, Ask, CommitKey, ShortsKey, SpaceState, Vectors};
 use crate::id::{
     ChangeHash, CollectionName, CommitHash, EntityId, Missing, Origin, Oseq, PeerId, SpaceId, StatementHash,
     Vector,
@@ -340,7 +340,10 @@ fn read(space: SpaceId, device: &mut Final<'_>) -> Result<Read, String> {
 }
 
 fn statements(now: Now, replica: &mut Replica, space: SpaceId) -> Result<BTreeSet<StatementHash>, String> {
-    let Answer::Statements(all) = replica.answer(now, Ask::Statements { space, known: Vec::new() }) else {
+    let Answer::Statements(all) = replica.answer(
+        now,
+        Ask::Statements { space, key: ShortsKey::default(), given: Vec::new(), known: Vec::new() },
+    ) else {
         return Err("the statements are not told".to_owned());
     };
     let hash = |bytes: &Vec<u8>| Statement::decode(bytes).map(|statement| statement.hash());

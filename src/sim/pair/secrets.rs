@@ -7,6 +7,7 @@
 
 use super::*;
 use crate::access::Role;
+use crate::exchange::ShortsKey;
 
 /// An entity that only admins read.
 #[derive(Clone, Debug, PartialEq, Reconcile, Hydrate, serde::Serialize, serde::Deserialize)]
@@ -62,9 +63,10 @@ impl World {
             matches!(admin.replica.answer(now, Ask::Joined { from, reply: reply.concat() }), Answer::Done),
             "joined"
         );
-        let Answer::Statements(statements) =
-            pair.parties[0].replica.answer(now, Ask::Statements { space, known: Vec::new() })
-        else {
+        let Answer::Statements(statements) = pair.parties[0].replica.answer(
+            now,
+            Ask::Statements { space, key: ShortsKey::default(), given: Vec::new(), known: Vec::new() },
+        ) else {
             panic!("statements")
         };
         admin.replica.answer(now, Ask::Learn { space, from, statements });

@@ -90,8 +90,8 @@ impl World<'_> {
         let Some(up) = self.node_mut(device).and_then(|node| node.up.as_mut()) else { return };
         up.dirty |= writes;
         let mut answer = up.replica.answer(now, ask);
-        if let (Answer::Learned(_), Some(count)) = (&answer, instead) {
-            answer = Answer::Learned(count);
+        if let (Answer::Learned { .. }, Some(new)) = (&answer, instead) {
+            answer = Answer::Learned { new, offence: None };
         }
         if let Answer::Commits { commits, .. } | Answer::Lacking { commits, .. } = &mut answer
             && self.options.canary == Some(Canary::FeedOmits)

@@ -6,7 +6,7 @@ use crate::limits::{
 };
 use crate::sync::conn::{CODE_REFUSED, CODE_TURNED_AWAY};
 use crate::sync::{Budget, PeerCost, Rate};
-use crate::wire::{BatchTaken, CellsWanted, Live, Roots, Shorts};
+use crate::wire::{BatchTaken, CellsWanted, Live, Roots, Shorts, Statements};
 
 const PLENTY: Rate = Rate { burst: 1 << 40, per_s: 1 << 40 };
 
@@ -91,6 +91,43 @@ fn attack_45_small_requests_that_cost_much_are_held_back_and_answered_in_time() 
     assert!(left.held_back.is_empty(), "it goes on");
     assert_eq!(left.closed, [], "nobody is cut off for asking");
     assert_eq!(cost(&left, 601).score, 0);
+}
+
+fn statements(count: usize) -> Message {
+    Message::Statements(Statements { slot: 1, statements: vec![Vec::new(); count] })
+}
+
+/// Statements cost by their number, and so does it to look them up for who says to have none: a frame of thousands was
+/// as cheap as one of one. Seen failing with one unit of work for every frame of statements, and without the call of
+/// `charge_repair` in `Engine::send_statements`.
+#[test]
+fn statements_cost_by_their_number_and_bytes() {
+    let (mut left, _) = with(budget());
+    let before = cost(&left, 1).work;
+
+    says(&mut left, 1, 1, &statements(7_408));
+    let heard = cost(&left, 1).work;
+    left.lacking = vec![vec![0; 4 * 1024]; 40];
+    says(&mut left, 1, 1, &shorts());
+    let sent = cost(&left, 1).work;
+
+    assert_eq!((heard - before, sent - heard), (1 + 463, 1 + 10));
+}
+
+/// Who passes on what does not verify has not done what every program does. Seen failing with `Engine::learned` that
+/// closes nothing.
+#[test]
+fn a_statement_that_nobody_passes_on_is_an_offence() {
+    let (mut left, _) = with(budget());
+
+    says(&mut left, 1, 1, &statements(1));
+    assert_eq!((left.closed.len(), cost(&left, 1).offences), (0, 0));
+    left.offence = Some("the signature is wrong".to_owned());
+    says(&mut left, 2, 1, &statements(1));
+
+    assert_eq!(left.closed, [(ConnId(1), CODE_REFUSED)]);
+    assert_eq!(left.reasons, ["a statement was refused: the signature is wrong"]);
+    assert_eq!((cost(&left, 2).offences, cost(&left, 2).score), (1, SCORE_OFFENCE));
 }
 
 /// Sketches cost more than comparisons.

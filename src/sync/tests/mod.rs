@@ -4,6 +4,7 @@ mod accounts;
 mod ahead;
 mod crossing;
 mod dialing;
+mod logs;
 mod receipts;
 
 use proptest::prelude::*;
@@ -87,6 +88,10 @@ struct Party {
     dialed: Vec<(DialId, PeerId)>,
     notices: Vec<Notice>,
     asked: Vec<Ask>,
+    /// Statements that every peer is found to lack.
+    lacking: Vec<Vec<u8>>,
+    /// What is wrong with statements that come.
+    offence: Option<String>,
 }
 
 impl Party {
@@ -117,6 +122,8 @@ impl Party {
             dialed: Vec::new(),
             notices: Vec::new(),
             asked: Vec::new(),
+            lacking: Vec::new(),
+            offence: None,
         };
         side.drain(0);
         side
@@ -164,9 +171,9 @@ impl Party {
                         }
                         Ask::TakeFetched { .. } => Answer::Taken { full: false, refused: None },
                         Ask::StatementShorts { .. } => Answer::StatementShorts(Vec::new()),
-                        Ask::Statements { .. } | Ask::Enrolment { .. } | Ask::Removal { .. } => {
-                            Answer::Statements(Vec::new())
-                        }
+                        Ask::Statements { .. } => Answer::Statements(self.lacking.clone()),
+                        Ask::Enrolment { .. } | Ask::Removal { .. } => Answer::Statements(Vec::new()),
+                        Ask::Learn { .. } => Answer::Learned { new: 0, offence: self.offence.clone() },
                         Ask::Introduce { .. } => Answer::Introduced(false),
                         Ask::Heads { .. } => Answer::Heads { entries: Vec::new(), complete: true },
                         Ask::Clocks { .. } => Answer::Clocks(Vec::new()),
@@ -187,7 +194,6 @@ impl Party {
                         | Ask::Revealed { .. }
                         | Ask::Joined { .. }
                         | Ask::Receive { .. }
-                        | Ask::Learn { .. }
                         | Ask::Redeem { .. } => Answer::Done,
                     };
                     self.asked.push(ask);
