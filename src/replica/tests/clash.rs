@@ -252,7 +252,8 @@ fn of_two_branches_that_others_built_on_all_keep_the_same() {
     assert_eq!(ends, [1, 1]);
 }
 
-/// A device that signs three: whichever two a device hears of first, all end with the same.
+/// A device that signs three: whichever two a device hears of first, all end with the same. Seen failing with two of
+/// them kept, whichever came first.
 #[test]
 fn attack_14_of_three_with_one_number_all_keep_the_same() {
     const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
