@@ -300,7 +300,7 @@ impl Group {
         })
     }
 
-    /// Holds every commit that depends on a change of a commit that cannot be applied.
+    /// Holds every commit that depends on a change of a commit that cannot be applied, or that counts only with one.
     ///
     /// One pass does: the commits are in causal order.
     fn bury_dependents(&mut self) {
@@ -308,6 +308,10 @@ impl Group {
             let Some(commit) = self.incoming.get(index).filter(|_| !self.dead.contains_key(&index)) else {
                 continue;
             };
+            if before_in_chain(commit, &self.places).iter().any(|before| self.dead.contains_key(before)) {
+                self.dead.insert(index, equivocation(commit));
+                continue;
+            }
             let deps = commit.headers.iter().flatten().flat_map(|header| &header.deps);
             let lost = deps.filter(|hash| self.brings.get(hash).is_some_and(|by| self.dead.contains_key(by)));
             let missing: Vec<ChangeHash> = lost.take(HELD_MISSING_MAX).copied().collect();

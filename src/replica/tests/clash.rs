@@ -387,6 +387,26 @@ fn of_three_a_verdict_picks_any() {
     }
 }
 
+/// A verdict picks one that lacks its ground here: what comes right behind it waits with it. Seen failing with none held
+/// for what comes right before it but those that owe something: it was shown alone.
+#[test]
+fn what_comes_behind_a_pick_waits_for_it() {
+    let (mut a, b, liar, space) = scene();
+    let base = liar.says(1, None, id(1), &[], "base");
+    let [one, other] = ["one", "other"].map(|title| liar.says(2, Some(&base), id(1), &[&base], title));
+    let next = liar.says(3, Some(&one), id(2), &[], "next");
+    a.receive(space, &b, [&other, &one].map(Commit::encode).to_vec());
+    take(&mut a, &b, &next);
+
+    a.replica.settle(now(), space, liar.identity.peer(), [one.hash(), other.hash()]).expect("an owner may");
+
+    assert_eq!(title(a.note(space, id(2))), None);
+    take(&mut a, &b, &base);
+    let shown = [1, 2].map(|entity| title(a.note(space, id(entity))));
+    assert_eq!(shown, [Some("one".to_owned()), Some("next".to_owned())]);
+    assert_consistent(&mut a, space);
+}
+
 /// A verdict ends what was proven, and not what is proven after it. Seen failing with one clash kept for each origin
 /// and collection, the one with the smallest number: each showed what it had heard of first.
 #[test]
