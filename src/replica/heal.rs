@@ -74,7 +74,7 @@ impl Replica {
     ) -> Result<T, ReplicaError> {
         let mut mends = 0;
         loop {
-            let result = call(self);
+            let result = self.resume().and_then(|()| call(self));
             let Some(key) = result.as_ref().err().and_then(damage_of).filter(|_| mends < MENDS_MAX) else {
                 return result;
             };

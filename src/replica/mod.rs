@@ -54,6 +54,7 @@ mod receive;
 mod recovery;
 mod regate;
 mod repair;
+mod resume;
 mod room;
 mod sketch;
 mod snapshot;
@@ -109,6 +110,8 @@ pub(crate) struct Replica {
     /// The last journal entry that is synced, as far as this replica knows.
     synced: Position,
     told: VecDeque<Told>,
+    /// Spaces in which a failure kept something from being finished: see [`resume`].
+    unfinished: BTreeSet<SpaceId>,
     /// The peer whose commits were taken last: who is told to have repaired what they repaired.
     sender: Option<PeerId>,
     report: OpenReport,

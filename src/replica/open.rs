@@ -99,6 +99,7 @@ impl Replica {
             position,
             synced: position,
             told: VecDeque::new(),
+            unfinished: BTreeSet::new(),
             sender: None,
             opened: now,
             waits,
@@ -125,14 +126,7 @@ impl Replica {
         let waiting: Vec<SpaceId> =
             self.spaces.iter().filter(|(_, known)| known.held.len() > 0).map(|(space, _)| *space).collect();
         for space in waiting {
-            let causes = [
-                HeldCause::MissingDependency,
-                HeldCause::UnknownPosition,
-                HeldCause::NotAllowed,
-                HeldCause::AfterCut,
-                HeldCause::Equivocation,
-            ];
-            if let Err(error) = self.retry(space, &causes) {
+            if let Err(error) = self.retry(space, &HeldCause::MAY_PASS) {
                 tracing::warn!(space = %space.short(), %error, "held commits could not be tried again");
             }
         }

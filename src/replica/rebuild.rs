@@ -106,6 +106,10 @@ pub(super) fn mark(space: &SpaceId) -> MetaKey {
 impl Replica {
     /// Takes back what does not count any more after a change of the membership.
     pub(super) fn take_back(&mut self, space: SpaceId, shift: Shift) -> Result<(), ReplicaError> {
+        self.or_later(space, |replica| replica.take_back_all(space, shift))
+    }
+
+    fn take_back_all(&mut self, space: SpaceId, shift: Shift) -> Result<(), ReplicaError> {
         let Shift { mut devices, mut rights, clashes: _ } = shift;
         if let Some(known) = self.spaces.get_mut(&space) {
             devices.iter().for_each(|device| drop(known.chains.remove(device)));
@@ -140,15 +144,18 @@ impl Replica {
             self.settle_contests(space)?;
             let beaten = self.spaces.get(&space).is_some_and(|known| !known.beaten.is_empty());
             if beaten || self.store.get(&mark(&space))?.is_some() {
-                if let Some(known) = self.spaces.get_mut(&space) {
-                    known.unchained = known.clashes.keys().cloned().collect();
-                }
-                let known = self.spaces.get(&space);
-                let devices = known.into_iter().flat_map(|known| known.removals.keys().copied()).collect();
-                self.take_back(space, Shift { devices, rights: true, clashes: true })?;
+                self.take_back_whatever(space)?;
             }
         }
         Ok(())
+    }
+
+    /// Takes back what does not count, of all that is here.
+    pub(super) fn take_back_whatever(&mut self, space: SpaceId) -> Result<(), ReplicaError> {
+        let Some(known) = self.spaces.get_mut(&space) else { return Ok(()) };
+        known.unchained = known.clashes.keys().cloned().collect();
+        let devices = known.removals.keys().copied().collect();
+        self.take_back(space, Shift { devices, rights: true, clashes: true })
     }
 
     /// Finds the commits that may fall: those that no cut reaches, those that were not allowed, and what follows.

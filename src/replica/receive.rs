@@ -187,6 +187,15 @@ impl Replica {
     pub(super) fn take(
         &mut self,
         space: SpaceId,
+        arrived: Vec<(Vec<u8>, Source)>,
+        tally: &mut Tally,
+    ) -> Result<(), ReplicaError> {
+        self.or_later(space, |replica| replica.take_all(space, arrived, tally))
+    }
+
+    fn take_all(
+        &mut self,
+        space: SpaceId,
         mut arrived: Vec<(Vec<u8>, Source)>,
         tally: &mut Tally,
     ) -> Result<(), ReplicaError> {

@@ -2,7 +2,9 @@
 
 use super::damage::flip_at;
 use super::*;
-use crate::store::keyspaces::{CommitId, META_HUB, MetaKey};
+use crate::replica::HeldReason;
+use crate::store::keyspaces::{CommitId, JournalKey, META_HUB, MetaKey};
+use crate::store::kv::memory::Fault;
 
 /// The cut of a removal reads commits of those who are removed, and who removes somebody failed on a damaged one.
 #[test]
@@ -59,4 +61,48 @@ fn a_hub_opens_when_its_note_of_being_one_is_damaged() {
 
 fn first_commit(space: SpaceId, of: &Device) -> CommitId {
     CommitId { space, collection: notes(), origin: of.replica.origin(), oseq: Oseq(1) }
+}
+
+/// A liar's second commit was written, and the proof of the two, and then a damaged value stopped the call; made again,
+/// it found the commit here and the proof known, and the first commit went on to count.
+///
+/// Seen failing: with `Replica::resume` doing nothing.
+#[test]
+fn what_follows_from_a_commit_follows_though_a_damaged_value_is_in_the_way() {
+    let (mut a, b, liar, space) = clash::scene();
+    let [one, other] = ["one", "other"].map(|title| liar.says(1, None, id(1), &[], title));
+    assert_eq!(clash::take(&mut a, &b, &one), applied(1));
+    flip_at(&a, &JournalKey { position: a.replica.position });
+
+    clash::take(&mut a, &b, &other);
+
+    assert_eq!(clash::reasons(&a, space), [HeldReason::Equivocation; 2]);
+    assert_eq!((a.note(space, id(1)), a.metrics().values_damaged), (None, 1));
+    assert_consistent(&mut a, space);
+}
+
+/// Nor is a disk in the way that fails at any of the writes: opening the store again does what was left.
+///
+/// Seen failing: with `take_back_again` and `release` left out of opening.
+#[test]
+fn what_follows_from_a_commit_follows_though_any_write_failed() {
+    let mut failed = 0;
+    for writes in 0..6 {
+        let (mut a, b, liar, space) = clash::scene();
+        let [one, other] = ["one", "other"].map(|title| liar.says(1, None, id(1), &[], title));
+        assert_eq!(clash::take(&mut a, &b, &one), applied(1));
+        a.memory.fail_write(writes, Fault::Full);
+        let (from, commits) = (b.replica.peer(), vec![other.encode()]);
+
+        let answer = a.replica.answer(now(), Ask::Receive { space, from, commits });
+        failed += usize::from(matches!(answer, Answer::Failed(_)));
+        a.memory.heal();
+        let mut a = a.killed();
+        clash::take(&mut a, &b, &other);
+
+        assert_eq!(clash::reasons(&a, space), [HeldReason::Equivocation; 2], "after {writes} writes");
+        assert_eq!(a.note(space, id(1)), None, "after {writes} writes");
+        assert_consistent(&mut a, space);
+    }
+    assert!(failed >= 4, "{failed} writes");
 }

@@ -252,6 +252,14 @@ impl HeldCause {
         Self::UnknownPosition,
         Self::AfterCut,
     ];
+    /// Those that other commits or statements may end.
+    pub(crate) const MAY_PASS: [Self; 5] = [
+        Self::MissingDependency,
+        Self::NotAllowed,
+        Self::Equivocation,
+        Self::UnknownPosition,
+        Self::AfterCut,
+    ];
 }
 
 /// A commit in quarantine.
