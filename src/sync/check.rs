@@ -253,9 +253,9 @@ impl Engine {
             // What was told before the last repair is older than what that brought.
             ([mine.repairs, theirs.repairs] != [session.repairs; 2], Next::CompareSoon),
             (roots && log && session.heard == Some(theirs.vectors), Next::AgreeApart),
+            (session.rounds >= REPAIR_ROUNDS_MAX, Next::CompareMuchLater),
             // The side that asked acts; this one sees that it comes to an end.
             (!vectors && *say == Say::Answer, Next::CompareSoon),
-            (session.rounds >= REPAIR_ROUNDS_MAX, Next::CompareMuchLater),
             (!vectors && !unfed, Next::TellVectors),
             // The two have compared entity by entity and have the same commits: the rest is what one of them has
             // looked into and refused, and the hub has not.
@@ -272,7 +272,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
-        session.rounds = 0;
+        session.begin_rounds();
         if let Some(sent) = session.sent.as_mut() {
             digest::merge(sent, &vectors);
         }
@@ -302,7 +302,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
-        session.rounds = 0;
+        session.begin_rounds();
         if session.is_idle() {
             session.urgent = false;
             session.check_due = Some(again);

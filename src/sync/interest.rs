@@ -252,7 +252,7 @@ impl Engine {
         session.equal = false;
         session.heard = None;
         session.urgent = true;
-        session.rounds = 0;
+        session.begin_rounds();
         if session.wants.owed {
             self.watch_begin(conn, space);
         }

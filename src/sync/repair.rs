@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::conn::CODE_PROTOCOL;
-use super::{ConnId, Engine, Lane, Purpose, digest};
+use super::{ConnId, Engine, Lane, Purpose, Session, digest};
 use crate::exchange::{self, Answer, Ask, Packed, Vectors};
 use crate::id::{Cell, CollectionName, EntityClock, EntityId, SpaceId};
 use crate::limits::{
@@ -126,6 +126,7 @@ impl Engine {
             session.repair = Some(Repair::default());
         }
         session.repairs += u64::from(cells.first == 0);
+        session.repairs_in_vain += u32::from(cells.first == 0);
         // Cells that add nothing would go on for ever.
         let in_turn = |repair: &Repair| {
             repair.cells.len() == cells.first && !cells.cells.is_empty() && matches!(repair.step, Step::None)
@@ -237,6 +238,7 @@ impl Engine {
         };
         let first = std::mem::replace(&mut repair.sent, cells.len());
         session.repairs += u64::from(first == 0);
+        session.repairs_in_vain += u32::from(first == 0);
         let cells = cells.get(first..).unwrap_or_default().to_vec();
         self.send(conn, Lane::Bulk, &Message::Cells(Cells { slot, first, cells }));
     }
@@ -295,8 +297,9 @@ impl Engine {
     }
 
     pub(super) fn make_whole(&self, conn: ConnId, space: SpaceId, clocks: &mut [EntityClock]) {
-        let rounds = self.sessions.get(&(conn, space)).map_or(0, |session| session.rounds);
-        if rounds >= REPAIR_ROUNDS_WHOLE {
+        // The side that leads has counted its comparisons; the other may have made none.
+        let rounds = |session: &Session| session.rounds.max(session.repairs_in_vain);
+        if self.sessions.get(&(conn, space)).map_or(0, rounds) >= REPAIR_ROUNDS_WHOLE {
             clocks.iter_mut().for_each(|clock| clock.clock.clear());
         }
     }

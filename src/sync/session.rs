@@ -91,6 +91,8 @@ pub(super) struct Session {
     pub(super) repair: Option<Repair>,
     /// Steps of repairs that the leader began: sketches, and ranges of heads. Both sides count them.
     pub(super) repairs: u64,
+    /// Repairs since the two last agreed. Both sides count them, whoever of them compares.
+    pub(super) repairs_in_vain: u32,
     /// Our request for documents that the peer has not answered to its end, whoever waits for it.
     pub(super) fetching: Option<u64>,
     /// The peer's request for documents that is being answered.
@@ -157,6 +159,7 @@ impl Session {
             anew: false,
             repair: None,
             repairs: 0,
+            repairs_in_vain: 0,
             fetching: None,
             serving: None,
             followed: Followed::default(),
@@ -164,6 +167,12 @@ impl Session {
             neighbourhood: Neighbourhood::default(),
             deadline: None,
         }
+    }
+
+    /// Counts comparisons and repairs without agreement from here.
+    pub(super) fn begin_rounds(&mut self) {
+        self.rounds = 0;
+        self.repairs_in_vain = 0;
     }
 
     /// More than live commits is on its way to the peer.

@@ -40,7 +40,7 @@ impl Engine {
         for (conn, space) in sessions {
             if let Some(session) = self.sessions.get_mut(&(conn, space)) {
                 session.verified = false;
-                session.rounds = 0;
+                session.begin_rounds();
             }
             self.check_at_once(conn, space);
         }

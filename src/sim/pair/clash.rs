@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::access::Commit;
-use crate::id::{Incarnation, Origin, Oseq};
+use crate::id::{CommitHash, Incarnation, Origin, Oseq};
 use crate::sim::malice::Draft;
 
 /// The third member, which only speaks by what others pass on.
@@ -20,6 +20,17 @@ fn join(pair: &mut Pair) -> Identity {
 }
 
 fn insertion(pair: &Pair, liar: &Identity, number: u64) -> Commit {
+    signed(pair, liar, (Oseq(1), None), number, number)
+}
+
+/// A commit that begins an entity, in its place behind another; with its content.
+fn signed(
+    pair: &Pair,
+    liar: &Identity,
+    (oseq, prev): (Oseq, Option<CommitHash>),
+    number: u64,
+    content: u64,
+) -> Commit {
     let origin = Origin { peer: liar.peer(), incarnation: Incarnation(1) };
     let membership = pair.parties[0].replica.membership(&pair.space).expect("here");
     let draft = Draft {
@@ -27,18 +38,64 @@ fn insertion(pair: &Pair, liar: &Identity, number: u64) -> Commit {
         space: pair.space,
         origin,
         actor: origin,
-        oseq: Oseq(1),
-        prev: None,
+        oseq,
+        prev,
         at: membership.heads().to_vec(),
         collection: tickets(),
         entity: entity(number),
-        edit: insert(Ticket::new(number)),
+        edit: insert(Ticket::new(content)),
     };
     draft.sign().expect("fits")
 }
 
 fn clashes(pair: &Pair) -> [usize; 2] {
     pair.parties.each_ref().map(|party| party.replica.clashes(pair.space).expect("here").len())
+}
+
+fn receive(pair: &mut Pair, party: usize, liar: &Identity, commits: &[&Commit]) {
+    let (space, from) = (pair.space, liar.peer());
+    let commits = commits.iter().map(|commit| commit.encode()).collect();
+    let ask = Ask::Receive { space, from, commits };
+    let answer = pair.parties[party].replica.answer(at(pair.now_ms), ask);
+    assert!(matches!(answer, Answer::Received { refused: 0, .. }), "{answer:?}");
+    pair.forward();
+}
+
+/// Two show different commits with one number of one entity, so that their clocks of it are equal, and one holds more
+/// than the other. Only whole histories tell them apart then.
+///
+/// Seen failing: with whole histories never sent.
+#[test]
+fn attack_14_who_shows_another_than_was_picked_is_sent_that_one() {
+    let mut pair = Pair::agreed(1);
+    let (space, liar) = (pair.space, join(&mut pair));
+    pair.meet();
+    pair.part();
+    let sides = [1, 2, 3].map(|content| signed(&pair, &liar, (Oseq(1), None), 7, content));
+    let [dropped, shown, picked] = &sides;
+    let behind = signed(&pair, &liar, (Oseq(2), Some(shown.hash())), 8, 8);
+    let leads = usize::from(pair.parties[1].peer() < pair.parties[0].peer());
+    receive(&mut pair, leads, &liar, &[dropped]);
+    receive(&mut pair, leads, &liar, &[shown]);
+    for commit in sides.iter().chain([&behind]) {
+        receive(&mut pair, 1 - leads, &liar, &[commit]);
+    }
+    let (keep, drop) = (picked.hash(), dropped.hash());
+    pair.parties[0]
+        .replica
+        .settle(at(pair.now_ms), space, liar.peer(), [keep, drop])
+        .expect("an owner may judge");
+    pair.forward();
+
+    pair.meet();
+    pair.talk_out(60_000);
+
+    let title = |party: usize| {
+        let row = pair.parties[party].replica.reader().row(&space, &tickets(), &entity(7)).expect("reads");
+        row.map(|row| row_value::<Ticket>(&row).expect("a row of a ticket").title)
+    };
+    assert_eq!([0, 1].map(title), [0; 2].map(|_| Some("Repair number 3".to_owned())));
+    assert!(pair.is_agreed());
 }
 
 /// Who had told a device of a clash once, and had an answer to it, told it never again until they agreed; and they

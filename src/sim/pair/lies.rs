@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::id::{Incarnation, Origin, Oseq, Vector};
+use crate::limits::ROOT_CHECK_MS;
 use crate::wire::VectorsTold;
 
 /// Numbers that came with equal fingerprints were taken over on the word of the peer: the commits that would have
@@ -40,4 +41,30 @@ fn numbers_that_nothing_backs_are_taken_over_by_nobody() {
     pair.edit(1, 2);
     pair.talk_out(1_000);
     assert!(pair.is_agreed());
+}
+
+/// One shows what it cannot send, and has numbers that nothing backs: the two never agree, and fall silent. They compared
+/// four times a second for ever, for each took the question of the other for a sign that something goes on.
+///
+/// Seen failing: with the side that answers a comparison not looking at how many there were.
+#[test]
+fn two_that_never_agree_compare_ever_more_seldom() {
+    let mut pair = Pair::agreed(5);
+    let space = pair.space;
+    let claimed = Origin { peer: PeerId::new([7; 32]), incarnation: Incarnation(3) };
+    let mut vector = Vector::new();
+    vector.insert_range(claimed, Oseq(1), Oseq(40)).expect("small");
+    pair.parties[0].replica.claim(space, &Vectors::from([(tickets(), vector)]));
+    pair.parties[0].replica.pretend(space, &tickets(), 3);
+    pair.forward();
+    pair.meet();
+    pair.talk_out(60_000);
+    assert!(!pair.is_agreed(), "it shows what it cannot send");
+
+    pair.hush();
+    pair.talk_out(ROOT_CHECK_MS * 4);
+
+    let comparisons = pair.talk.frames;
+    assert!(comparisons <= 4 * 6, "{comparisons} frames: a question and an answer from each side, each time");
+    assert!(comparisons >= 4, "and they go on to compare");
 }

@@ -180,7 +180,11 @@ fn a_peer_that_still_answers_a_call_is_not_asked_another() {
 /// Two whose vectors are equal and whose roots are not, of which the first one leads: its question has been asked.
 fn apart() -> (Party, Roots) {
     let (left, right) = two();
-    let (mut left, other) = if left.engine.me < right.engine.me { (left, 2) } else { (right, 1) };
+    opened(if left.engine.me < right.engine.me { (left, 2) } else { (right, 1) })
+}
+
+/// A party that another has opened the space, and its question.
+fn opened((mut left, other): (Party, u8)) -> (Party, Roots) {
     left.connect(1, 1, other, Side::Dialer);
     let vectors = left.state.collections.iter().map(|(name, state)| (name.clone(), state.vector.clone()));
     let opening = Opening {
@@ -223,6 +227,36 @@ fn digests_from_before_a_repair_begin_no_other() {
     left.hear(4, &Message::Roots(Roots { answer: false, ..theirs.clone() }));
 
     assert_eq!((cells(&left), &left.closed), (1, &vec![]));
+}
+
+/// Clocks cannot tell two changes with one number apart, and whole histories are sent when comparing was in vain. The
+/// side that follows counted that by its own questions, and there may be none: then it never sent what it shows.
+///
+/// Seen failing: with the repairs not counted beside the comparisons.
+#[test]
+fn who_follows_in_repairs_sends_whole_histories_after_as_many_as_who_leads() {
+    let (left, right) = two();
+    let (mut right, _) = opened(if left.engine.me < right.engine.me { (right, 1) } else { (left, 2) });
+    let clock = crate::id::EntityClock {
+        entity: crate::id::EntityId::new([1; 16]),
+        clock: vec![(crate::id::ActorId::new([2; 16]), 1)],
+    };
+
+    for at in 2..=4 {
+        right.hear(
+            at,
+            &Message::Cells(Cells { slot: 1, first: 0, cells: vec![crate::id::Cell::default(); 4] }),
+        );
+        let clocks = [(tickets(), vec![clock.clone()])].into();
+        right.hear(at, &Message::Apart(Apart { slot: 1, symbols: Vec::new(), clocks, answer: true }));
+    }
+
+    let lacking = right.asked.iter().filter_map(|ask| {
+        let Ask::Lacking { clocks, .. } = ask else { return None };
+        Some(clocks.iter().all(|clock| clock.clock.is_empty()))
+    });
+    assert_eq!(lacking.collect::<Vec<bool>>(), [false, false, true], "whether all of it was asked for");
+    assert_eq!(right.closed, [], "{:?}", right.reasons);
 }
 
 /// Clocks of a collection that one side may not read any more, as the other has not heard yet, ended the
