@@ -26,7 +26,7 @@ use crate::limits::{MENDS_MAX, VERIFY_PAGE_VALUES};
 use crate::store::keyspaces::{
     AckedKey, BaseKey, Batch, ChangeKey, ClashKey, CommitId, CopyKey, DamagedKey, DamagedRecord, Head,
     HeadKey, HeldCause, HeldKey, IndexKey, JournalEntry, JournalKey, Key, META_ERASING, META_HUB,
-    META_INCARNATION, META_OPEN_MS, MetaKey, Prefix, Raw, RootKey, RowKey, RowRecord, SeenRecord,
+    META_INCARNATION, META_OPEN_MS, MetaKey, Prefix, Raw, RootKey, RowKey, RowRecord, SeenRecord, Since,
     SnapshotKey, StatementKey, VectorKey, meta_interests,
 };
 use crate::store::kv::RawKey;
@@ -347,8 +347,8 @@ impl Replica {
             Ok::<(), ReplicaError>(())
         })?;
         self.store.each_checked(&Prefix::<HeldKey>::author(&space, &origin.peer), |_, record| {
-            // What this device put there itself does not count: see `loss`.
-            let counts = record.filter(|record| record.from != self.peer);
+            // What damage put there does not count: see `loss`.
+            let counts = record.filter(|record| record.since != Since::Damage);
             let commit = counts.and_then(|record| Commit::decode(space, &record.commit).ok());
             for (of, oseq) in commit.filter(|commit| commit.origin == origin).iter().flat_map(Commit::parts) {
                 if of == *collection {

@@ -9,7 +9,7 @@ use crate::limits::{
     HELD_OVERHEAD_BYTES, JUDGED_TOGETHER_MAX, QUARANTINE_AUTHOR_BYTES_MAX, QUARANTINE_SPACE_BYTES_MAX,
     QUARANTINE_WAIT_MS,
 };
-use crate::store::keyspaces::{Batch, HeldCause, HeldKey, HeldRecord, Key, Keyspaces, Prefix};
+use crate::store::keyspaces::{Batch, HeldCause, HeldKey, HeldRecord, Key, Keyspaces, Prefix, Since};
 use crate::store::kv::KvError;
 
 /// Who made a held commit, and its number among those of that author.
@@ -41,7 +41,7 @@ struct Entry {
     cause: HeldCause,
     hash: CommitHash,
     /// How long the store had been open when it came; absent for one that stays.
-    since: Option<u64>,
+    since: Since,
     origin: Origin,
     /// Its numbers.
     parts: Vec<(CollectionName, Oseq)>,
@@ -255,7 +255,7 @@ impl Quarantine {
 
     /// Returns those that have waited as long as they may, in a store that has been open for so long.
     pub(super) fn overdue(&self, open_ms: u64) -> impl Iterator<Item = HeldId> {
-        let waited = move |entry: &Entry| entry.since.map(|since| open_ms.saturating_sub(since));
+        let waited = move |entry: &Entry| entry.since.open_ms().map(|since| open_ms.saturating_sub(since));
         let overdue = move |entry: &Entry| waited(entry).is_some_and(|waited| waited >= QUARANTINE_WAIT_MS);
         self.entries.iter().filter(move |(_, entry)| overdue(entry)).map(|(id, _)| *id)
     }
@@ -367,7 +367,7 @@ fn take_out<K: Ord>(index: &mut BTreeMap<K, BTreeSet<HeldId>>, key: &K, id: &Hel
 
 impl Entry {
     fn new(record: &HeldRecord, commit: &Commit, hash: CommitHash) -> Self {
-        let cost = record.since.map_or(0, |_| record.commit.len() + HELD_OVERHEAD_BYTES);
+        let cost = record.since.open_ms().map_or(0, |_| record.commit.len() + HELD_OVERHEAD_BYTES);
         let changes = commit.open().map(|(leaf, _)| leaf.head).collect();
         let (cause, since, missing) = (record.cause, record.since, record.missing.clone());
         let (origin, parts, follows) = (commit.origin, commit.parts(), commit.follows());
@@ -464,7 +464,7 @@ mod tests {
             cause: HeldCause::NotAllowed,
             arrived: Timestamp::from_unix_ms(0),
             from: identity.peer(),
-            since: Some(0),
+            since: Since::OpenMs(0),
             missing: Vec::new(),
             commit: vec![0; bytes - HELD_OVERHEAD_BYTES],
         };

@@ -24,7 +24,7 @@ use crate::limits::HELD_MISSING_MAX;
 use crate::store::keyspaces::{
     AckedKey, Arrival, Batch, Change, ChangeKey, CommitEntry, CommitId, CommitRecord, DamagedKey,
     DamagedRecord, Head, HeadKey, HeldCause, HeldRecord, JournalKey, Keyspaces, Prefix, RootKey, RowKey,
-    RowRecord, SlotRecord, SnapshotKey,
+    RowRecord, Since, SlotRecord, SnapshotKey,
 };
 use crate::store::kv::KvError;
 use crate::time::Now;
@@ -345,7 +345,8 @@ impl Replica {
             return false;
         }
         let (cause, arrived, from) = (HeldCause::MissingDependency, now.wall, self.peer);
-        let record = HeldRecord { cause, arrived, from, since: None, missing, commit: commit.encode() };
+        let record =
+            HeldRecord { cause, arrived, from, since: Since::Damage, missing, commit: commit.encode() };
         known.held.stage_put(commit, commit.hash(), &record, changes, batch)
     }
 

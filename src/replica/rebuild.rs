@@ -24,7 +24,7 @@ use crate::id::{
 use crate::limits::HELD_MISSING_MAX;
 use crate::store::keyspaces::{
     Arrival, Batch, Change, ChangeKey, CommitEntry, CommitId, CommitRecord, HeadKey, HeldCause, HeldRecord,
-    JournalEntry, JournalKey, JournalPart, MetaKey, Prefix, SlotRecord, SnapshotKey,
+    JournalEntry, JournalKey, JournalPart, MetaKey, Prefix, Since, SlotRecord, SnapshotKey,
 };
 use crate::store::kv::KvError;
 
@@ -482,7 +482,8 @@ impl Replica {
         let entry = self.store.get(&JournalKey { position: node.record.position })?;
         let from = entry.and_then(|entry| entry.from).unwrap_or(self.peer);
         let arrived = self.wall;
-        let record = HeldRecord { cause, arrived, from, since: None, missing, commit: commit.encode() };
+        let record =
+            HeldRecord { cause, arrived, from, since: Since::Ever, missing, commit: commit.encode() };
         if let Some(known) = self.spaces.get(&space)
             && !known.held.stage_put(&commit, node.hash, &record, &mut draft.held, &mut draft.batch)
         {

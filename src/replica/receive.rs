@@ -16,7 +16,7 @@ use crate::id::{
     ActorId, ChangeHash, CollectionName, CommitHash, Origin, Oseq, PeerId, Position, SpaceId, StatementHash,
 };
 use crate::limits::HELD_MISSING_MAX;
-use crate::store::keyspaces::{CommitId, CommitRecord, HeadKey, HeldCause, HeldKey, HeldRecord};
+use crate::store::keyspaces::{CommitId, CommitRecord, HeadKey, HeldCause, HeldKey, HeldRecord, Since};
 use crate::time::{Now, Timestamp};
 
 /// A commit that may be applied if its documents let it.
@@ -52,8 +52,8 @@ impl Incoming {
 pub(super) struct Source {
     pub(super) from: PeerId,
     pub(super) arrived: Timestamp,
-    /// For how long this store had been open then; absent for what counted here before. See [`super::expire`].
-    pub(super) since: Option<u64>,
+    /// How long it has waited. See [`super::expire`].
+    pub(super) since: Since,
     /// Its place in quarantine, when it comes out of there or takes the place of what is there.
     pub(super) held: Option<HeldId>,
     /// A peer just sent it.
@@ -95,9 +95,9 @@ enum Found {
 
 /// What a commit brings that is held already.
 enum Again {
-    /// Leaves that were closed: this is what is to be held, with the leaves open that are open in either.
-    /// With it, since when it waits.
-    Wider(Vec<u8>, Option<u64>),
+    /// Leaves that were closed, or the word of a peer for what damage put into quarantine: this is what is to be held,
+    /// with the leaves open that are open in either. With it, since when it waits.
+    Wider(Vec<u8>, Since),
     /// A part of what damage put into quarantine here. It may be applied without the rest.
     Part,
     Same,
@@ -160,7 +160,7 @@ impl Replica {
             return Err(ReplicaError::NotFound { what: "space" });
         }
         self.waits.seen = now.instant;
-        let since = Some(self.waits.open_ms());
+        let since = Since::OpenMs(self.waits.open_ms());
         let source = Source { from, arrived: now.wall, since, held: None, sent: true };
         let arrived = commits.into_iter().map(|bytes| (bytes, source)).collect();
         let mut tally = Tally::default();
@@ -416,11 +416,13 @@ impl Replica {
         }
         held.slots = slots;
         // Damage holds a commit until all that it builds on is back, and of one of its collections nobody may have it.
-        let by_damage = record.from == self.peer;
-        Ok(match (wider, narrower && by_damage) {
-            (true, _) => Again::Wider(held.encode(), record.since),
-            (false, true) => Again::Part,
-            (false, false) => Again::Same,
+        let by_damage = record.since == Since::Damage;
+        // What a peer sends counts as received from then on.
+        let since = if by_damage { Since::Ever } else { record.since };
+        Ok(match (wider, narrower, by_damage) {
+            (true, ..) | (false, false, true) => Again::Wider(held.encode(), since),
+            (false, true, true) => Again::Part,
+            (false, _, false) => Again::Same,
         })
     }
 

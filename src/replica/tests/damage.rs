@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::replica::HeldReason;
-use crate::store::keyspaces::{CommitEntry, CommitId, DamagedKey, Key, Prefix, VectorKey};
+use crate::store::keyspaces::{
+    Arrival, ChangeKey, CommitEntry, CommitId, DamagedKey, Key, Prefix, VectorKey,
+};
 use crate::store::kv::RawKey;
 
 /// All keys of values, and of the pieces of long ones.
@@ -245,6 +247,56 @@ fn a_commit_whose_reference_and_vector_are_damaged_together_is_counted() {
     scene.kill();
 
     scene.check_after_damage();
+}
+
+/// What a removed device made and what was taken back of it waits in its own quarantine. When its vector was counted
+/// again, that was taken for what damage put there, and went on to be missing from what the device says it has.
+///
+/// Seen failing: with what this device sent itself left out of the count, as it was.
+#[test]
+fn own_commits_that_were_taken_back_are_counted_again() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    b.commit(space, vec![insert(id(1), "nobody else has it")]);
+    let origin = b.replica.origin();
+    a.replica.remove_device(now(), space, b.replica.peer()).expect("an owner may remove");
+    a.teach(space, &mut b);
+    let before = b.vectors(space);
+    assert_eq!((b.note(space, id(1)), b.replica.spaces[&space].held.len()), (None, 1));
+    assert!(before[&notes()].contains(&origin, Oseq(1)));
+    flip_at(&b, &VectorKey { space, collection: notes(), origin });
+
+    let mut b = b.killed();
+
+    assert_eq!(b.replica.verify(now(), None).expect("sound").damaged, 0, "mended on opening");
+    assert_eq!(b.vectors(space), before);
+}
+
+/// What a peer sent again of what damage had put into quarantine counts as received, also when that is counted again.
+///
+/// Seen failing: with what is held for damage held for it still after a peer sent it.
+#[test]
+fn what_a_peer_sent_again_is_counted_again() {
+    let (mut a, mut b, space) = pair(Role::Writer);
+    a.commit(space, vec![insert(id(1), "first")]);
+    a.commit(space, vec![retitle(id(1), "second")]);
+    let commits: Vec<Vec<u8>> =
+        a.feed(space, &mut b, FEED_BYTES).0.iter().map(|packed| packed.bytes.to_vec()).collect();
+    b.receive(space, &a, commits.clone());
+    let before = b.vectors(space);
+    let mut b = b.killed();
+    flip_at(&b, &ChangeKey { space, collection: notes(), entity: id(1), arrival: Arrival(0) });
+    b.replica.verify(now(), None).expect("mends");
+    assert_ne!(b.vectors(space), before, "neither counts");
+    b.receive(space, &a, commits[1..].to_vec());
+    let (origin, vectors) = (a.replica.origin(), b.vectors(space));
+    assert!(vectors[&notes()].contains(&origin, Oseq(2)), "the peer sent it");
+    flip_at(&b, &VectorKey { space, collection: notes(), origin });
+
+    let mut b = b.killed();
+
+    assert_eq!(b.vectors(space), vectors);
+    a.send(space, &mut b);
+    assert_eq!((b.vectors(space), title(b.note(space, id(1)))), (before, Some("second".to_owned())));
 }
 
 proptest! {

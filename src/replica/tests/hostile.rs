@@ -5,7 +5,7 @@ use crate::doc::tests::without_predecessors;
 use crate::limits::{HELD_OVERHEAD_BYTES, QUARANTINE_AUTHOR_BYTES_MAX};
 use crate::replica::HeldReason;
 use crate::replica::receive::{Source, Tally};
-use crate::store::keyspaces::{Batch, HeadKey, HeldCause, HeldRecord};
+use crate::store::keyspaces::{Batch, HeadKey, HeldCause, HeldRecord, Since};
 
 #[test]
 fn commit_waits_for_what_it_depends_on_and_counts_as_received() {
@@ -61,7 +61,7 @@ fn commit_is_released_by_opening_when_the_process_died_before() {
     let commits = encoded(&mut a, space, &mut b);
     let late = b.receive(space, &a, commits[1..].to_vec());
     let (from, arrived) = (a.replica.peer(), now().wall);
-    let source = Source { from, arrived, since: Some(0), held: None, sent: true };
+    let source = Source { from, arrived, since: Since::OpenMs(0), held: None, sent: true };
     let first = vec![(commits[0].clone(), source)];
     b.replica.take_once(space, first, &mut Tally::default()).expect("the store takes it");
     assert_eq!(reasons(&b, space), [HeldReason::MissingDependency; 2]);
@@ -236,7 +236,7 @@ pub(super) fn hold(device: &mut Device, space: SpaceId, author: &Device, arrived
         cause: HeldCause::Malformed,
         arrived: Timestamp::from_unix_ms(arrived),
         from: author.replica.peer(),
-        since: Some(0),
+        since: Since::OpenMs(0),
         missing: Vec::new(),
         commit: vec![arrived as u8; bytes],
     };

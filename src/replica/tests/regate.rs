@@ -5,7 +5,7 @@ use super::*;
 use crate::doc::gate;
 use crate::replica::HeldReason;
 use crate::replica::held::HeldChanges;
-use crate::store::keyspaces::{Batch, HeldCause, HeldRecord, META_GATE, MetaKey, Raw};
+use crate::store::keyspaces::{Batch, HeldCause, HeldRecord, META_GATE, MetaKey, Raw, Since};
 
 /// A type that is registered late.
 #[derive(Clone, Debug, PartialEq, Reconcile, Hydrate, serde::Serialize, serde::Deserialize)]
@@ -114,8 +114,14 @@ fn hold(device: &mut Device, space: SpaceId, bytes: &[u8]) {
     let commit = Commit::decode(space, bytes).expect("a commit");
     let (cause, from, missing) = (HeldCause::Malformed, commit.origin.peer, Vec::new());
     let commit_bytes = bytes.to_vec();
-    let record =
-        HeldRecord { cause, arrived: now().wall, from, since: Some(0), missing, commit: commit_bytes };
+    let record = HeldRecord {
+        cause,
+        arrived: now().wall,
+        from,
+        since: Since::OpenMs(0),
+        missing,
+        commit: commit_bytes,
+    };
     let held = &mut device.replica.spaces.get_mut(&space).expect("here").held;
     assert!(held.stage_put(&commit, commit.hash(), &record, &mut changes, &mut batch));
     held.apply(changes);

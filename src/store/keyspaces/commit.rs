@@ -262,11 +262,32 @@ impl HeldCause {
     ];
 }
 
+/// How long a commit in quarantine has waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// It counted here before, and stays.
+    Ever,
+    /// It came when this store had been open for so many milliseconds.
+    OpenMs(u64),
+    /// Damage took what it builds on. It stays, and does not count as received: whoever has the rest sends all.
+    Damage,
+}
+
+impl Since {
+    /// When it came, if it does not stay whatever happens.
+    pub(crate) const fn open_ms(self) -> Option<u64> {
+        match self {
+            Self::OpenMs(ms) => Some(ms),
+            Self::Ever | Self::Damage => None,
+        }
+    }
+}
+
 /// A commit in quarantine.
 ///
 /// ```text
 /// cause u8, arrived signed, peer 32 B that sent it
-/// 0, or 1 and since varint
+/// 0 ever, 1 and open milliseconds varint, 2 damage
 /// count of missing changes, each 32 B
 /// encoded commit to the end
 /// ```
@@ -278,9 +299,8 @@ pub(crate) struct HeldRecord {
     pub(crate) arrived: Timestamp,
     /// The peer that sent it.
     pub(crate) from: PeerId,
-    /// For how many milliseconds this store had been open when it came; absent when it counted here before, for then
-    /// it stays.
-    pub(crate) since: Option<u64>,
+    /// How long it has waited.
+    pub(crate) since: Since,
     /// Changes that it waits for.
     pub(crate) missing: Vec<ChangeHash>,
     /// The encoded commit.
@@ -292,8 +312,12 @@ impl Encode for HeldRecord {
         out.u8(self.cause as u8);
         self.arrived.encode(out);
         self.from.encode(out);
-        out.u8(u8::from(self.since.is_some()));
-        self.since.iter().for_each(|since| out.varint(*since));
+        out.u8(match self.since {
+            Since::Ever => 0,
+            Since::OpenMs(_) => 1,
+            Since::Damage => 2,
+        });
+        self.since.open_ms().into_iter().for_each(|ms| out.varint(ms));
         out.count(self.missing.len());
         self.missing.iter().for_each(|hash| hash.encode(out));
         out.raw(&self.commit);
@@ -307,8 +331,9 @@ impl Decode for HeldRecord {
         let cause = *HeldCause::ALL.get(cause).ok_or(CodecError::Invalid { what: WHAT })?;
         let (arrived, from) = (Timestamp::decode(input)?, PeerId::decode(input)?);
         let since = match input.u8(WHAT)? {
-            0 => None,
-            1 => Some(input.varint(WHAT)?),
+            0 => Since::Ever,
+            1 => Since::OpenMs(input.varint(WHAT)?),
+            2 => Since::Damage,
             _ => return Err(CodecError::Invalid { what: WHAT }),
         };
         let mut missing = Vec::new();

@@ -36,7 +36,7 @@ mod keys;
 mod meta;
 mod vector;
 
-pub(crate) use commit::{ClashRecord, CommitEntry, CommitRecord, HeldCause, HeldRecord, SlotRecord};
+pub(crate) use commit::{ClashRecord, CommitEntry, CommitRecord, HeldCause, HeldRecord, Since, SlotRecord};
 pub(crate) use damaged::DamagedRecord;
 pub(crate) use entity::{Change, Head, RowRecord, Snapshot, SnapshotMark};
 pub(crate) use journal::{JournalEntry, JournalPart};

@@ -162,12 +162,12 @@ fn commit_keyspaces_have_their_layout() {
     let commit = vec![1, 2];
     let missing = vec![ChangeHash::new([4; 32])];
     let arrived = Timestamp::from_unix_ms(3);
-    let (cause, from, since) = (HeldCause::Equivocation, PEER, Some(7));
+    let (cause, from, since) = (HeldCause::Equivocation, PEER, Since::OpenMs(7));
     let held = HeldRecord { cause, arrived, from, since, missing, commit };
     let bytes = key(&[&[12], &[0xaa; 32], &[0xbb; 32], &[0, 0, 0, 0, 0, 0, 0, 9]]);
     let stored = key(&[&[2, 6], &[0xbb; 32], &[1, 7], &[1], &[4; 32], &[1, 2]]);
     check(&HeldKey { space, author: PEER, number: 9 }, &bytes, &held, &stored);
-    let stays = HeldRecord { since: None, ..held };
+    let stays = HeldRecord { since: Since::Ever, ..held };
     let stored = key(&[&[2, 6], &[0xbb; 32], &[0], &[1], &[4; 32], &[1, 2]]);
     check(&HeldKey { space, author: PEER, number: 9 }, &bytes, &stays, &stored);
 }
