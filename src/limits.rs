@@ -411,6 +411,9 @@ pub const HELD_MISSING_MAX: usize = 64;
 pub const ERASE_PIECE_KEYS: usize = 128;
 /// Most held commits that are judged together: those beyond a cut, and those that may vouch for them.
 pub const JUDGED_TOGETHER_MAX: usize = 4_096;
+/// Milliseconds for each held commit that pass before a quarantine in which more hang together is judged as a whole: many
+/// times as long as to judge one takes.
+pub const CROWD_PAUSE_MS_PER_COMMIT: u64 = 2;
 /// Contests of commits that cannot be together, on all of which others built, that are settled one by one.
 pub const CONTEST_ROUNDS_MAX: usize = 256;
 /// Entities whose snapshot is due that are remembered; others are found at their next change.

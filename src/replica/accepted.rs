@@ -338,8 +338,13 @@ impl Replica {
     }
 
     /// Returns commits of the quarantine that may count together with those that were just held: those that
-    /// they wait for and those that wait for them, when there is one among them that may vouch for another.
-    pub(super) fn judged_together(&self, space: SpaceId, seeds: &BTreeSet<CommitHash>) -> BTreeSet<HeldId> {
+    /// they wait for and those that wait for them, when there is one among them that may vouch for another. When they are
+    /// too many, all of the quarantine is judged later: see [`super::crowd`].
+    pub(super) fn judged_together(
+        &mut self,
+        space: SpaceId,
+        seeds: &BTreeSet<CommitHash>,
+    ) -> BTreeSet<HeldId> {
         let Some(known) = self.spaces.get(&space).filter(|known| known.held.has_unvouched()) else {
             return BTreeSet::new();
         };
@@ -349,7 +354,11 @@ impl Replica {
         let seeds = seeds.filter(|id| {
             known.held.cause(id) == Some(HeldCause::MissingDependency) || known.held.is_followed(id)
         });
-        let together = known.held.together(seeds, &liars);
+        let (together, more) = known.held.together(seeds, &liars);
+        if more {
+            self.note_crowd(space);
+            return BTreeSet::new();
+        }
         let waits = |id: &HeldId| known.held.cause(id) == Some(HeldCause::MissingDependency);
         let waiting = together.iter().filter(|id| waits(id)).count();
         if waiting > 0 && waiting < together.len() { together } else { BTreeSet::new() }

@@ -143,7 +143,7 @@ impl Replica {
             seeds.extend(known.held.of_origin(origin, collection, first));
         }
         let mut entrants = Vec::new();
-        for id in known.held.together(seeds.into_iter(), &liars) {
+        for id in known.held.together(seeds.into_iter(), &liars).0 {
             let Some((commit, record)) = self.held_commit(space, id)? else { continue };
             let Ok(headers) = prescan_all(&commit, self.lacks(Check::Attribution)) else { continue };
             if self.authorise(&commit, &commit.parts()).is_err() {

@@ -37,7 +37,7 @@ impl Replica {
         self.spaces.remove(&space);
         self.cache.forget(&space);
         self.ledgers.forget(&space);
-        self.snapshots_due.retain(|key| key.space != space);
+        self.due.snapshots.retain(|key| key.space != space);
         self.erasing.insert(space);
         self.told.push_back(Told::SpaceGone { space });
         Ok(())

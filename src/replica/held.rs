@@ -220,24 +220,28 @@ impl Quarantine {
     }
 
     /// Returns these, and others that may count together with them: those that they wait for, those that wait for
-    /// them, and those in the chains of `chained`. At most [`JUDGED_TOGETHER_MAX`].
+    /// them, and those in the chains of `chained`. At most [`JUDGED_TOGETHER_MAX`]; tells whether there are more.
     pub(super) fn together(
         &self,
         seeds: impl Iterator<Item = HeldId>,
         chained: &BTreeSet<PeerId>,
-    ) -> BTreeSet<HeldId> {
+    ) -> (BTreeSet<HeldId>, bool) {
         let (mut together, mut next) = (BTreeSet::new(), seeds.collect::<Vec<HeldId>>());
         while let Some(id) = next.pop() {
             let may_count = self.entries.get(&id).is_some_and(Entry::may_count_with_others);
-            if !may_count || together.len() >= JUDGED_TOGETHER_MAX || !together.insert(id) {
+            if !may_count || together.contains(&id) {
                 continue;
             }
+            if together.len() >= JUDGED_TOGETHER_MAX {
+                return (together, true);
+            }
+            together.insert(id);
             next.extend(self.neighbours(&id));
             if chained.contains(&id.0) {
                 next.extend(self.in_chain(&id));
             }
         }
-        together
+        (together, false)
     }
 
     /// Tells whether a commit may change what counts of those that are held for an equivocation: it is one, or is beside

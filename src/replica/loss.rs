@@ -262,7 +262,7 @@ impl Replica {
             let key = HeadKey { space, collection, entity };
             self.cache.remove(&key);
             self.ledgers.remove(&key);
-            self.snapshots_due.remove(&key);
+            self.due.snapshots.remove(&key);
         }
         if let Some(known) = self.spaces.get_mut(&space) {
             known.held.apply(changes);

@@ -19,7 +19,7 @@ use crate::identity::Identity;
 use crate::limits::SNAPSHOTS_DUE_MAX;
 use crate::metrics::Metrics;
 use crate::store::keyspaces::{Head, HeadKey, Keyspaces};
-use crate::time::{Now, Timestamp};
+use crate::time::{Instant, Now, Timestamp};
 
 mod accepted;
 mod answer;
@@ -28,6 +28,7 @@ mod cache;
 mod clash;
 mod commit;
 mod contest;
+mod crowd;
 mod draft;
 mod erase;
 mod error;
@@ -103,15 +104,12 @@ pub(crate) struct Replica {
     joins: Joins,
     /// Spaces that are being erased. Bounded by the spaces that there were.
     erasing: BTreeSet<SpaceId>,
-    /// Entities whose snapshot is due. Bounded; what does not fit is found again at its next change.
-    snapshots_due: BTreeSet<HeadKey>,
+    due: Due,
     /// The last journal entry that is written.
     position: Position,
     /// The last journal entry that is synced, as far as this replica knows.
     synced: Position,
     told: VecDeque<Told>,
-    /// Spaces in which a failure kept something from being finished: see [`resume`].
-    unfinished: BTreeSet<SpaceId>,
     /// The peer whose commits were taken last: who is told to have repaired what they repaired.
     sender: Option<PeerId>,
     report: OpenReport,
@@ -274,6 +272,17 @@ pub(crate) enum Told {
     },
 }
 
+/// What is to be done that nobody waits for.
+#[derive(Debug, Default)]
+struct Due {
+    /// Entities that are to be saved. Bounded; what does not fit is found again at its next change.
+    snapshots: BTreeSet<HeadKey>,
+    /// Spaces whose quarantine is to be judged as a whole, and when: see [`crowd`].
+    crowds: BTreeMap<SpaceId, Instant>,
+    /// Spaces in which damage kept something from being finished: see [`resume`].
+    unfinished: BTreeSet<SpaceId>,
+}
+
 /// What became of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowChange {
@@ -417,8 +426,8 @@ impl Replica {
     }
 
     fn note_snapshot_due(&mut self, key: &HeadKey, head: &Head) {
-        if !self.hub && snapshot::is_due(head) && self.snapshots_due.len() < SNAPSHOTS_DUE_MAX {
-            self.snapshots_due.insert(key.clone());
+        if !self.hub && snapshot::is_due(head) && self.due.snapshots.len() < SNAPSHOTS_DUE_MAX {
+            self.due.snapshots.insert(key.clone());
         }
     }
 }

@@ -7,7 +7,7 @@ use super::cache::Cache;
 use super::expire::Waits;
 use super::hub::Ledgers;
 use super::joins::Joins;
-use super::{Entropy, Replica, ReplicaError, Space, Told, regate};
+use super::{Due, Entropy, Replica, ReplicaError, Space, Told, regate};
 use crate::codec::Encode;
 use crate::id::{Incarnation, Position, SpaceId, StatementHash};
 use crate::identity::Identity;
@@ -95,11 +95,10 @@ impl Replica {
             cache: Cache::new(DOCUMENT_CACHE_BYTES),
             joins: Joins::default(),
             erasing: BTreeSet::new(),
-            snapshots_due: BTreeSet::new(),
+            due: Due::default(),
             position,
             synced: position,
             told: VecDeque::new(),
-            unfinished: BTreeSet::new(),
             sender: None,
             opened: now,
             waits,

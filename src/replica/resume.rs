@@ -18,7 +18,7 @@ impl Replica {
     ) -> Result<T, ReplicaError> {
         let done = step(self);
         if done.is_err() {
-            self.unfinished.insert(space);
+            self.due.unfinished.insert(space);
         }
         done
     }
@@ -29,7 +29,7 @@ impl Replica {
     ///
     /// [`ReplicaError::Store`] when a value is damaged, or the store fails. The next call finishes the rest.
     pub(super) fn resume(&mut self) -> Result<(), ReplicaError> {
-        while let Some(space) = self.unfinished.first().copied() {
+        while let Some(space) = self.due.unfinished.first().copied() {
             if self.spaces.contains_key(&space) {
                 let mut batch = Batch::new();
                 batch.put(&rebuild::mark(&space), &Raw(Vec::new()));
@@ -37,7 +37,7 @@ impl Replica {
                 self.take_back_whatever(space)?;
                 self.retry(space, &HeldCause::MAY_PASS)?;
             }
-            self.unfinished.remove(&space);
+            self.due.unfinished.remove(&space);
         }
         Ok(())
     }

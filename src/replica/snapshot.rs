@@ -18,7 +18,8 @@ pub(super) fn is_due(head: &Head) -> bool {
 
 impl Replica {
     /// Does one piece of work that nobody waits for: at most one snapshot, or a piece of a space to erase; and, when an
-    /// hour has passed, a look at what has waited too long in quarantine.
+    /// hour has passed, a look at what has waited too long in quarantine; and a look at all of a quarantine in which too
+    /// much hangs together to be judged at once, when that is due.
     /// Returns whether more is due.
     ///
     /// # Errors
@@ -26,12 +27,13 @@ impl Replica {
     /// [`ReplicaError::Store`] when the store fails or the document cannot be read.
     pub(crate) fn housekeep(&mut self, now: Now) -> Result<bool, ReplicaError> {
         self.waits.seen = now.instant;
-        match self.snapshots_due.pop_first() {
+        match self.due.snapshots.pop_first() {
             Some(key) => self.mending(now, |replica| replica.take_snapshot(&key))?,
             None => self.erase_some()?,
         }
         self.mending(now, Self::expire_some)?;
-        Ok(!self.snapshots_due.is_empty() || !self.erasing.is_empty() || self.waits.overdue)
+        self.mending(now, Self::judge_crowds)?;
+        Ok(!self.due.snapshots.is_empty() || !self.erasing.is_empty() || self.waits.overdue)
     }
 
     /// Saves a document if that is due. The changes stay: they are the truth.

@@ -4,7 +4,7 @@ use super::hostile::{encoded, reasons};
 use super::*;
 use crate::access::{Cut, Statement};
 use crate::id::{MemberId, PeerId, Root, StatementHash};
-use crate::limits::COMMIT_LEAVES_MAX;
+use crate::limits::{COMMIT_LEAVES_MAX, CROWD_PAUSE_MS_PER_COMMIT, JUDGED_TOGETHER_MAX};
 use crate::replica::HeldReason;
 use crate::replica::space::Space;
 use crate::store::keyspaces::{Batch, Raw, StatementKey};
@@ -601,4 +601,45 @@ fn a_cut_names_no_more_than_it_may() {
     let cut = shop.owner.replica.cut_of(space, &[shop.goes.replica.peer()]).expect("reads");
 
     assert_eq!(cut.commits().len(), crate::limits::CUT_HASHES_MAX);
+}
+
+/// Somebody vouches for more commits than are judged at once: whoever had them before the removal went on to count them,
+/// and who heard of the removal first never did.
+///
+/// Seen failing: with nothing judged in `judge_crowds`.
+#[test]
+fn attack_40b_what_is_vouched_for_counts_however_much_it_is_and_in_any_order() {
+    let mut owner = Device::new(1);
+    let space = founded(&mut owner);
+    let mut stays = joined(&mut owner, 2, space, Role::Writer);
+    let mut goes = joined(&mut owner, 3, space, Role::Writer);
+    let mut away = joined(&mut owner, 4, space, Role::Writer);
+    for device in [&mut stays, &mut goes, &mut away] {
+        owner.teach(space, device);
+    }
+    goes.commit(space, vec![insert(id(1), "one")]);
+    for number in 0..JUDGED_TOGETHER_MAX {
+        goes.commit(space, vec![retitle(id(1), &format!("{number}"))]);
+    }
+    goes.send(space, &mut stays);
+    stays.commit(space, vec![retitle(id(1), "vouched")]);
+    stays.send(space, &mut away);
+    owner.replica.remove_device(now(), space, goes.replica.peer()).expect("an owner may");
+    stays.send(space, &mut owner);
+    owner.teach(space, &mut away);
+
+    assert_eq!(
+        (owner.note(space, id(1)), title(away.note(space, id(1)))),
+        (None, Some("vouched".to_owned()))
+    );
+    let held = owner.replica.spaces[&space].held.len() as u64;
+    assert_eq!(held, JUDGED_TOGETHER_MAX as u64 + 2);
+    let at = |ms| Now { instant: Instant::from_ms(now().instant.ms() + ms), ..now() };
+    owner.replica.housekeep(at(held * CROWD_PAUSE_MS_PER_COMMIT - 1)).expect("housekeeps");
+    assert_eq!(owner.note(space, id(1)), None, "not yet");
+    owner.replica.housekeep(at(held * CROWD_PAUSE_MS_PER_COMMIT)).expect("housekeeps");
+
+    assert_eq!(title(owner.note(space, id(1))), Some("vouched".to_owned()));
+    assert_eq!((owner.roots(space), owner.vectors(space)), (away.roots(space), away.vectors(space)));
+    assert_consistent(&mut owner, space);
 }
