@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::clash::NOBODY;
 use super::draft::{Applied, Draft, Touched};
 use super::hub::{Content, LetIn};
+use super::order::{Linked, in_order};
 use super::receive::{Hold, Incoming, Tally};
 use super::room::Followers;
 use super::space::Space;
@@ -58,7 +59,7 @@ impl Replica {
         incoming: Vec<Incoming>,
         tally: &mut Tally,
     ) -> Result<Vec<ChangeHash>, ReplicaError> {
-        let mut group = self.group(&draft, in_causal_order(incoming))?;
+        let mut group = self.group(&draft, sorted(incoming))?;
         self.admit(&mut group);
         group.note_missing();
         let Group { incoming, works, brings, dead, .. } = group;
@@ -350,56 +351,34 @@ fn followers(incoming: &[Incoming]) -> Followers {
     followers
 }
 
-/// Sorts commits so that each follows those of the group that it depends on, and else as they came.
-fn in_causal_order(incoming: Vec<Incoming>) -> Vec<Incoming> {
-    let mut brings = BTreeMap::new();
-    for (index, commit) in incoming.iter().enumerate() {
-        brings.extend(commit.headers.iter().flatten().map(|header| (header.hash, index)));
+impl Linked for Incoming {
+    fn hash(&self) -> CommitHash {
+        self.hash
     }
-    let places = incoming.iter().enumerate().map(|(index, commit)| (commit.hash, index)).collect();
-    let below = |commit: &Incoming| {
-        let deps = commit.headers.iter().flatten().flat_map(|header| &header.deps);
-        let deps = deps.filter_map(|hash| brings.get(hash)).copied();
-        deps.chain(before_in_chain(commit, &places)).collect()
-    };
-    let order = causal_order(&incoming.iter().map(below).collect::<Vec<_>>());
+
+    fn brings(&self) -> impl Iterator<Item = ChangeHash> {
+        self.headers.iter().flatten().map(|header| header.hash)
+    }
+
+    fn deps(&self) -> impl Iterator<Item = ChangeHash> {
+        self.headers.iter().flatten().flat_map(|header| header.deps.iter().copied())
+    }
+
+    fn behind(&self) -> &[CommitHash] {
+        &self.behind
+    }
+}
+
+/// Sorts commits so that each follows those of the group that it depends on, and else as they came.
+fn sorted(incoming: Vec<Incoming>) -> Vec<Incoming> {
+    let order = in_order(&incoming);
     let mut slots: Vec<Option<Incoming>> = incoming.into_iter().map(Some).collect();
-    order.into_iter().filter_map(|index| slots.get_mut(index).and_then(Option::take)).collect()
+    order.into_iter().filter_map(|placed| slots.get_mut(placed.index).and_then(Option::take)).collect()
 }
 
 /// The commits of the group that one comes right behind in its chains, where it counts only with them.
 fn before_in_chain(commit: &Incoming, places: &BTreeMap<CommitHash, usize>) -> Vec<usize> {
     commit.behind.iter().filter_map(|hash| places.get(hash)).copied().collect()
-}
-
-/// Orders places so that each comes behind those that stand below it, and else as they are.
-pub(super) fn causal_order(below: &[BTreeSet<usize>]) -> Vec<usize> {
-    let mut waits = vec![0_usize; below.len()];
-    let mut followers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for ((index, below), waits) in below.iter().enumerate().zip(&mut waits) {
-        for dep in below.iter().filter(|dep| **dep != index) {
-            *waits += 1;
-            followers.entry(*dep).or_default().push(index);
-        }
-    }
-    let mut ready: BTreeSet<usize> =
-        waits.iter().enumerate().filter(|(_, waits)| **waits == 0).map(|(index, _)| index).collect();
-    let mut order = Vec::with_capacity(below.len());
-    while let Some(index) = ready.pop_first() {
-        order.push(index);
-        for follower in followers.remove(&index).unwrap_or_default() {
-            if let Some(waits) = waits.get_mut(follower) {
-                *waits -= 1;
-                if *waits == 0 {
-                    ready.insert(follower);
-                }
-            }
-        }
-    }
-    // Those that follow each other in a circle can never stand; they keep their place at the end.
-    let placed: BTreeSet<usize> = order.iter().copied().collect();
-    order.extend((0..below.len()).filter(|index| !placed.contains(index)));
-    order
 }
 
 /// Fields that have concurrent values with a group and had not before, or had fewer.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::apply::causal_order;
+use super::order::{Linked, Placed, in_order};
 use super::planted::Check;
 use super::rebuild::{Node, speaks_of};
 use super::receive::{Incoming, Source, prescan_all};
@@ -40,6 +40,24 @@ struct Entrant {
     behind: Vec<CommitHash>,
     owes: BTreeSet<StatementHash>,
     speaks: BTreeSet<StatementHash>,
+}
+
+impl Linked for Entrant {
+    fn hash(&self) -> CommitHash {
+        self.hash
+    }
+
+    fn brings(&self) -> impl Iterator<Item = ChangeHash> {
+        self.changes.iter().copied()
+    }
+
+    fn deps(&self) -> impl Iterator<Item = ChangeHash> {
+        self.deps.iter().copied()
+    }
+
+    fn behind(&self) -> &[CommitHash] {
+        &self.behind
+    }
 }
 
 impl Replica {
@@ -275,33 +293,16 @@ fn contestants(
     entrants: &[Entrant],
     dropped: &BTreeSet<CommitHash>,
 ) -> Vec<Contestant<Claim>> {
-    let mut brings = BTreeMap::new();
-    for (index, entrant) in entrants.iter().enumerate() {
-        brings.extend(entrant.changes.iter().map(|change| (*change, index)));
-    }
-    let hashes: BTreeMap<CommitHash, usize> =
-        entrants.iter().enumerate().map(|(index, entrant)| (entrant.hash, index)).collect();
-    let below = |entrant: &Entrant| -> BTreeSet<usize> {
-        let before = entrant.behind.iter().filter_map(|hash| hashes.get(hash));
-        entrant.deps.iter().filter_map(|dep| brings.get(dep)).chain(before).copied().collect()
-    };
-    let order = causal_order(&entrants.iter().map(below).collect::<Vec<BTreeSet<usize>>>());
-    let places: BTreeMap<usize, usize> =
-        order.iter().enumerate().map(|(place, index)| (*index, place)).collect();
-    let ordered = order.iter().filter_map(|index| entrants.get(*index)).enumerate();
-    let contestant = |(place, entrant): (usize, &Entrant)| {
-        let follows: Vec<usize> =
-            below(entrant).into_iter().filter_map(|index| places.get(&index)).copied().collect();
-        // One that stands before what it follows follows it in a circle, and can never stand.
-        let circle = follows.iter().any(|below| *below >= place);
+    let contestant = |placed: Placed| {
+        let entrant = entrants.get(placed.index)?;
         let fact = Fact {
-            stands: entrant.stands && !circle && !dropped.contains(&entrant.hash),
-            follows: follows.into_iter().filter(|below| *below < place).collect(),
+            stands: entrant.stands && !placed.in_circle && !dropped.contains(&entrant.hash),
+            follows: placed.follows,
             owes: entrant.owes.clone(),
             speaks: entrant.speaks.clone(),
         };
         let picked = known.picks(&entrant.origin.peer, &entrant.hash);
-        Contestant { picked, hash: entrant.hash, fact, claims: entrant.claims.clone() }
+        Some(Contestant { picked, hash: entrant.hash, fact, claims: entrant.claims.clone() })
     };
-    ordered.map(contestant).collect()
+    in_order(entrants).into_iter().filter_map(contestant).collect()
 }

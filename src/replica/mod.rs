@@ -48,6 +48,7 @@ mod loss;
 mod members;
 mod names;
 mod open;
+mod order;
 mod planted;
 mod reader;
 mod rebuild;

@@ -10,10 +10,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::accepted::{collections_of, speaks};
-use super::apply::causal_order;
 use super::clash::NOBODY;
 use super::draft::{Draft, Touched, activity};
 use super::hub::{Content, Ledger};
+use super::order::{Linked, in_order};
 use super::space::Space;
 use super::{Replica, ReplicaError, RowChange, Told, load};
 use crate::access::{Action, Commit, Fact, counting};
@@ -73,6 +73,24 @@ impl Node {
         let mut owes = known.frozen(&self.hash, &origin, &self.commit.parts());
         owes.extend(chains.map(|chains| chains.owed(&self.hash)).unwrap_or_default());
         owes
+    }
+}
+
+impl Linked for Node {
+    fn hash(&self) -> CommitHash {
+        self.hash
+    }
+
+    fn brings(&self) -> impl Iterator<Item = ChangeHash> {
+        self.changes.iter().map(|(_, change)| *change)
+    }
+
+    fn deps(&self) -> impl Iterator<Item = ChangeHash> {
+        self.deps.iter().copied()
+    }
+
+    fn behind(&self) -> &[CommitHash] {
+        &self.behind
     }
 }
 
@@ -366,36 +384,23 @@ impl Replica {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let suspended = known.suspended();
         let owed: BTreeSet<StatementHash> = nodes.iter().flat_map(|node| node.owes(known)).collect();
-        let mut brings = BTreeMap::new();
-        for (index, node) in nodes.iter().enumerate() {
-            brings.extend(node.changes.iter().map(|(_, change)| (*change, index)));
-        }
-        let hashes: BTreeMap<CommitHash, usize> =
-            nodes.iter().enumerate().map(|(index, node)| (node.hash, index)).collect();
-        let below = |node: &Node| -> BTreeSet<usize> {
-            let before = node.behind.iter().filter_map(|hash| hashes.get(hash));
-            node.deps.iter().filter_map(|dep| brings.get(dep)).chain(before).copied().collect()
-        };
-        let order = causal_order(&nodes.iter().map(below).collect::<Vec<BTreeSet<usize>>>());
-        let places: BTreeMap<usize, usize> =
-            order.iter().enumerate().map(|(place, index)| (*index, place)).collect();
+        let order = in_order(&nodes);
         let mut facts = Vec::with_capacity(nodes.len());
-        for (place, node) in order.iter().filter_map(|index| nodes.get(*index)).enumerate() {
-            let follows = below(node).into_iter().filter_map(|index| places.get(&index)).copied();
+        for placed in &order {
+            let Some(node) = nodes.get(placed.index) else { continue };
             let mut owes = node.owes(known);
             let speaks = speaks_of(known, &suspended, &owed, &owes, node)?;
-            if !node.lacks.is_empty() {
+            if !node.lacks.is_empty() || placed.in_circle {
                 owes.insert(NOBODY);
             }
-            let follows = follows.filter(|below| *below < place).collect();
-            facts.push(Fact { stands: node.stands, follows, owes, speaks });
+            facts.push(Fact { stands: node.stands, follows: placed.follows.clone(), owes, speaks });
         }
         let counts = counting(&facts);
         let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
         let mut fallen = Vec::new();
         let mut lost: BTreeSet<ChangeHash> = BTreeSet::new();
-        for ((index, fact), _) in order.iter().zip(&facts).zip(counts).filter(|(_, counts)| !counts) {
-            let Some(node) = nodes.get_mut(*index).and_then(Option::take) else { continue };
+        for ((placed, fact), _) in order.iter().zip(&facts).zip(counts).filter(|(_, counts)| !counts) {
+            let Some(node) = nodes.get_mut(placed.index).and_then(Option::take) else { continue };
             let frozen = fact.owes.iter().any(|owed| *owed == NOBODY || suspended.contains_key(owed));
             let cause = match (fact.stands, frozen, fact.owes.is_empty()) {
                 (false, ..) => HeldCause::NotAllowed,
