@@ -116,15 +116,16 @@ impl Space {
     /// Tells whether a verdict settles a clash of these.
     fn settles(&self, device: PeerId, hashes: &[CommitHash]) -> bool {
         let dropped = |hash: &CommitHash| self.verdicts.get(&device).is_some_and(|said| said.drop(hash));
-        let settled =
-            |hash: &CommitHash| dropped(hash) || self.picks(&device, hash) || self.overruled.contains(hash);
+        let settled = |hash: &CommitHash| {
+            dropped(hash) || self.picks(&device, hash) || self.contests.overruled.contains(hash)
+        };
         hashes.iter().any(settled)
     }
 
     /// Tells whether a verdict picks a commit, and it is not known that it does not count all the same.
     pub(super) fn picks(&self, device: &PeerId, hash: &CommitHash) -> bool {
         let picked = self.verdicts.get(device).is_some_and(|verdicts| verdicts.keep(hash));
-        picked && !self.in_vain.contains(hash)
+        picked && !self.contests.in_vain.contains(hash)
     }
 
     /// What a commit owes because of clashes; nothing for almost every one.
@@ -135,7 +136,7 @@ impl Space {
         parts: &[(CollectionName, Oseq)],
     ) -> BTreeSet<StatementHash> {
         let mut owes = BTreeSet::new();
-        if self.beaten.contains_key(hash) {
+        if self.contests.beaten.contains_key(hash) {
             owes.insert(NOBODY);
         }
         let verdicts = self.verdicts.get(&origin.peer);

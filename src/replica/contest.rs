@@ -16,6 +16,25 @@ use crate::access::{Commit, Contestant, Fact, Slot, counting, giving_way};
 use crate::id::{ChangeHash, CollectionName, CommitHash, EntityId, Origin, Oseq, SpaceId, StatementHash};
 use crate::store::keyspaces::{CommitId, CommitRecord, HeadKey};
 
+/// What was found out of the commits of devices that equivocate.
+#[derive(Debug, Default)]
+pub(super) struct Contests {
+    /// Those that give way to others, and where those are that were applied when that was found out.
+    pub(super) beaten: BTreeMap<CommitHash, Option<CommitId>>,
+    /// Those of them that cannot be beside one that a verdict picks, and that counts.
+    pub(super) overruled: BTreeSet<CommitHash>,
+    /// Commits that verdicts pick, and that do not count for another reason.
+    pub(super) in_vain: BTreeSet<CommitHash>,
+}
+
+impl Contests {
+    /// Tells whether the same was found out, wherever the commits were then.
+    fn are_as(&self, other: &Self) -> bool {
+        let same = self.beaten.keys().eq(other.beaten.keys());
+        same && self.overruled == other.overruled && self.in_vain == other.in_vain
+    }
+}
+
 /// What one commit of an origin can have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Claim {
@@ -64,26 +83,21 @@ impl Replica {
     /// Finds out which commits of a space give way. Tells whether that is new.
     pub(super) fn settle_contests(&mut self, space: SpaceId) -> Result<bool, ReplicaError> {
         let Some(known) = self.spaces.get_mut(&space) else { return Ok(false) };
-        if known.clashes.is_empty() && known.beaten.is_empty() {
+        if known.clashes.is_empty() && known.contests.beaten.is_empty() {
             return Ok(false);
         }
         // What is found must not rest on what was found before.
-        let before = (
-            std::mem::take(&mut known.beaten),
-            std::mem::take(&mut known.overruled),
-            std::mem::take(&mut known.in_vain),
-        );
+        let before = std::mem::take(&mut known.contests);
         let found = self.find_beaten(space);
         let Some(known) = self.spaces.get_mut(&space) else { return Ok(false) };
         match found {
             Ok(beaten) => {
-                known.beaten = beaten;
-                let same = known.beaten.keys().eq(before.0.keys()) && known.overruled == before.1;
-                let new = !same || known.in_vain != before.2;
+                known.contests.beaten = beaten;
+                let new = !known.contests.are_as(&before);
                 Ok(self.forget_strays(space)? || new)
             }
             Err(error) => {
-                (known.beaten, known.overruled, known.in_vain) = before;
+                known.contests = before;
                 Err(error)
             }
         }
@@ -122,7 +136,7 @@ impl Replica {
                 return Ok(beaten.map(|entrant| (entrant.hash, entrant.id)).collect());
             }
             // Nobody gives way to one that does not count: it is judged again without that pick.
-            known.in_vain.extend(in_vain);
+            known.contests.in_vain.extend(in_vain);
         }
     }
 
@@ -147,7 +161,7 @@ impl Replica {
             let hash = commit.hash();
             claims(commit).iter().any(|claim| picked.get(claim).is_some_and(|by| *by != hash))
         };
-        known.overruled = all().filter(overruled).map(Commit::hash).collect();
+        known.contests.overruled = all().filter(overruled).map(Commit::hash).collect();
         Ok(())
     }
 

@@ -160,7 +160,7 @@ impl Replica {
         let spaces: Vec<SpaceId> = self.spaces.keys().copied().collect();
         for space in spaces {
             self.settle_contests(space)?;
-            let beaten = self.spaces.get(&space).is_some_and(|known| !known.beaten.is_empty());
+            let beaten = self.spaces.get(&space).is_some_and(|known| !known.contests.beaten.is_empty());
             if beaten || self.store.get(&mark(&space))?.is_some() {
                 self.take_back_whatever(space)?;
             }
@@ -286,7 +286,7 @@ impl Replica {
                 Ok::<(), ReplicaError>(())
             })?;
         }
-        for (hash, id) in &known.beaten {
+        for (hash, id) in &known.contests.beaten {
             let Some(id) = id.clone() else { continue };
             let Some((id, record)) = load::record(&self.store, id)? else { continue };
             if load::commit(&self.store, space, id.origin, &record, &|_| false)?.hash() == *hash {

@@ -292,6 +292,9 @@ impl Replica {
         let nobodys = known.collections.iter().filter(|(_, state)| state.vector.is_empty());
         let free = nobodys.filter(|(_, state)| state.root == Root::EMPTY);
         let free: Vec<CollectionName> = free.map(|(collection, _)| collection.clone()).collect();
+        if free.is_empty() {
+            return Ok(());
+        }
         let mut batch = Batch::new();
         free.iter().for_each(|name| batch.remove(&RootKey { space, collection: name.clone() }));
         self.store.write(batch)?;

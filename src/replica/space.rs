@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::accepted::Chains;
 use super::clash::{ClashPlace, Clashes};
+use super::contest::Contests;
 use super::held::Quarantine;
 use super::{ReplicaError, load};
 use crate::access::{Body, Log, Membership, Statement, Verdicts};
@@ -12,9 +13,7 @@ use crate::exchange::{CollectionState, SpaceState};
 use crate::id::{
     CollectionName, CommitHash, Interests, Origin, PeerId, Seen, SpaceId, StatementHash, Vector,
 };
-use crate::store::keyspaces::{
-    CommitId, CopyKey, Key, Keyspaces, Prefix, Raw, RootKey, StatementKey, VectorKey,
-};
+use crate::store::keyspaces::{CopyKey, Key, Keyspaces, Prefix, Raw, RootKey, StatementKey, VectorKey};
 use crate::store::kv::KvError;
 
 /// What the database keeps in memory of a space. Changed only after the same was written.
@@ -33,13 +32,8 @@ pub(super) struct Space {
     pub(super) clashes: BTreeMap<ClashPlace, Clashes>,
     /// Where of what is applied it is to be looked at whether it counts without the one before it in the chain.
     pub(super) unchained: BTreeSet<ClashPlace>,
-    /// The commits of such origins that give way to others, and where those are that were applied when that was found
-    /// out: see [`super::contest`].
-    pub(super) beaten: BTreeMap<CommitHash, Option<CommitId>>,
-    /// Those of them that cannot be beside one that a verdict picks, and that counts.
-    pub(super) overruled: BTreeSet<CommitHash>,
-    /// Commits that verdicts pick, and that do not count for another reason.
-    pub(super) in_vain: BTreeSet<CommitHash>,
+    /// Which commits of such origins give way to others.
+    pub(super) contests: Contests,
     /// What verdicts say, by device.
     pub(super) verdicts: BTreeMap<PeerId, Verdicts>,
     /// The last commit of this device in a collection. Found in the store when it is not here.
@@ -63,9 +57,7 @@ impl Space {
             chains: BTreeMap::new(),
             clashes: BTreeMap::new(),
             unchained: BTreeSet::new(),
-            beaten: BTreeMap::new(),
-            overruled: BTreeSet::new(),
-            in_vain: BTreeSet::new(),
+            contests: Contests::default(),
             verdicts,
             own_last: BTreeMap::new(),
             listed: BTreeMap::new(),
