@@ -23,6 +23,7 @@ fn insertion(pair: &Pair, liar: &Identity, number: u64) -> Commit {
     let origin = Origin { peer: liar.peer(), incarnation: Incarnation(1) };
     let membership = pair.parties[0].replica.membership(&pair.space).expect("here");
     let draft = Draft {
+        kept: None,
         identity: liar,
         space: pair.space,
         origin,
