@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::ops::Range;
 
-use driftless::sim::{self, Canary, Fault, Notes, Options, Outcome, Report, Workload};
+use driftless::sim::{self, Canary, Fault, Limit, Notes, Options, Outcome, Report, Rule, Workload};
 
 fn workload() -> Box<dyn Workload> {
     Box::new(Notes::new())
@@ -24,6 +24,8 @@ const FRESH_SEEDS: u64 = 40;
 const FRESH_SEEDS_ASKED: &str = "DRIFTLESS_FRESH_SEEDS";
 /// Seeds with rogues among the devices.
 const MALICE_SEEDS: u64 = 100;
+/// Seeds in which each limit must be filled.
+const FILLED_SEEDS: u64 = 60;
 /// Seeds in which a check that is not made must be missed.
 const CHECK_SEEDS: u64 = 200;
 /// Seeds in which a planted bug must show.
@@ -99,22 +101,41 @@ fn a_seed_gives_the_same_run_in_this_process_and_in_another() {
     assert!(said.contains(&format!("hash {}", hash(&first))), "{said}");
 }
 
-#[test]
-fn every_planted_bug_is_caught() {
-    let mut escaped = Vec::new();
-    for canary in Canary::ALL {
-        let options = Options { canary: Some(canary), ..Options::default() };
-        let caught = (0..CANARY_SEEDS).find_map(|seed| {
-            let outcome = run(seed, &options);
-            outcome.violations.first().map(|violation| (seed, violation.clone()))
-        });
-        match caught {
-            Some((seed, violation)) => println!("{canary:?}: caught after {} seeds, {violation}", seed + 1),
-            None => escaped.push(canary),
+/// The first run in which a planted bug breaks the rule that it names before any other; an error tells what it broke
+/// instead.
+fn caught(canary: Canary, options: &Options, seeds: u64) -> Result<String, String> {
+    let options = Options { canary: Some(canary), ..options.clone() };
+    let mut others = BTreeSet::new();
+    for seed in 0..seeds {
+        let outcome = run(seed, &options);
+        match outcome.violations.first() {
+            Some(first) if first.rule == canary.rule() => {
+                return Ok(format!("{canary:?}: caught after {} seeds, {first}", seed + 1));
+            }
+            first => others.extend(first.map(ToString::to_string)),
         }
     }
+    Err(format!("{canary:?}: {:?} never came first, but {others:?}", canary.rule()))
+}
 
+#[test]
+fn every_planted_bug_breaks_the_rule_that_it_names_first() {
+    let options = Options::default();
+
+    let (caught, escaped): (Vec<_>, Vec<_>) =
+        Canary::ALL.into_iter().map(|canary| caught(canary, &options, CANARY_SEEDS)).partition(Result::is_ok);
+
+    println!("{caught:#?}");
     assert_eq!(escaped, []);
+}
+
+/// A rule that no bug breaks first is dead, or hidden by another.
+#[test]
+fn every_rule_has_a_planted_bug_that_breaks_it_first() {
+    let planted: BTreeSet<Rule> =
+        Canary::ALL.into_iter().chain(Canary::CHECKS).map(|canary| canary.rule()).collect();
+
+    assert_eq!(planted, Rule::ALL.into());
 }
 
 /// Members that keep to no rule, and trouble besides.
@@ -137,23 +158,50 @@ fn honest_members_agree_and_show_nothing_forged_among_rogues() {
     assert!(report.failures.is_empty(), "{report}");
     let schemed = Fault::MALICE.into_iter().filter(|fault| report.faults.of(*fault) > 0);
     assert_eq!(schemed.collect::<Vec<_>>(), Fault::MALICE);
+    let unfilled = Limit::ALL.into_iter().filter(|limit| report.limits.of(*limit) == 0);
+    assert!(unfilled.into_iter().all(|limit| DEAR.contains(&limit)), "{}", report.limits);
+    assert!(report.stats.twins_compared > 0);
 }
 
+/// Limits that take a second to fill, and are not filled often.
+const DEAR: [Limit; 2] = [Limit::Quarantine, Limit::Origins];
+
 #[test]
-fn every_check_against_malice_that_is_not_made_is_missed() {
-    let mut escaped = Vec::new();
-    for canary in Canary::CHECKS {
-        let options = Options { canary: Some(canary), ..among_rogues() };
-        let caught = (0..CHECK_SEEDS).find_map(|seed| {
-            let outcome = run(seed, &options);
-            outcome.violations.first().map(|violation| (seed, violation.clone()))
-        });
-        match caught {
-            Some((seed, violation)) => println!("{canary:?}: caught after {} seeds, {violation}", seed + 1),
-            None => escaped.push(canary),
+fn every_limit_is_filled_by_some_rogue_and_holds() {
+    let options = Options {
+        devices: (3, 4),
+        spaces: (1, 1),
+        duration_ms: 30_000,
+        commits: 6,
+        faults: 0,
+        malice: 80,
+        ..Options::default()
+    };
+
+    let mut report = Report::default();
+    for seed in 0..FILLED_SEEDS {
+        report.merge(sim::run_seeds(seed..seed + 1, &options, &workload));
+        assert!(report.failures.is_empty(), "{report}");
+        if Limit::ALL.into_iter().all(|limit| report.limits.of(limit) > 0) {
+            break;
         }
     }
 
+    println!("{report}");
+    assert!(Limit::ALL.into_iter().all(|limit| report.limits.of(limit) > 0), "{}", report.limits);
+}
+
+/// Seen failing: `TakeTooMuch` without `World::check_bounds`, and `HintAtHidden` where twin answers are not compared.
+#[test]
+fn every_check_against_malice_that_is_not_made_is_missed() {
+    let options = among_rogues();
+
+    let (caught, escaped): (Vec<_>, Vec<_>) = Canary::CHECKS
+        .into_iter()
+        .map(|canary| caught(canary, &options, CHECK_SEEDS))
+        .partition(Result::is_ok);
+
+    println!("{caught:#?}");
     assert_eq!(escaped, []);
 }
 

@@ -412,6 +412,18 @@ impl Log {
         self.waiting.len()
     }
 
+    /// How many statements there are that do not wait.
+    #[cfg(feature = "sim")]
+    pub(crate) fn len(&self) -> usize {
+        self.graph.len()
+    }
+
+    /// Tells whether all that counts is followed by what is signed here.
+    #[cfg(feature = "sim")]
+    pub(crate) fn follows_all(&self) -> bool {
+        self.followed.is_whole()
+    }
+
     /// Returns a fingerprint of the set of statements, the same for the same set: the hash of the statements that no
     /// other follows. Each names by hash what it follows, so they stand for all, and no sum is left in which the parts
     /// of one set could be chosen to make up for those of another.

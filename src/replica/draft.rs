@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::held::{HeldChanges, HeldId};
 use super::hub::Content;
+use super::planted::Check;
 use super::{Replica, ReplicaError, RowChange, Told, load};
 use crate::access::{Commit, Leaf, Slot};
 use crate::doc::{Conflict, Header};
@@ -305,6 +306,9 @@ impl Replica {
 
     /// Stages heads, rows and roots, writes everything, and only then takes it over into memory.
     pub(super) fn finish(&mut self, mut draft: Draft) -> Result<(), ReplicaError> {
+        if self.lacks(Check::Whole) && draft.entities.len() > 1 {
+            draft.entities.pop_last();
+        }
         let roots = self.stage_entities(&mut draft)?;
         self.store.write(std::mem::take(&mut draft.batch))?;
         self.position = draft.position;

@@ -313,6 +313,12 @@ impl Quarantine {
         self.entries.len()
     }
 
+    /// What each author and what all have here, in bytes.
+    #[cfg(feature = "sim")]
+    pub(super) fn costs(&self) -> (&BTreeMap<PeerId, usize>, usize) {
+        (&self.cost, self.total)
+    }
+
     fn of_author(&self, author: &PeerId) -> impl DoubleEndedIterator<Item = (&HeldId, &Entry)> {
         self.entries.range((*author, 0)..=(*author, u64::MAX))
     }

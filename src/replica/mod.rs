@@ -35,6 +35,8 @@ mod error;
 mod expire;
 mod feed;
 mod fetch;
+#[cfg(feature = "sim")]
+mod fullness;
 mod heal;
 mod held;
 mod hub;
@@ -66,6 +68,8 @@ mod space;
 mod tests;
 
 pub(crate) use error::ReplicaError;
+#[cfg(feature = "sim")]
+pub(crate) use fullness::Fullness;
 #[cfg(test)]
 pub(crate) use heal::damaged_value;
 pub(crate) use heal::{DamagedEntity, damage_of};

@@ -19,6 +19,10 @@ pub(crate) enum Check {
     Proof,
     /// No verdict drops it.
     Verdict,
+    /// There is room for what its author begins.
+    Room,
+    /// All of its changes are made.
+    Whole,
 }
 
 impl Replica {

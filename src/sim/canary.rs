@@ -1,5 +1,6 @@
 //! Planted bugs. A simulator that catches none of them proves nothing.
 
+use super::violation::Rule;
 use crate::replica::Check;
 
 /// A bug that the simulation plants between the parts that it joins. Each must be caught.
@@ -74,11 +75,19 @@ pub enum Canary {
     ForgetVerdicts,
     /// The network loses what devices say of their interests.
     LoseInterests,
+    /// The disk fails where nobody troubles it.
+    FailDisk,
+    /// Of a commit that comes with several changes the last one is not made.
+    TearCommits,
+    /// Nobody looks how much of a space is a member's.
+    TakeTooMuch,
+    /// Who asks for an index that it may not read is told of what is there in other words than of what is not.
+    HintAtHidden,
 }
 
 impl Canary {
     /// Checks against malice that are not made. They show only among rogues.
-    pub const CHECKS: [Self; 7] = [
+    pub const CHECKS: [Self; 9] = [
         Self::TakeForged,
         Self::TakeAnyActor,
         Self::TakeUnauthorised,
@@ -86,10 +95,12 @@ impl Canary {
         Self::MissClashes,
         Self::KeepProofs,
         Self::ForgetVerdicts,
+        Self::TakeTooMuch,
+        Self::HintAtHidden,
     ];
 
     /// All others.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::LoseAcks,
         Self::AckBeforeSync,
         Self::LoseFrames,
@@ -112,9 +123,57 @@ impl Canary {
         Self::RepeatFrames,
         Self::ServeDamaged,
         Self::LoseInterests,
+        Self::FailDisk,
+        Self::TearCommits,
     ];
 
+    /// Returns the rule that finds it: in some run it is the first one that is broken.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use driftless::sim::{Canary, Rule};
+    /// assert_eq!(Canary::TellTwice.rule(), Rule::Observed);
+    /// ```
+    #[must_use]
+    pub fn rule(self) -> Rule {
+        match self {
+            Self::IgnoreFsync => Rule::Durable,
+            Self::TearCommits => Rule::Atomic,
+            Self::LoseStatements
+            | Self::FeedOmits
+            | Self::IndexOmits
+            | Self::StopTimers
+            | Self::MissClashes
+            | Self::KeepProofs => Rule::Convergent,
+            Self::TakeForged
+            | Self::TakeAnyActor
+            | Self::TakeUnauthorised
+            | Self::ForgetCuts
+            | Self::ForgetVerdicts => Rule::Authored,
+            Self::FeedUnblinded | Self::HintAtHidden => Rule::Isolated,
+            Self::AckBeforeSync | Self::SwallowCommits | Self::StateUnsynced | Self::HalfCommits => {
+                Rule::Honest
+            }
+            Self::TellTwice => Rule::Observed,
+            Self::TakeTooMuch => Rule::Bounded,
+            Self::ReuseIncarnation => Rule::OneChange,
+            Self::ServeDamaged => Rule::Rows,
+            Self::DamageFrames | Self::RepeatFrames | Self::LoseInterests => Rule::NotRejected,
+            Self::LoseAcks
+            | Self::LoseFrames
+            | Self::DropDurable
+            | Self::ForgetTickets
+            | Self::WrongReceipts => Rule::Answered,
+            Self::FailDisk => Rule::Store,
+            Self::ForgetDeletes => Rule::App,
+        }
+    }
+
     pub(super) fn check(self) -> Option<Check> {
+        if self == Self::TearCommits {
+            return Some(Check::Whole);
+        }
         let checks = [
             Check::Signature,
             Check::Attribution,
@@ -123,6 +182,7 @@ impl Canary {
             Check::Clash,
             Check::Proof,
             Check::Verdict,
+            Check::Room,
         ];
         let place = Self::CHECKS.iter().position(|canary| *canary == self)?;
         checks.get(place).copied()

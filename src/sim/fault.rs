@@ -84,6 +84,8 @@ pub enum Fault {
     BackDated,
     /// Malice: many small commits and statements.
     Flooded,
+    /// Malice: as much of something as there may be.
+    Filled,
     /// Malice: frames that are none.
     Babbled,
     /// Malice: commits kept back on their way.
@@ -126,13 +128,14 @@ impl Fault {
     ];
 
     /// The kinds of malice; they happen when [`Options::malice`](super::Options::malice) says so.
-    pub const MALICE: [Self; 10] = [
+    pub const MALICE: [Self; 11] = [
         Self::Forged,
         Self::Replayed,
         Self::Overstepped,
         Self::Pried,
         Self::BackDated,
         Self::Flooded,
+        Self::Filled,
         Self::Babbled,
         Self::Withheld,
         Self::Lied,
@@ -147,6 +150,7 @@ impl Fault {
             Wile::Pry => Self::Pried,
             Wile::BackDate => Self::BackDated,
             Wile::Flood => Self::Flooded,
+            Wile::Fill => Self::Filled,
             Wile::Babble => Self::Babbled,
             Wile::Withhold => Self::Withheld,
             Wile::Lie => Self::Lied,

@@ -16,6 +16,9 @@ use crate::identity::Identity;
 use crate::time::Timestamp;
 use crate::wire::{IndexSays, Message, Told};
 
+/// Frames of a hundred that are none, while a rogue babbles.
+const BABBLED_PERCENT: u64 = 30;
+
 /// Something that a rogue does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Wile {
@@ -31,7 +34,9 @@ pub(super) enum Wile {
     BackDate,
     /// Sends many small commits and statements.
     Flood,
-    /// Sends frames that are none.
+    /// Fills a limit.
+    Fill,
+    /// Sends frames that are none, for a while.
     Babble,
     /// Leaves out some of what it passes on, for a while.
     Withhold,
@@ -43,14 +48,15 @@ pub(super) enum Wile {
 
 impl Wile {
     /// Each, how often it is picked, and how long it lasts at most, in milliseconds.
-    pub(super) const ALL: [(Self, u64, u64); 10] = [
+    pub(super) const ALL: [(Self, u64, u64); 11] = [
         (Self::Forge, 4, 0),
         (Self::Replay, 3, 0),
         (Self::Overstep, 3, 0),
-        (Self::Pry, 3, 0),
+        (Self::Pry, 5, 0),
         (Self::BackDate, 4, 0),
         (Self::Flood, 2, 0),
-        (Self::Babble, 2, 0),
+        (Self::Fill, 5, 0),
+        (Self::Babble, 2, 40_000),
         (Self::Withhold, 4, 60_000),
         (Self::Lie, 4, 60_000),
         (Self::Equivocate, 5, 0),
@@ -80,16 +86,22 @@ pub(super) struct Draft<'a> {
     pub(super) at: Vec<StatementHash>,
     pub(super) collection: CollectionName,
     pub(super) entity: EntityId,
-    /// Makes the first change of the entity.
+    /// Makes a change of the entity that nobody is sent, before.
+    pub(super) kept: Option<Edit>,
+    /// Makes the change, the first one if none is kept.
     pub(super) edit: Edit,
 }
 
 impl Draft<'_> {
     /// A commit in another's name bears the signature of the one who made it.
     pub(super) fn sign(self) -> Option<Commit> {
-        let Self { identity, space, origin, actor, oseq, prev, at, collection, entity, edit } = self;
-        let actor = ActorId::derive(&space, &entity, &actor);
-        let made = edit(&mut Document::new(), &actor, Timestamp::from_unix_ms(1)).ok()??;
+        let Self { identity, space, origin, actor, oseq, prev, at, collection, entity, kept, edit } = self;
+        let (actor, at_ms) = (ActorId::derive(&space, &entity, &actor), Timestamp::from_unix_ms(1));
+        let mut document = Document::new();
+        if let Some(kept) = kept {
+            kept(&mut document, &actor, at_ms).ok()??;
+        }
+        let made = edit(&mut document, &actor, at_ms).ok()??;
         let head = change_hash(&made.bytes)?;
         let leaf = Leaf { collection, entity, oseq, prev, salt: None, of: 1, seq: made.seq, head };
         let own = Origin { peer: identity.peer(), ..origin };
@@ -122,6 +134,9 @@ impl Rogue {
     pub(super) fn pass(&self, frame: Vec<u8>, dice: &mut Dice) -> Option<Vec<u8>> {
         if self.habits.is_empty() {
             return Some(frame);
+        }
+        if self.does(Wile::Babble) && dice.chance(BABBLED_PERCENT) {
+            return Some(babble(dice));
         }
         let Ok(Some(mut message)) = Message::from_frame(&frame) else { return Some(frame) };
         if self.does(Wile::Withhold) && !withhold(&mut message, dice) {

@@ -14,8 +14,8 @@
 //! * **Device**: killed and closed processes, sleep, clocks anywhere from 1970 to 2100, stores that go back to an
 //!   older copy, stores that are copied and run twice, devices that join late, several devices of one member.
 //! * **Malice**, when the options say so: members that forge, replay, write what they may not, ask for what they may
-//!   not read, write as of before their removal, flood, send garbage, keep back what they should pass on, and lie
-//!   about what they hold, in any network in which the honest ones can reach each other.
+//!   not read, write as of before their removal, flood, fill what has a limit, send garbage, keep back what they
+//!   should pass on, and lie about what they hold, in any network in which the honest ones can reach each other.
 //! * **Members**: several spaces, members and devices that are removed, roles that change.
 //!
 //! # What is not
@@ -97,6 +97,7 @@ mod dice;
 mod fault;
 #[cfg(any(test, feature = "fuzzing"))]
 mod heard;
+mod limit;
 #[cfg(test)]
 mod long;
 mod malice;
@@ -120,6 +121,7 @@ pub use dice::Dice;
 pub use fault::{Fault, FaultCounts};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use heard::heard;
+pub use limit::{Limit, LimitCounts};
 pub use report::{Failure, Outcome, Report, Stats, run_seeds, run_seeds_on, shrink};
 pub use violation::{Rule, Violation};
 pub use workload::{Line, Note, Notes, Settled, Workload};

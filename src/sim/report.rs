@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::world::Sample;
-use super::{FaultCounts, Options, Violation, Workload, run};
+use super::{FaultCounts, LimitCounts, Options, Violation, Workload, run};
 
 /// Runs that are made to find a smaller timeline.
 const SHRINK_RUNS_MAX: usize = 80;
@@ -52,6 +52,9 @@ pub struct Stats {
     pub entities_repaired: u64,
     /// Of those, how many nobody could repair, so that the loss was accepted.
     pub losses_accepted: u64,
+    /// Questions of rogues about what they may not read that were answered as their twins about what is not there
+    /// were.
+    pub twins_compared: u64,
 }
 
 impl Stats {
@@ -69,6 +72,7 @@ impl Stats {
         self.entities_damaged += other.entities_damaged;
         self.entities_repaired += other.entities_repaired;
         self.losses_accepted += other.losses_accepted;
+        self.twins_compared += other.twins_compared;
     }
 }
 
@@ -98,6 +102,8 @@ pub struct Outcome {
     pub log: Vec<String>,
     /// The trouble that there was.
     pub faults: FaultCounts,
+    /// The limits that were full.
+    pub limits: LimitCounts,
     /// Counts.
     pub stats: Stats,
     /// The steps of the plan that were kept, by number, as people read them.
@@ -185,6 +191,8 @@ pub struct Report {
     pub stats: Stats,
     /// Trouble over all of them.
     pub faults: FaultCounts,
+    /// Limits that were full, over all of them.
+    pub limits: LimitCounts,
     /// The hashes of all runs, mixed: the same seeds give the same, in whatever order they ran.
     pub hash: [u8; 32],
     /// The seeds that failed.
@@ -209,6 +217,7 @@ impl Report {
         self.mix(mixed.as_bytes());
         self.stats.merge(&outcome.stats);
         self.faults.merge(&outcome.faults);
+        self.limits.merge(&outcome.limits);
     }
 
     /// Adds another report.
@@ -229,6 +238,7 @@ impl Report {
         self.mix(&other.hash);
         self.stats.merge(&other.stats);
         self.faults.merge(&other.faults);
+        self.limits.merge(&other.limits);
         self.failures.extend(other.failures);
     }
 
@@ -251,6 +261,12 @@ impl fmt::Display for Report {
             "{entities_damaged} entities damaged, {entities_repaired} whole again, {losses_accepted} losses accepted"
         )?;
         write!(f, "trouble:\n{}", self.faults)?;
+        if self.limits != LimitCounts::default() {
+            write!(f, "devices on which a limit was full:\n{}", self.limits)?;
+        }
+        if self.stats.twins_compared > 0 {
+            writeln!(f, "{} answers to who may not read compared", self.stats.twins_compared)?;
+        }
         let missing = self.faults.missing();
         if !missing.is_empty() {
             writeln!(f, "never happened: {missing:?}")?;

@@ -47,6 +47,27 @@ pub enum Rule {
     App,
 }
 
+impl Rule {
+    /// All of them. For each a bug can be planted that breaks it before any other: see
+    /// [`Canary::rule`](super::Canary::rule).
+    pub const ALL: [Self; 14] = [
+        Self::Durable,
+        Self::Atomic,
+        Self::Convergent,
+        Self::Authored,
+        Self::Isolated,
+        Self::Honest,
+        Self::Observed,
+        Self::Bounded,
+        Self::OneChange,
+        Self::Rows,
+        Self::NotRejected,
+        Self::Answered,
+        Self::Store,
+        Self::App,
+    ];
+}
+
 /// A broken promise.
 ///
 /// # Example

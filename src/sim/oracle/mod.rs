@@ -13,6 +13,7 @@ use crate::id::{
 use crate::replica::{Reader, RowChange};
 
 mod clash;
+mod secret;
 mod settled;
 mod whole;
 
@@ -69,10 +70,13 @@ pub(super) struct Oracle {
     pub(super) forbidden: BTreeSet<(EntityId, ChangeHash)>,
     /// Changes that a removed device made after its removal. Who has not heard of that may show them, for a while.
     pub(super) void: BTreeMap<(EntityId, ChangeHash), PeerId>,
+    /// Rogues whose removal somebody signed. What they made and nobody counts is forgotten where it takes room.
+    pub(super) removed: BTreeSet<PeerId>,
     /// Pairs of commits that rogues signed where there can be one.
     pub(super) equivocations: Vec<Equivocation>,
     /// What a founder decided: the commit that is kept, and the one that is dropped.
     pub(super) verdicts: Vec<(CommitHash, CommitHash)>,
+    secrets: secret::Secrets,
     commits: Vec<Made>,
     by_part: BTreeMap<(Origin, CollectionName, Oseq), usize>,
     hashes: BTreeMap<(ActorId, u64), ChangeHash>,
@@ -115,6 +119,18 @@ impl Oracle {
         entities.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// Which commits anybody has made in a collection.
+    pub(super) fn made_in(&self, collection: &CollectionName) -> Vector {
+        let mut vector = Vector::new();
+        for made in &self.commits {
+            for (_, oseq) in made.key.parts.iter().filter(|(name, _)| name == collection) {
+                // A vector at its limit would leave something out, and the simulation never comes near it.
+                let _ = vector.insert(made.key.origin, *oseq);
+            }
+        }
+        vector
+    }
+
     /// Whether a device is one of which nothing is expected.
     fn is_rogue(&self, peer: &PeerId) -> bool {
         self.peers.get(peer).is_some_and(|device| self.rogues.contains(device))
@@ -133,7 +149,11 @@ impl Oracle {
         for (collection, oseq) in &packed.key.parts {
             self.by_part.insert((packed.key.origin, collection.clone(), *oseq), index);
         }
-        self.commits.push(Made { step, device, key: packed.key.clone(), leaves: leaves(&commit) });
+        let leaves = leaves(&commit);
+        if !self.rogues.contains(&device) {
+            leaves.iter().for_each(|leaf| self.secrets.note(leaf));
+        }
+        self.commits.push(Made { step, device, key: packed.key.clone(), leaves });
     }
 
     /// A device applied a commit: its changes are the ones that everybody knows under these numbers.
@@ -201,6 +221,10 @@ impl Oracle {
         let durable = self.durable.entry(device).or_default();
         let ever = self.ever.entry(original.unwrap_or(device)).or_default();
         for (collection, state) in collections {
+            let is_known = |of: &Vectors| of.get(collection) == Some(&state.vector);
+            if is_known(durable) && is_known(ever) {
+                continue;
+            }
             durable.insert(collection.clone(), state.vector.clone());
             // A vector at its limit would forget here, and the simulation never comes near it.
             let _ = ever.entry(collection.clone()).or_default().merge(&state.vector);
@@ -293,10 +317,15 @@ impl Oracle {
     ) {
         let held: Vectors =
             collections.iter().map(|(name, state)| (name.clone(), state.vector.clone())).collect();
-        if let Some(lost) = self.durable.get(&device).and_then(|durable| first_missing(&held, durable)) {
+        if let Some(lost) = self.durable.get(&device).and_then(|durable| self.first_lost(&held, durable)) {
             self.violate(Rule::Durable, at_ms, device, format!("synced and lost: {lost}"));
         }
         self.check_whole_commits(at_ms, device, space, readable, reader);
+    }
+
+    /// The first commit that is in `wanted` and not in `held`, but for those that may be forgotten.
+    fn first_lost(&self, held: &Vectors, wanted: &Vectors) -> Option<String> {
+        first_missing_of(held, wanted, &|_, missing| !self.removed.contains(&missing.origin.peer))
     }
 
     /// Every commit is there whole or not at all. Where a rule keeps a collection from some members, or some do not
@@ -374,7 +403,8 @@ impl Oracle {
         }
         observer.position = position;
         for (collection, entity, change) in entities {
-            let rows = observer.rows.entry(collection.clone()).or_default();
+            // Of what no kind is known for there are no rows, and a subscriber did not begin with any.
+            let Some(rows) = observer.rows.get_mut(collection) else { continue };
             let fits = match change {
                 RowChange::Inserted | RowChange::Restored | RowChange::Repaired => rows.insert(*entity),
                 RowChange::Updated => rows.contains(entity),
@@ -516,9 +546,18 @@ fn holds(vectors: &Vectors, key: &CommitKey) -> bool {
 
 /// The first commit that is in `wanted` and not in `held`, for people.
 fn first_missing(held: &Vectors, wanted: &Vectors) -> Option<String> {
+    first_missing_of(held, wanted, &|_, _| true)
+}
+
+fn first_missing_of(
+    held: &Vectors,
+    wanted: &Vectors,
+    counts: &dyn Fn(&CollectionName, &Missing) -> bool,
+) -> Option<String> {
     let nothing = Vector::new();
     wanted.iter().find_map(|(collection, vector)| {
-        let missing = held.get(collection).unwrap_or(&nothing).lacks_of(vector).into_iter().next()?;
+        let lacks = held.get(collection).unwrap_or(&nothing).lacks_of(vector);
+        let missing = lacks.into_iter().find(|missing| counts(collection, missing))?;
         let (peer, incarnation) = (missing.origin.peer.short(), missing.origin.incarnation.0);
         Some(format!("{collection}: {}..={} of {peer} in {incarnation:x}", missing.first.0, missing.last.0))
     })

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::whole::Whole;
-use super::{Oracle, Place, first_missing};
+use super::{Oracle, Place, first_missing_of};
 use crate::access::{Action, Commit, Statement};
 use crate::doc::Kind;
 use crate::exchange::{Answer, Ask, CommitKey, ShortsKey, SpaceState, Vectors};
@@ -45,6 +45,26 @@ pub(super) struct Read {
     /// Commits there whose statements are not here: their authors, and what they name.
     unplaced: Vec<(PeerId, Vec<StatementHash>)>,
     statements: BTreeSet<StatementHash>,
+}
+
+/// What is not sent on: what is in quarantine, and what was there of a rogue that filled it, and had to go.
+struct Unsent {
+    held: BTreeSet<Part>,
+    /// What anybody shows.
+    shown: BTreeSet<Part>,
+    rogues: BTreeSet<PeerId>,
+}
+
+impl Unsent {
+    fn contains(&self, part: &Part) -> bool {
+        self.held.contains(part) || self.rogues.contains(&part.0.peer) && !self.shown.contains(part)
+    }
+
+    /// Whether any of the numbers is sent on.
+    fn lacks_any(&self, collection: &CollectionName, missing: &Missing) -> bool {
+        let mut numbers = (missing.first.0..=missing.last.0).map(Oseq);
+        numbers.any(|oseq| !self.contains(&(missing.origin, collection.clone(), oseq)))
+    }
 }
 
 /// What any device holds of what others build on.
@@ -105,7 +125,11 @@ impl Oracle {
         let settled = self.settle(first, &reads);
         // What is in quarantine is not sent on, and nobody takes over a number that nothing backs: one device may
         // have noted it and another not.
-        let held: BTreeSet<Part> = reads.iter().flat_map(|read| read.held.iter().cloned()).collect();
+        let held = Unsent {
+            held: reads.iter().flat_map(|read| read.held.iter().cloned()).collect(),
+            shown: reads.iter().flat_map(|read| read.whole.parts()).collect(),
+            rogues: self.peers.keys().filter(|peer| self.is_rogue(peer)).copied().collect(),
+        };
         self.check_clashes(at_ms, &reads);
         for read in &reads {
             self.check_agreement(at_ms, first, read, &held);
@@ -144,7 +168,7 @@ impl Oracle {
         settled
     }
 
-    fn check_agreement(&mut self, at_ms: u64, first: &Read, read: &Read, held: &BTreeSet<Part>) {
+    fn check_agreement(&mut self, at_ms: u64, first: &Read, read: &Read, held: &Unsent) {
         if first.state.log != read.state.log {
             self.violate(Rule::Convergent, at_ms, read.number, "another membership log".to_owned());
         }
@@ -155,7 +179,9 @@ impl Oracle {
                 let text = format!("{collection}: another root than device {}", first.number);
                 self.violate(Rule::Convergent, at_ms, read.number, text);
             }
-            let lacks = |a: &Vector, b: &Vector| first_unheld(collection, &a.lacks_of(b), held).is_some();
+            let lacks = |a: &Vector, b: &Vector| {
+                a.lacks_of(b).iter().any(|missing| held.lacks_any(collection, missing))
+            };
             if lacks(&ours.vector, &theirs.vector) || lacks(&theirs.vector, &ours.vector) {
                 let text = format!("{collection}: another vector than device {}", first.number);
                 self.violate(Rule::Convergent, at_ms, read.number, text);
@@ -165,18 +191,21 @@ impl Oracle {
 
     /// What any device promised to keep has come to all that may read it. A device that was removed, or may not
     /// read a collection any more, is not heard about it either.
-    fn check_promises(&mut self, at_ms: u64, read: &Read, reads: &[Read], quarantined: &BTreeSet<Part>) {
-        let mut held = vectors(read);
-        for (origin, collection, oseq) in quarantined {
-            let _ = held.entry(collection.clone()).or_default().insert(*origin, *oseq);
-        }
+    fn check_promises(&mut self, at_ms: u64, read: &Read, reads: &[Read], unsent: &Unsent) {
+        let held = vectors(read);
         let mut lost = Vec::new();
         for (device, promised) in &self.durable {
             let Some(promiser) = reads.iter().find(|other| other.number == *device) else { continue };
             let both = |name: &CollectionName| read.agreed.contains(name) && promiser.agreed.contains(name);
             let wanted = promised.iter().filter(|(collection, _)| both(collection));
             let wanted = wanted.map(|(collection, vector)| (collection.clone(), vector.clone())).collect();
-            lost.extend(first_missing(&held, &wanted).map(|text| format!("device {device} promised {text}")));
+            let counts = |collection: &CollectionName, missing: &Missing| {
+                !self.removed.contains(&missing.origin.peer) && unsent.lacks_any(collection, missing)
+            };
+            lost.extend(
+                first_missing_of(&held, &wanted, &counts)
+                    .map(|text| format!("device {device} promised {text}")),
+            );
         }
         lost.into_iter().for_each(|text| self.violate(Rule::Durable, at_ms, read.number, text));
     }
@@ -371,14 +400,6 @@ fn agree(reads: &mut [Read], linked: &dyn Fn(usize, usize) -> bool) {
 fn held_parts<'a>(parts: &BTreeSet<Part>, key: &'a CommitKey) -> BTreeSet<&'a CollectionName> {
     let held = key.parts.iter().filter(|(name, oseq)| parts.contains(&(key.origin, name.clone(), *oseq)));
     held.map(|(collection, _)| collection).collect()
-}
-
-/// The first of the missing numbers that is not in quarantine anywhere.
-fn first_unheld(collection: &CollectionName, missing: &[Missing], held: &BTreeSet<Part>) -> Option<Oseq> {
-    missing.iter().find_map(|missing| {
-        let mut numbers = (missing.first.0..=missing.last.0).map(Oseq);
-        numbers.find(|oseq| !held.contains(&(missing.origin, collection.clone(), *oseq)))
-    })
 }
 
 fn vectors(read: &Read) -> Vectors {

@@ -34,6 +34,7 @@ fn signed(
     let origin = Origin { peer: liar.peer(), incarnation: Incarnation(1) };
     let membership = pair.parties[0].replica.membership(&pair.space).expect("here");
     let draft = Draft {
+        kept: None,
         identity: liar,
         space: pair.space,
         origin,

@@ -1,18 +1,21 @@
 //! The engines, and the connections between them.
 #![expect(clippy::wildcard_enum_match_arm, reason = "a few messages among all carry what is looked for")]
 
+use std::sync::Arc;
+
 use super::{Happening, World};
-use crate::access::Commit;
+use crate::access::{Commit, Membership};
 use crate::exchange::Vectors;
-use crate::id::CollectionName;
+use crate::id::{CollectionName, PeerId, SpaceId};
 use crate::limits::{CONNECTIONS_MAX, FRAME_BYTES_MAX, INBOX_BYTES_MAX, LIVE_UNACKED_BYTES_MAX, TICKETS_MAX};
 use crate::sim::Canary;
 use crate::sim::fault::Fault;
+use crate::sim::limit::Limit;
 use crate::sim::network::{Silence, Transit, side};
 use crate::sim::node::Job;
 use crate::sim::violation::Rule;
 use crate::sync::{Action, Command, ConnId, DialId, Event, Lane, Notice, Side};
-use crate::wire::{Message, Slot, Told};
+use crate::wire::{IndexSays, Message, Slot, Told};
 
 /// Bytes that a frame may have beside its body: type and length.
 const FRAME_HEADER_BYTES: usize = 16;
@@ -26,6 +29,7 @@ const LATE_MS: u64 = 70_000;
 /// Codes of a close that no honest peer deserves: version, protocol, refused, turned away.
 const REJECTED: [u32; 4] = [2, 3, 7, 10];
 const CODE_TIMEOUT: u32 = 4;
+const CODE_TURNED_AWAY: u32 = 10;
 const CODE_STORE: u32 = 6;
 
 impl World<'_> {
@@ -112,11 +116,11 @@ impl World<'_> {
             Action::Greeted { conn } => {
                 self.trace.line(self.now, format_args!("d{device} c{} greeted", conn.0))
             }
-            Action::HoldBack { conn } => {
-                self.trace.line(self.now, format_args!("d{device} c{} held back", conn.0));
-                self.violate(Rule::NotRejected, device, "an honest peer was held back".to_owned());
+            Action::HoldBack { conn } => self.hold_back(device, conn),
+            Action::GoOn { conn } => {
+                self.trace.line(self.now, format_args!("d{device} c{} goes on", conn.0));
+                self.after(0, Happening::ReadOn { device, conn });
             }
-            Action::GoOn { conn } => self.trace.line(self.now, format_args!("d{device} c{} goes on", conn.0)),
             Action::Close { conn, code, reason, .. } => self.close(device, conn, code, &reason),
             Action::Ask { request, ask } => self.push_job(device, Job::Ask(request, ask)),
             Action::Notify(notice) => self.notified(device, notice),
@@ -144,6 +148,10 @@ impl World<'_> {
 
     fn send(&mut self, device: usize, conn: ConnId, lane: Lane, frame: Vec<u8>) {
         let Some(frame) = self.pass(device, frame) else { return };
+        let frame = match self.options.canary {
+            Some(Canary::HintAtHidden) => self.hint(frame),
+            Some(_) | None => frame,
+        };
         let short = blake3::hash(&frame).to_hex();
         let (bytes, short) = (frame.len(), short.get(..8).unwrap_or_default());
         self.trace.line(self.now, format_args!("d{device} c{} {lane:?} {bytes} {short}", conn.0));
@@ -156,6 +164,7 @@ impl World<'_> {
         }
         if !self.is_rogue(device) {
             self.check_sent(device, conn, &frame);
+            self.hear_answer(device, conn, &frame);
         }
         if let Some(transit) = self.network.send(self.now, conn, device, lane, frame) {
             if self.strikes_now(Canary::RepeatFrames, 9) {
@@ -180,14 +189,35 @@ impl World<'_> {
         for (slot, names) in named(&message) {
             self.check_told(device, conn, slot, &names, Vec::new());
         }
+        if let Some(slot) = message.slot() {
+            self.check_bytes(device, conn, slot, frame);
+        }
         match message {
             Message::Live(live) => self.check_told(device, conn, live.slot, &[], vec![live.commit]),
             Message::LiveBatch(batch) => {
                 self.check_told(device, conn, batch.slot, &[], batch.commits);
             }
             Message::Batch(batch) => self.check_told(device, conn, batch.slot, &[], batch.commits),
+            Message::Fetched(fetched) => self.check_told(device, conn, fetched.slot, &[], fetched.commits),
             _ => {}
         }
+    }
+
+    fn check_bytes(&mut self, device: usize, conn: ConnId, slot: Slot, frame: &[u8]) {
+        let (at_ms, Some((to, space, membership))) = (self.now, self.told(device, conn, slot)) else {
+            return;
+        };
+        if let Some(shared) = self.shared_mut(&space) {
+            shared.oracle.check_bytes(at_ms, device, &to, &membership, frame);
+        }
+    }
+
+    /// To whom a device talks about which space, and how far it knows its members.
+    fn told(&self, device: usize, conn: ConnId, slot: Slot) -> Option<(PeerId, SpaceId, Arc<Membership>)> {
+        let to = self.far(device, conn).and_then(|far| self.node(far)).map(super::Node::peer)?;
+        let up = self.nodes.get(device).and_then(|node| node.up.as_ref())?;
+        let space = up.engine.space_of(conn, slot)?;
+        Some((to, space, up.replica.membership(&space)?))
     }
 
     fn check_told(
@@ -198,13 +228,9 @@ impl World<'_> {
         names: &[CollectionName],
         commits: Vec<Vec<u8>>,
     ) {
-        let Some(to) = self.far(device, conn).and_then(|far| self.node(far)).map(super::Node::peer) else {
+        let (at_ms, Some((to, space, membership))) = (self.now, self.told(device, conn, slot)) else {
             return;
         };
-        let Some(up) = self.nodes.get(device).and_then(|node| node.up.as_ref()) else { return };
-        let Some(space) = up.engine.space_of(conn, slot) else { return };
-        let Some(membership) = up.replica.membership(&space) else { return };
-        let at_ms = self.now;
         if let Some(shared) = self.shared_mut(&space) {
             for name in names {
                 shared.oracle.check_named(at_ms, device, &to, &membership, name);
@@ -217,6 +243,9 @@ impl World<'_> {
 
     fn close(&mut self, device: usize, conn: ConnId, code: u32, reason: &str) {
         self.trace.line(self.now, format_args!("d{device} c{} closes with {code}: {reason}", conn.0));
+        if code == CODE_TURNED_AWAY && self.far(device, conn).is_some_and(|far| self.is_rogue(far)) {
+            self.was_full(Limit::Patience, 0, device);
+        }
         // Nothing is expected of who keeps to no rule, nor between those of whom one was removed.
         let apart =
             |end: usize| self.is_rogue(end) || self.shared.iter().any(|space| space.out.contains(&end));
@@ -263,7 +292,7 @@ impl World<'_> {
         }
     }
 
-    fn dial(&mut self, device: usize, dial: DialId, peer: &crate::id::PeerId, addresses: &[String]) {
+    fn dial(&mut self, device: usize, dial: DialId, peer: &PeerId, addresses: &[String]) {
         let Some(life) = self.node(device).map(|node| node.life) else { return };
         let other = self.peers.get(peer).copied().unwrap_or(device);
         self.trace.line(self.now, format_args!("d{device} dials {dial:?} d{other} {addresses:?}"));
@@ -331,10 +360,31 @@ impl World<'_> {
         self.refresh();
     }
 
+    /// Nothing is read from a connection for a while.
+    fn hold_back(&mut self, device: usize, conn: ConnId) {
+        self.trace.line(self.now, format_args!("d{device} c{} held back", conn.0));
+        if !self.far(device, conn).is_some_and(|far| self.is_rogue(far)) {
+            self.violate(Rule::NotRejected, device, "an honest peer was held back".to_owned());
+        }
+        self.was_full(Limit::Work, 0, device);
+        self.held_back.entry((device, conn)).or_default();
+    }
+
+    /// What waited is read, in its order and before anything else.
+    pub(super) fn read_on(&mut self, device: usize, conn: ConnId) {
+        for transit in self.held_back.remove(&(device, conn)).unwrap_or_default() {
+            self.arrive(transit);
+        }
+    }
+
     pub(super) fn arrive(&mut self, transit: Transit) {
-        let Transit { conn, end, lane, mut frame, .. } = transit;
+        let (conn, end) = (transit.conn, transit.end);
         let open = self.network.conns.get(&conn).and_then(|entry| entry.ends.get(end)).filter(|end| end.open);
         let Some(device) = open.map(|end| end.device) else { return };
+        if let Some(waiting) = self.held_back.get_mut(&(device, conn)) {
+            return waiting.push(transit);
+        }
+        let Transit { lane, mut frame, .. } = transit;
         if self.is_lost(lane, &frame) {
             return;
         }
@@ -445,6 +495,15 @@ fn named(message: &Message) -> Vec<(Slot, Vec<CollectionName>)> {
         Message::Clocks(clocks) if clocks.answer && clocks.clocks.is_empty() => Vec::new(),
         Message::Clocks(clocks) => vec![(clocks.slot, vec![clocks.collection.clone()])],
         Message::Apart(apart) => vec![(apart.slot, apart.clocks.keys().cloned().collect())],
+        Message::Fetch(fetch) => vec![(fetch.slot, vec![fetch.collection.clone()])],
+        Message::IndexAsk(asked) => vec![(asked.slot, vec![asked.collection.clone()])],
+        Message::IndexTold(told) => match &told.says {
+            IndexSays::Here { collection } | IndexSays::Changed { collection, .. } => {
+                vec![(told.slot, vec![collection.clone()])]
+            }
+            IndexSays::NotHere { .. } | IndexSays::Spans { .. } => Vec::new(),
+        },
+        Message::Interest(told) => vec![(told.slot, told.wants.named.keys().cloned().collect())],
         _ => Vec::new(),
     }
 }
@@ -462,7 +521,7 @@ pub(super) fn address(device: usize, number: u64) -> String {
 }
 
 /// A commit with the leaves of all but one of its collections taken away, as no device should take it.
-pub(super) fn half(space: crate::id::SpaceId, bytes: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn half(space: SpaceId, bytes: &[u8]) -> Option<Vec<u8>> {
     let commit = Commit::decode(space, bytes).ok()?;
     let parts = commit.parts();
     let (kept, _) = parts.first().filter(|_| parts.len() > 1)?;

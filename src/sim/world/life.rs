@@ -15,7 +15,7 @@ use crate::sim::fault::Fault;
 use crate::sim::node::{Backup, Up};
 use crate::sim::violation::Rule;
 use crate::store::Values;
-use crate::store::kv::KvError;
+use crate::store::kv::{KvError, memory};
 use crate::sync::{Command, Engine, Event, Options};
 
 /// Time after which what could not be done now is tried again, in milliseconds.
@@ -43,6 +43,9 @@ impl World<'_> {
         let entropy = node.dice.bytes();
         if self.options.canary == Some(Canary::IgnoreFsync) {
             node.disk.ignore_syncs();
+        }
+        if self.options.canary == Some(Canary::FailDisk) {
+            node.disk.fail_write(node.dice.below(200) as u32, memory::Fault::Refused);
         }
         if reuse && node.life > 1 {
             node.disk.pretend_closed();

@@ -1,22 +1,22 @@
 //! Rogues among the devices: what they send by hand.
 
 use super::{Happening, World};
-use crate::access::{Action, Body, Commit, Role, Statement};
+use crate::access::{Body, Commit, Role, Statement};
 use crate::doc;
 use crate::exchange::{Answer, Ask, Scope, Vectors};
-use crate::id::{CollectionName, CommitHash, EntityId, Incarnation, Origin, Oseq, SpaceId, Span};
+use crate::id::{CollectionName, CommitHash, EntityId, Incarnation, Origin, Oseq, SpaceId};
 use crate::sim::fault::Fault;
 use crate::sim::malice::{self, Draft, Wile};
 use crate::sim::{Dice, Line, Note};
 use crate::sync::{ConnId, Lane};
-use crate::wire::{Batch, Clocks, Heads, Live, Message, Revisions, Statements, VectorsTold};
+use crate::wire::{Batch, Live, LiveBatch, Message, Statements};
 
 /// Commits of one flood.
 const FLOOD_COMMITS: u64 = 40;
 /// Bytes of others' commits that a rogue looks at.
 const REPLAY_BYTES: usize = 64 * 1024;
 /// What most members may not read or write when the plan says so.
-const RULED: &str = "lines";
+pub(super) const RULED: &str = "lines";
 pub(super) const OPEN: &str = "notes";
 
 /// What is to stand in a commit that is made by hand.
@@ -29,11 +29,14 @@ pub(super) struct Made {
     pub(super) prev: Option<CommitHash>,
     pub(super) entity: EntityId,
     pub(super) collection: &'static str,
+    /// It follows a change that nobody is ever sent.
+    pub(super) is_orphan: bool,
 }
 
 impl Made {
     pub(super) fn new(origin: Origin, oseq: u64, collection: &'static str, dice: &mut Dice) -> Self {
-        Self { origin, actor: origin, oseq, prev: None, entity: EntityId::new(dice.bytes()), collection }
+        let (entity, is_orphan) = (EntityId::new(dice.bytes()), false);
+        Self { origin, actor: origin, oseq, prev: None, entity, collection, is_orphan }
     }
 }
 
@@ -62,9 +65,16 @@ impl World<'_> {
             Wile::Replay => self.replay(device, id, dice),
             Wile::Overstep => self.overstep(device, space, id, dice),
             Wile::Pry => self.pry(device, id, dice),
+            Wile::Fill => self.fill(device, id, space, dice),
             Wile::BackDate => self.back_date(device, space, id, dice),
             Wile::Flood => self.flood(device, id, dice),
-            Wile::Babble => self.babble(device, id, dice),
+            Wile::Babble => {
+                let rogue = self.node_mut(device).and_then(|node| node.rogue.as_mut());
+                if let Some(rogue) = rogue {
+                    rogue.habits.insert(number, wile);
+                }
+                self.babble(device, id, dice)
+            }
             Wile::Equivocate => self.equivocate(device, space, id, dice),
         };
         if done {
@@ -123,6 +133,19 @@ impl World<'_> {
         }
     }
 
+    /// Sends a frame after a while, if the device and the connection are still there.
+    pub(super) fn post_later(
+        &mut self,
+        after_ms: u64,
+        device: usize,
+        conn: ConnId,
+        lane: Lane,
+        frame: Vec<u8>,
+    ) {
+        let Some(life) = self.node(device).map(|node| node.life) else { return };
+        self.after(after_ms, Happening::ByHand { device, life, conn, lane, frame });
+    }
+
     /// Sends a commit to an honest peer; tells whether there was one.
     fn post_commit(&mut self, device: usize, space: SpaceId, commit: &Commit, dice: &mut Dice) -> bool {
         let ways = self.ways(device, space);
@@ -145,7 +168,7 @@ impl World<'_> {
 
     /// A commit by hand that inserts a note or a line.
     pub(super) fn craft(&self, device: usize, space: SpaceId, made: Made, dice: &mut Dice) -> Option<Commit> {
-        let Made { origin, actor, oseq, prev, entity, collection } = made;
+        let Made { origin, actor, oseq, prev, entity, collection, is_orphan } = made;
         let node = self.node(device)?;
         let at = node.rogue.as_ref()?.heads.get(&space)?.clone();
         if !self.kinds.iter().any(|kind| kind.collection().as_str() == collection) {
@@ -156,9 +179,13 @@ impl World<'_> {
             RULED => doc::insert(Line { step: u64::MAX }),
             _ => doc::insert(Note { title, text: "".into(), minutes: 0.into(), tags: Vec::new() }),
         };
+        let (kept, edit) = match is_orphan && collection == OPEN {
+            true => (Some(edit), doc::update(|note: &mut Note| note.title = "of nothing".to_owned())),
+            false => (None, edit),
+        };
         let (identity, oseq) = (node.identity.as_ref(), Oseq(oseq));
         let collection = CollectionName::new(collection).ok()?;
-        Draft { identity, space, origin, actor, oseq, prev, at, collection, entity, edit }.sign()
+        Draft { identity, space, origin, actor, oseq, prev, at, collection, entity, kept, edit }.sign()
     }
 
     fn forge(&mut self, device: usize, space: usize, id: SpaceId, dice: &mut Dice) -> bool {
@@ -209,39 +236,6 @@ impl World<'_> {
         self.post_commit(device, id, &commit, dice)
     }
 
-    fn pry(&mut self, device: usize, space: SpaceId, dice: &mut Dice) -> bool {
-        let Ok(collection) = CollectionName::new(RULED) else { return false };
-        let peer = self.peer(device);
-        let up = self.node(device).and_then(|node| node.up.as_ref());
-        let reads = up.and_then(|up| up.replica.membership(&space));
-        if reads.is_none_or(|all| all.may(&peer, Action::Read, &collection)) {
-            return false;
-        }
-        let ways = self.ways(device, space);
-        let Some((conn, slot)) = dice.pick(&ways).copied() else { return false };
-        let message = match dice.below(3) {
-            0 => Message::Heads(Heads {
-                slot,
-                collection,
-                range: Span { after: None, upto: None },
-                entries: Vec::new(),
-            }),
-            1 => Message::Clocks(Clocks { slot, collection, clocks: Vec::new(), upto: None, answer: true }),
-            _ => Message::Vectors(VectorsTold {
-                slot,
-                vectors: Vectors::new(),
-                answer: true,
-                equal: false,
-                anew: true,
-                part: false,
-                revisions: Revisions::default(),
-            }),
-        };
-        let lane = if dice.chance(50) { Lane::Control } else { Lane::Bulk };
-        self.post(device, conn, lane, message.to_frame());
-        true
-    }
-
     /// Only who was removed can back-date; another rogue that still belongs passes it on.
     fn back_date(&mut self, device: usize, space: usize, id: SpaceId, dice: &mut Dice) -> bool {
         let Some(shared) = self.shared.get(space).filter(|shared| shared.out.contains(&device)) else {
@@ -264,15 +258,21 @@ impl World<'_> {
         let Some((conn, slot)) = dice.pick(&ways).copied() else { return false };
         let own = self.own_origin(device, dice);
         let crafted = (1..=FLOOD_COMMITS).filter_map(|oseq| {
-            let made = Made::new(own, oseq, OPEN, dice);
+            let made = Made { is_orphan: dice.chance(40), ..Made::new(own, oseq, OPEN, dice) };
             self.craft(device, space, made, dice).map(|commit| commit.encode())
         });
         let mut commits: Vec<Vec<u8>> = crafted.collect();
         let batched = commits.split_off(commits.len() / 2);
         let statements = self.junk_statements(device, space, dice);
-        let batch =
-            Message::Batch(Batch { slot, number: 1_000_000 + dice.below(1_000_000), commits: batched });
-        self.post(device, conn, Lane::Bulk, batch.to_frame());
+        // The answer to a batch reaches the rogue's own engine, which sent none, and closes.
+        let (lane, batch) = match dice.chance(50) {
+            true => (Lane::Live, Message::LiveBatch(LiveBatch { slot, commits: batched })),
+            false => {
+                let number = 1_000_000 + dice.below(1_000_000);
+                (Lane::Bulk, Message::Batch(Batch { slot, number, commits: batched }))
+            }
+        };
+        self.post(device, conn, lane, batch.to_frame());
         for commit in commits {
             self.post(device, conn, Lane::Live, Message::Live(Live { slot, commit }).to_frame());
         }

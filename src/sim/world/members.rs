@@ -1,6 +1,8 @@
 //! Who belongs to which space: founding, joining, other roles, removal; and stores that are copied.
 
 use super::life::AGAIN_MS;
+use super::malice::RULED;
+use super::pry::VAULT;
 use super::{Happening, World};
 use crate::access::{Membership, Role};
 use crate::exchange::{Answer, Ask};
@@ -13,8 +15,6 @@ use crate::sim::node::Job;
 use crate::sim::violation::Rule;
 use std::collections::BTreeSet;
 
-/// The collection that only admins read when the plan says so.
-const RULED: &str = "lines";
 /// Commits that a copy of a store makes while it runs.
 const TWIN_COMMITS: u64 = 6;
 /// Where the steps of copies begin, beyond those of any plan.
@@ -31,8 +31,10 @@ impl World<'_> {
             let (member, name) = (format!("member {founder}"), format!("device {founder}"));
             let Some(replica) = self.replica(founder) else { return };
             let founded = replica.create_space(now, "space", &member, &name).and_then(|space| {
-                if rule && let Ok(collection) = CollectionName::new(RULED) {
-                    replica.set_rule(now, space, &collection, Role::Admin, Role::Admin)?;
+                for name in [RULED, VAULT].into_iter().filter(|_| rule) {
+                    if let Ok(collection) = CollectionName::new(name) {
+                        replica.set_rule(now, space, &collection, Role::Admin, Role::Admin)?;
+                    }
                 }
                 Ok(space)
             });
@@ -207,8 +209,11 @@ impl World<'_> {
         if self.signed(device, removed) {
             self.faults.add(Fault::Removal, 1);
             let remover = self.member(device);
+            let rogues = left.iter().filter(|left| self.is_rogue(**left)).map(|left| self.peer(*left));
+            let rogues: Vec<_> = rogues.collect();
             if let Some(shared) = self.shared.get_mut(number) {
                 shared.out.extend(left);
+                shared.oracle.removed.extend(rogues);
                 shared.removers.insert(remover);
             }
             self.back_up(device);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::fault::{Fault, FaultCounts};
+use super::limit::{Limit, LimitCounts};
 use super::malice::Rogue;
 use super::network::{Network, Silence, Transit};
 use super::node::{Job, Node};
@@ -16,15 +17,18 @@ use crate::access::Action;
 use crate::doc::Kind;
 use crate::id::{CollectionName, PeerId, SpaceId};
 use crate::limits::REQUEST_DEADLINE_MS;
-use crate::sync::{ConnId, DialId, Sizes};
+use crate::sync::{ConnId, DialId, Lane, Sizes};
 use crate::time::{Instant, Now, Timestamp};
 
 mod clash;
 mod engine;
+mod fill;
+mod gauge;
 mod life;
 mod listing;
 mod malice;
 mod members;
+mod pry;
 mod storage;
 mod trouble;
 
@@ -109,6 +113,21 @@ pub(super) enum Happening {
     Announce {
         device: usize,
     },
+    /// A rogue sends a frame that it made.
+    ByHand {
+        device: usize,
+        life: u64,
+        conn: ConnId,
+        lane: Lane,
+        frame: Vec<u8>,
+    },
+    /// A device reads on from a connection that it held back.
+    ReadOn {
+        device: usize,
+        conn: ConnId,
+    },
+    /// It is looked how full the devices are.
+    Gauge,
     Look,
     /// What everybody holds is noted.
     Sample,
@@ -146,6 +165,12 @@ pub(super) struct World<'a> {
     pub(super) honest_frames: u64,
     /// What everybody held, hour by hour.
     pub(super) samples: Vec<Sample>,
+    /// Which limits were full, in which space of which device.
+    full: BTreeSet<(Limit, usize, usize)>,
+    /// What came over connections that devices hold back.
+    held_back: BTreeMap<(usize, ConnId), Vec<Transit>>,
+    /// What rogues asked about what they may not read.
+    pried: Vec<pry::Pried>,
 }
 
 /// What all devices held at one moment, together.
@@ -164,6 +189,9 @@ pub(super) struct Shared {
     pub(super) oracle: Oracle,
     /// Devices whose removal somebody signed.
     pub(super) out: BTreeSet<usize>,
+    /// Devices that gave more than they may begin. Who was shown other parts of that agrees with others when they are
+    /// removed, and not before.
+    pub(super) greedy: BTreeSet<usize>,
     /// Members that removed somebody. They stay: a removal counts only while its signer does.
     pub(super) removers: BTreeSet<usize>,
 }
@@ -197,6 +225,7 @@ impl<'a> World<'a> {
             id: None,
             oracle: Oracle::new(peers.clone(), space.rule, plan.rogues.clone()),
             out: BTreeSet::new(),
+            greedy: BTreeSet::new(),
             removers: BTreeSet::new(),
         };
         let shared = plan.spaces.iter().map(shared).collect();
@@ -225,6 +254,9 @@ impl<'a> World<'a> {
             settled: false,
             honest_frames: 0,
             samples: Vec::new(),
+            full: BTreeSet::new(),
+            held_back: BTreeMap::new(),
+            pried: Vec::new(),
         }
     }
 
@@ -267,9 +299,15 @@ impl<'a> World<'a> {
         let steps = self.plan.steps.iter().filter(|step| self.options.keeps(step));
         let timeline = steps.map(|step| (step.number, step.to_string())).collect();
         let (hash, log) = self.trace.into_parts();
+        let mut violations: Vec<_> =
+            self.shared.into_iter().flat_map(|space| space.oracle.violations).collect();
+        violations.sort_by_key(|violation| violation.at_ms);
+        let mut limits = LimitCounts::default();
+        self.full.iter().for_each(|(limit, ..)| limits.add(*limit, 1));
         Outcome {
             seed: self.seed,
-            violations: self.shared.into_iter().flat_map(|space| space.oracle.violations).collect(),
+            violations,
+            limits,
             hash,
             log,
             faults: self.faults,
@@ -317,6 +355,13 @@ impl<'a> World<'a> {
             Happening::Work { device, step, space } => self.work(device, step, space),
             Happening::Vanish { device } => self.vanish(device),
             Happening::Announce { device } => self.announce(device),
+            Happening::ByHand { device, life, conn, lane, frame } => {
+                if self.up(device, life).is_some() {
+                    self.post(device, conn, lane, frame);
+                }
+            }
+            Happening::ReadOn { device, conn } => self.read_on(device, conn),
+            Happening::Gauge => self.gauge(),
             Happening::Look => self.look(),
             Happening::Sample => self.sample(),
         }
@@ -332,6 +377,8 @@ impl<'a> World<'a> {
             | Happening::Timer { device, .. }
             | Happening::Closed { device, .. }
             | Happening::DialFailed { device, .. }
+            | Happening::ByHand { device, .. }
+            | Happening::ReadOn { device, .. }
             | Happening::Handshake { device, .. } => Some(*device),
             Happening::Arrive(transit) => at_end(&transit.conn, transit.end),
             Happening::Silent(silence) => at_end(&silence.conn, silence.end),
@@ -343,6 +390,7 @@ impl<'a> World<'a> {
             | Happening::Work { .. }
             | Happening::Vanish { .. }
             | Happening::Announce { .. }
+            | Happening::Gauge
             | Happening::Look
             | Happening::Sample => None,
         }
@@ -419,12 +467,16 @@ impl<'a> World<'a> {
         self.shared.iter_mut().for_each(|space| space.oracle.check_tickets(self.now, &asleep));
         match self.phase {
             Phase::Trouble => {
+                self.gauge();
                 self.end_all_trouble();
                 self.phase = Phase::Settling(self.now);
             }
             Phase::Settling(since) => {
                 self.want_everything();
-                self.look_settling(since);
+                match self.expel_greedy() {
+                    true => self.phase = Phase::Settling(self.now),
+                    false => self.look_settling(since),
+                }
             }
             Phase::Quiet(since, frames) => self.look_quiet(since, frames),
             Phase::Calm(since) => self.look_calm(since),
@@ -579,6 +631,8 @@ impl<'a> World<'a> {
     }
 
     fn check_all(&mut self) {
+        self.gauge();
+        self.check_pried();
         let clocks: Vec<Now> = (0..self.nodes.len()).map(|device| self.clocks(device)).collect();
         for space in 0..self.shared.len() {
             let active = self.active(space);
