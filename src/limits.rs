@@ -127,8 +127,8 @@ pub const JOIN_REQUEST_BYTES_MAX: usize = 1_024;
 pub const JOIN_REQUESTS_MAX: usize = 64;
 /// Most of them by one invite: each is a guess of whoever sits between two people that compare a code.
 pub const JOIN_REQUESTS_PER_INVITE_MAX: usize = 4;
-/// Largest reply to a request to join, all parts together, in bytes.
-pub const JOIN_REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest reply to a request to join, all parts together, in bytes: a full log, with a length before each statement.
+pub const JOIN_REPLY_BYTES_MAX: usize = 65 * 1024 * 1024;
 /// Interval at which a joiner asks whether it was approved, in milliseconds.
 pub const JOIN_POLL_MS: u64 = 2_000;
 /// Time for which a join waits to be approved, in milliseconds, unless told otherwise: ten minutes.
@@ -475,7 +475,7 @@ const _: () =
 const _: () = assert!(LIVE_BEHIND_BYTES < LIVE_UNACKED_BYTES_MAX && LIVE_BATCH_BYTES <= BATCH_BYTES);
 const _: () = assert!(INTRODUCTION_BYTES_MAX + STATEMENT_BYTES_MAX < HELLO_BYTES_MAX);
 const _: () = assert!(JOIN_BYTES_MAX < HELLO_BYTES_MAX);
-const _: () = assert!(STATEMENTS_PER_SPACE_MAX * STATEMENT_BYTES_MAX <= JOIN_REPLY_BYTES_MAX);
+const _: () = assert!(STATEMENTS_PER_SPACE_MAX * (STATEMENT_BYTES_MAX + 16) <= JOIN_REPLY_BYTES_MAX);
 const _: () = assert!(JOIN_PART_BYTES + STATEMENT_BYTES_MAX + 64 < JOIN_BYTES_MAX);
 const _: () = assert!(JOIN_REQUESTS_PER_INVITE_MAX < JOIN_REQUESTS_MAX);
 const _: () = assert!(INVITE_ADDRESSES_MAX <= ADDRESSES_PER_PEER_MAX);
