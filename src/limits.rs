@@ -411,7 +411,8 @@ pub const HELD_MISSING_MAX: usize = 64;
 pub const ERASE_PIECE_KEYS: usize = 128;
 /// Most held commits that are judged together: those beyond a cut, and those that may vouch for them.
 pub const JUDGED_TOGETHER_MAX: usize = 4_096;
-/// Contests of commits that cannot be together, on all of which others built, that are settled one by one.
+/// Rounds in which contests of commits that cannot be together, on all of which others built, are settled: one for each,
+/// and one in which nothing is left. Of more, none of their commits counts.
 pub const CONTEST_ROUNDS_MAX: usize = 256;
 /// Entities whose snapshot is due that are remembered; others are found at their next change.
 pub const SNAPSHOTS_DUE_MAX: usize = 4_096;

@@ -1,6 +1,7 @@
 //! Limits of a log, each reached, and what is not accepted into one.
 
 use super::*;
+use crate::limits::STATEMENTS_JUDGED_ALONE_MAX;
 
 use Role::{Admin, Writer};
 
@@ -185,4 +186,25 @@ fn statements_on_top_of_unknown_or_too_many_positions_are_not_made() {
 
     assert_eq!(unknown, Err(AccessError::UnknownPosition { hash }));
     assert_eq!(many, Err(AccessError::TooMany { what: "previous statements", max: 16 }));
+}
+
+/// The two ways come to the same. Seen failing without the look at the number in `Log::judge`.
+#[test]
+fn so_many_statements_that_come_together_are_judged_one_by_one_and_more_at_once() {
+    let mut log = shop(&[Writer]);
+    let mut others = [log.clone(), log.clone()];
+    let known = log.statements().count();
+    renamed(&mut log, 1, STATEMENTS_JUDGED_ALONE_MAX + 1);
+
+    for (other, more, goes_on) in others.iter_mut().zip([0, 1]).map(|(log, more)| (log, more, more == 0)) {
+        assert!(other.membership().role(&peer(2)).is_some());
+        let came = log.statements().skip(known).take(STATEMENTS_JUDGED_ALONE_MAX + more).cloned();
+        assert!(other.insert_all(came.collect::<Vec<_>>()).iter().all(|taken| *taken == Ok(true)));
+        assert_eq!(other.goes_on(), goes_on, "{more} more");
+        let [step_by_step, at_once] = other.step_by_step_and_at_once();
+        assert_eq!(step_by_step, at_once);
+    }
+    let last = format!("Repairs {}", STATEMENTS_JUDGED_ALONE_MAX - 1);
+    assert_eq!(others[0].membership().name(), last);
+    assert_eq!(others[1].membership().name(), format!("Repairs {STATEMENTS_JUDGED_ALONE_MAX}"));
 }
