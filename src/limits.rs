@@ -226,8 +226,10 @@ pub const HEADS_PAGE_ENTITIES: usize = 1_024;
 pub const SKETCH_CELLS_MAX: usize = 8_192;
 /// Cells with which a repair begins.
 pub const SKETCH_CELLS_FIRST: usize = 128;
-/// Most actors in the clock of one entity.
-pub const CLOCK_ACTORS_MAX: usize = 4_096;
+/// Most actors in the clock of one entity that is told: each is of another origin of the collection.
+pub const CLOCK_ACTORS_MAX: usize = 8_192;
+/// Most actors in a stored clock. There are no more than in one that is told; what is on disk is read all the same.
+pub const CLOCK_ACTORS_KEPT_MAX: usize = 1 << 20;
 /// Most bytes of commits that wait to be taken, from one peer in one space: its windows, and one frame.
 pub const INBOX_BYTES_MAX: usize =
     LIVE_UNACKED_BYTES_MAX + BATCHES_UNDER_WAY_MAX * 2 * BATCH_BYTES + 4 * FRAME_BYTES_MAX;
@@ -449,6 +451,9 @@ const _: () = assert!(ORIGINS_KEPT < ORIGINS_PER_MEMBER_MAX && ORIGINS_OF_STRANG
 const _: () =
     assert!(6 * ORIGINS_PER_MEMBER_MAX <= ORIGINS_SHARED_MAX && ORIGINS_SHARED_MAX < ORIGINS_WANTED_MAX);
 const _: () = assert!(ORIGINS_WANTED_MAX + 16 * ORIGINS_KEPT <= VECTOR_ORIGINS_MAX);
+const _: () = assert!(VECTOR_ORIGINS_MAX <= CLOCK_ACTORS_MAX && CLOCK_ACTORS_MAX <= CLOCK_ACTORS_KEPT_MAX);
+const _: () = assert!((16 + 10) * CLOCK_ACTORS_MAX + 512 < FRAME_BYTES_MAX);
+const _: () = assert!((16 + 10) * CLOCK_ACTORS_KEPT_MAX < VALUE_TOTAL_BYTES_MAX);
 const _: () = assert!(COLLECTIONS_KEPT < COLLECTIONS_PER_MEMBER_MAX);
 const _: () = assert!(COLLECTIONS_OF_STRANGERS_MAX < COLLECTIONS_SHARED_MAX);
 const _: () = assert!(5 * COLLECTIONS_PER_MEMBER_MAX <= COLLECTIONS_SHARED_MAX);
