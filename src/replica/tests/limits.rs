@@ -5,15 +5,18 @@ use super::*;
 use crate::access::{Log, change_hash};
 use crate::id::{ChangeHash, Incarnation, Listed, PeerId, Vector, Version};
 use crate::limits::{
-    FETCH_COMMITS_MAX, HEADS_PAGE_ENTITIES, HELD_MISSING_MAX, INDEX_ENTITIES_MAX, JUDGED_TOGETHER_MAX,
-    ORIGINS_KEPT, SPACES_PER_NODE_MAX, VECTOR_ORIGINS_MAX,
+    BASE_ENTRIES_MAX, COLLECTIONS_KEPT, COLLECTIONS_OF_STRANGERS_MAX, COLLECTIONS_SHARED_MAX,
+    ERASE_PIECE_KEYS, FETCH_BYTES, FETCH_COMMITS_MAX, HEADS_PAGE_ENTITIES, HELD_MISSING_MAX,
+    INDEX_ENTITIES_MAX, JUDGED_TOGETHER_MAX, MENDS_MAX, ORIGINS_KEPT, ORIGINS_SHARED_MAX, ORIGINS_WANTED_MAX,
+    SNAPSHOTS_DUE_MAX, SPACES_PER_NODE_MAX, VECTOR_ORIGINS_MAX,
 };
 use crate::replica::HeldReason;
 use crate::replica::heal::stage_statements;
+use crate::replica::names::Names;
 use crate::replica::room::{Followers, Room};
 use crate::store::keyspaces::{
-    Arrival, Batch, Change, ChangeKey, CommitEntry, CommitId, CommitRecord, Head, HeadKey, HeldKey,
-    HeldRecord, Prefix, SlotRecord,
+    Arrival, BaseKey, BaseRecord, Batch, Change, ChangeKey, CommitEntry, CommitId, CommitRecord, Head,
+    HeadKey, HeldKey, HeldRecord, JournalEntry, JournalKey, JournalPart, Key, Prefix, RowKey, SlotRecord,
 };
 
 /// Seen failing without the check in `Replica::add_space`, and without that in `Replica::load_spaces`.
@@ -168,6 +171,151 @@ fn a_vector_has_so_many_origins_and_the_last_are_its_devices_own() {
     assert_eq!((lets_in(others - 1, &b), lets_in(others, &b)), (true, false));
     assert_eq!((lets_in(others, &a), lets_in(VECTOR_ORIGINS_MAX - 1, &a)), (true, true));
     assert!(!lets_in(VECTOR_ORIGINS_MAX, &a));
+}
+
+/// Of a member that has its share. Seen failing with twice each of the two.
+#[test]
+fn who_has_a_share_of_a_vector_is_let_in_up_to_a_bound_and_whom_others_built_on_up_to_another() {
+    let (a, b, space) = pair(Role::Writer);
+    let membership = a.replica.membership(&space).expect("here");
+    let lets_in = |count: usize, wanted: bool| {
+        let mut vector = Vector::new();
+        let stranger = |life| Origin { peer: PeerId::new([9; 32]), incarnation: Incarnation(life) };
+        let own = |life| Origin { peer: b.replica.peer(), incarnation: Incarnation(life) };
+        let share = ORIGINS_KEPT as u64;
+        let origins = (0..share).map(own).chain((share..count as u64).map(stranger));
+        origins.for_each(|origin| vector.insert(origin, Oseq(1)).expect("fits"));
+        Room::new(&membership, a.replica.peer(), Some(&vector)).lets_in(&own(share), || wanted)
+    };
+
+    assert!(lets_in(ORIGINS_SHARED_MAX - 1, false) && !lets_in(ORIGINS_SHARED_MAX, false));
+    assert!(lets_in(ORIGINS_WANTED_MAX - 1, true) && !lets_in(ORIGINS_WANTED_MAX, true));
+}
+
+/// Seen failing with twice each of the three.
+#[test]
+fn names_are_shared_up_to_a_bound_and_strangers_begin_few() {
+    let (a, b, space) = pair(Role::Writer);
+    let membership = a.replica.membership(&space).expect("here");
+    let may_begin = |own: usize, count: usize, by: PeerId| {
+        let vectors = (0..count).map(|number| {
+            let name = CollectionName::new(&format!("name-{number}")).expect("a name");
+            let peer = if number < own { b.replica.peer() } else { PeerId::new([9; 32]) };
+            let mut vector = Vector::new();
+            vector.insert(Origin { peer, incarnation: Incarnation(1) }, Oseq(1)).expect("fits");
+            (name, vector)
+        });
+        let vectors: BTreeMap<CollectionName, Vector> = vectors.collect();
+        Names::new(&membership, vectors.iter()).takes(&notes(), by, || false).is_ok()
+    };
+
+    let member = b.replica.peer();
+    let with = |own: usize, count: usize| may_begin(own, count, member);
+    assert!(with(COLLECTIONS_KEPT, COLLECTIONS_SHARED_MAX - 1));
+    assert!(with(COLLECTIONS_KEPT - 1, COLLECTIONS_SHARED_MAX));
+    assert!(!with(COLLECTIONS_KEPT, COLLECTIONS_SHARED_MAX));
+    let stranger = |count: usize| may_begin(0, count, PeerId::new([8; 32]));
+    assert!(stranger(COLLECTIONS_OF_STRANGERS_MAX - 1) && !stranger(COLLECTIONS_OF_STRANGERS_MAX));
+}
+
+/// The rest is asked for again. Seen failing without the bound in `Replica::fetch`.
+#[test]
+fn an_answer_with_documents_is_closed_at_so_many_bytes() {
+    let (mut a, b, space) = pair(Role::Writer);
+    let long = "x".repeat(100_000);
+    a.commit(space, vec![insert(id(1), &long)]);
+    for number in 0..20 {
+        a.commit(space, vec![retitle(id(1), &format!("{number}{long}"))]);
+    }
+    let (collection, to, entities) = (notes(), b.replica.peer(), vec![id(1)]);
+
+    let ask = Ask::Fetch { space, collection, to, entities, have: Vector::new() };
+    let Answer::Fetched { commits, complete, .. } = a.replica.answer(now(), ask) else { panic!("fetched") };
+
+    let bytes: usize = commits.iter().map(|packed| packed.bytes.len()).sum();
+    let last = commits.last().expect("some").bytes.len();
+    assert!(!complete && bytes >= FETCH_BYTES && bytes - last < FETCH_BYTES, "{bytes} bytes");
+}
+
+/// Seen failing with twice as many.
+#[test]
+fn so_much_of_the_journal_is_read_to_know_again_what_was_agreed() {
+    let (a, b, space) = pair(Role::Writer);
+    let peer = b.replica.peer();
+    let origin = a.replica.origin();
+    let base = |a: &Device, entries: usize| {
+        let mut batch = Batch::new();
+        batch.put(&BaseKey { space, peer }, &BaseRecord { digest: [7; 16], position: Position(0) });
+        for number in 1..=entries as u64 {
+            let parts = vec![JournalPart { collection: notes(), oseq: Oseq(number), entities: Vec::new() }];
+            let entry = JournalEntry { space, origin, from: None, parts };
+            batch.put(&JournalKey { position: Position(number) }, &entry);
+        }
+        a.replica.store.write(batch).expect("memory writes");
+        matches!(a.replica.base(space, peer, &Vectors::new()), Answer::Base(Some(_)))
+    };
+
+    // A page that is not full is the last.
+    assert!(base(&a, BASE_ENTRIES_MAX - 1));
+    assert!(!base(&a, BASE_ENTRIES_MAX));
+}
+
+/// Damage that comes again whenever it was mended ends. Seen failing without the bound in `Replica::mending`: it did not.
+#[test]
+fn one_call_mends_so_many_damaged_values() {
+    let mut a = Device::new(1);
+    let space = founded(&mut a);
+    a.commit(space, vec![insert(id(1), "one")]);
+    let key = RowKey { space, collection: notes(), entity: id(1) }.to_key();
+    let mut mended = |times: usize| {
+        let mut met = 0;
+        let call = |_: &mut Replica| {
+            met += 1;
+            if met > times { Ok(()) } else { Err(crate::replica::damaged_value(&key)) }
+        };
+        a.replica.mending(now(), call).is_ok()
+    };
+
+    assert!(mended(MENDS_MAX));
+    assert!(!mended(MENDS_MAX + 1));
+}
+
+/// Seen failing with twice as many.
+#[test]
+fn a_space_is_erased_in_pieces() {
+    let mut a = Device::new(1);
+    let space = founded(&mut a);
+    a.replica.pretend(space, &notes(), 2 * ERASE_PIECE_KEYS as u64 + 1);
+    let left = |a: &Device| {
+        let mut left = 0;
+        let count = |_: HeadKey, _: Head| {
+            left += 1;
+            Ok::<(), ReplicaError>(())
+        };
+        a.replica.store.each(&Prefix::space(&space), count).expect("reads");
+        left
+    };
+
+    a.replica.erase(space).expect("is here");
+    a.replica.erase_some().expect("erases");
+    assert_eq!(left(&a), ERASE_PIECE_KEYS + 1);
+    a.replica.erase_some().expect("erases");
+    assert_eq!(left(&a), 1);
+}
+
+/// Seen failing without the bound in `Replica::note_snapshot_due`.
+#[test]
+fn so_many_entities_are_remembered_whose_snapshot_is_due() {
+    let mut a = Device::new(1);
+    let space = founded(&mut a);
+    let head = Head { next_arrival: Arrival(10_000), ..Head::default() };
+
+    for number in 0..=SNAPSHOTS_DUE_MAX as u64 {
+        let entity = EntityId::from_key("due", &number.to_be_bytes());
+        a.replica.note_snapshot_due(&HeadKey { space, collection: notes(), entity }, &head);
+    }
+
+    assert_eq!(a.replica.snapshots_due.len(), SNAPSHOTS_DUE_MAX);
 }
 
 /// Whether others built on a commit is looked for among so many changes. Seen failing with the bound taken out of

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::exchange::Stored;
-use crate::id::{EntityId, Fingerprint, Interest, Position, Span, SpanPrint};
+use crate::id::{ActorId, EntityClock, EntityId, Fingerprint, Interest, Position, Span, SpanPrint};
 use crate::limits::{
     BATCH_COMMITS_MAX, COMMIT_LEAVES_MAX, FETCHES_MAX, INDEX_CHANGED_MAX, INDEX_FOLLOWED_MAX,
-    INDEX_SPANS_MAX, INDEX_TOLD_MAX,
+    INDEX_SPANS_MAX, INDEX_TOLD_MAX, REPAIR_ROUNDS_WHOLE, STATEMENTS_PAGE_BYTES, TICKETS_MAX,
 };
 use crate::wire::{Fetch, IndexSays, IndexTold};
 
@@ -211,4 +211,58 @@ fn a_part_of_what_was_fetched_is_closed_at_so_many_commits() {
     };
     let parts: Vec<_> = said(&mut left).into_iter().filter_map(part).collect();
     assert_eq!(parts, [(BATCH_COMMITS_MAX, false), (1, true)]);
+}
+
+/// Seen failing without the bound in `Engine::draw_ticket`.
+#[test]
+fn so_many_syncs_wait_to_be_reported_and_one_more_is_at_once() {
+    let (mut left, mut right) = two();
+    connected(&mut left, &mut right);
+    converse(&mut left, &mut right, 1);
+    left.notices.clear();
+
+    for ticket in 0..=TICKETS_MAX as u64 {
+        assert_eq!(left.notices, [], "{ticket} wait for the peer");
+        left.handle(2, Event::Command(Command::SyncNow { space: None, ticket }));
+    }
+
+    let (ticket, late) = (TICKETS_MAX as u64, Vec::new());
+    assert_eq!(left.notices, [Notice::Synced { ticket, peers: 0, behind: 0, late }]);
+}
+
+/// More would not fit a frame. Seen failing without the bytes in `Engine::send_statements`.
+#[test]
+fn a_frame_of_statements_is_closed_at_so_many_bytes() {
+    const BYTES: usize = 4_096;
+    let (mut left, mut right) = two();
+    connected(&mut left, &mut right);
+    converse(&mut left, &mut right, 1);
+    let most = STATEMENTS_PAGE_BYTES / BYTES;
+    left.lacking = (0..most + 1).map(|number| vec![number as u8; BYTES]).collect();
+
+    says(&mut left, &Message::Shorts(crate::wire::Shorts { slot: 1, shorts: Vec::new() }));
+
+    let count = |message: Message| match message {
+        Message::Statements(statements) => Some(statements.statements.len()),
+        _ => None,
+    };
+    assert_eq!(said(&mut left).into_iter().filter_map(count).collect::<Vec<_>>(), [most, 1]);
+}
+
+/// Seen failing with one round more.
+#[test]
+fn after_so_many_rounds_in_vain_whole_histories_are_sent() {
+    let (mut left, mut right) = two();
+    connected(&mut left, &mut right);
+    converse(&mut left, &mut right, 1);
+    let (conn, space) = (ConnId(1), left.state.space);
+    let mut is_whole = |rounds: u32| {
+        left.engine.sessions.get_mut(&(conn, space)).expect("open").rounds = rounds;
+        let mut clocks = [EntityClock { entity: entity(1), clock: vec![(ActorId::new([1; 16]), 1)] }];
+        left.engine.make_whole(conn, space, &mut clocks);
+        clocks[0].clock.is_empty()
+    };
+
+    assert!(!is_whole(REPAIR_ROUNDS_WHOLE - 1));
+    assert!(is_whole(REPAIR_ROUNDS_WHOLE));
 }

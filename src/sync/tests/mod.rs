@@ -7,6 +7,7 @@ mod dialing;
 mod limits;
 mod logs;
 mod receipts;
+mod times;
 
 use proptest::prelude::*;
 
