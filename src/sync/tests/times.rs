@@ -16,6 +16,20 @@ fn connected() -> (Party, Party) {
     (left, right)
 }
 
+/// The first is connected to the second at one, and to the third at two.
+fn three() -> [Party; 3] {
+    let log = log_of_many(3);
+    let mut parties = [1, 2, 3].map(|number| Party::new(number, &log, Options::default()));
+    let [left, right, third] = &mut parties;
+    left.connect(1, 1, 2, Side::Dialer);
+    right.connect(1, 1, 1, Side::Acceptor);
+    converse(left, right, 1);
+    left.connect(2, 2, 3, Side::Dialer);
+    third.connect(2, 2, 1, Side::Acceptor);
+    converse(left, third, 2);
+    parties
+}
+
 /// When a party next says such a message of its own accord.
 fn said_at(party: &mut Party, wanted: impl Fn(&Message) -> bool) -> u64 {
     party.sent.clear();
@@ -39,24 +53,16 @@ fn those_that_agree_tell_of_it_soon_and_compare_once_a_minute() {
     let (mut left, _) = connected();
     assert_eq!(said_at(&mut left, compares), 1 + ROOT_CHECK_MS);
 
-    // A third one comes, of whom the second is told.
-    let log = log_of_many(3);
-    let mut parties = [1, 2, 3].map(|number| Party::new(number, &log, Options::default()));
-    let [left, right, third] = &mut parties;
-    left.connect(1, 1, 2, Side::Dialer);
-    right.connect(1, 1, 1, Side::Acceptor);
-    converse(left, right, 1);
-    left.connect(2, 2, 3, Side::Dialer);
-    third.connect(2, 2, 1, Side::Acceptor);
-    converse(left, third, 2);
-    let told = said_at(left, |message| matches!(message, Message::Neighbours(_)));
+    // A third one came, of whom the second is told.
+    let [mut left, ..] = three();
+    let told = said_at(&mut left, |message| matches!(message, Message::Neighbours(_)));
     assert!([1, 2].map(|met| met + NEIGHBOURS_DELAY_MS).contains(&told), "{told}");
 }
 
-/// A commit of another device, on disk at once.
+/// A commit of the third device that the second sent, on disk at once.
 fn stored(space: SpaceId, number: u64) -> [Event; 2] {
     let (position, from) = (Position(number), Some(identity(2).peer()));
-    let stored = Stored { position, commit: commit_of(2, space, number) };
+    let stored = Stored { position, commit: commit_of(3, space, number) };
     [Event::Stored { space, from, stored }, Event::Durable { upto: position }]
 }
 
@@ -67,11 +73,11 @@ fn what_came_is_acknowledged_and_compared_when_it_has_been_quiet_for_a_moment() 
         (compares as fn(&Message) -> bool, CHECK_DELAY_MS),
         (|of| matches!(of, Message::Ack(_)), ACK_DELAY_MS),
     ] {
-        let (mut left, _) = connected();
+        let [mut left, ..] = three();
         let space = left.state.space;
-        stored(space, 7).into_iter().for_each(|event| left.handle(2, event));
+        stored(space, 7).into_iter().for_each(|event| left.handle(3, event));
 
-        assert_eq!(said_at(&mut left, is_it), 2 + delay);
+        assert_eq!(said_at(&mut left, is_it), 3 + delay);
     }
 }
 
