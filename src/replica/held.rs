@@ -526,7 +526,7 @@ mod tests {
         held
     }
 
-    /// Seen failing with the bound taken out.
+    /// Seen failing with four times the bound in `Quarantine::together`.
     #[test]
     fn so_many_held_commits_are_judged_together() {
         let together = |count: usize| {

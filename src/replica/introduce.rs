@@ -150,7 +150,7 @@ mod tests {
         sign(STATEMENT_BYTES_MAX - rest)
     }
 
-    /// Seen failing with the bytes left out of [`shown`].
+    /// Seen failing with four times the bytes in `shown`.
     #[test]
     fn an_introduction_has_so_many_bytes_of_statements_and_the_newest() {
         let most = INTRODUCTION_BYTES_MAX / STATEMENT_BYTES_MAX;

@@ -137,7 +137,7 @@ fn a_text_that_is_no_invite_is_told_so() {
     assert_eq!(parse(&"drift1".repeat(1_000)), Err(ErrorKind::Invalid));
 }
 
-/// Seen failing without the bound in `Collection::page`.
+/// Seen failing with four times as many in `Collection::page`.
 #[tokio::test]
 async fn a_page_has_so_many_rows_whatever_is_asked_for() {
     let dir = temp();

@@ -193,7 +193,7 @@ fn statements_on_top_of_unknown_or_too_many_positions_are_not_made() {
     assert_eq!(many, Err(AccessError::TooMany { what: "previous statements", max: STATEMENT_PREV_MAX }));
 }
 
-/// The two ways come to the same. Seen failing without the look at the number in `Log::judge`.
+/// The two ways come to the same. Seen failing with four times as many in `Log::judge`.
 #[test]
 fn so_many_statements_that_come_together_are_judged_one_by_one_and_more_at_once() {
     let mut log = shop(&[Writer]);

@@ -344,7 +344,7 @@ impl Entity for Wide {
     const VERSION: u32 = 1;
 }
 
-/// Seen failing with the check in `KindOf::row` taken out.
+/// Seen failing with four times as many in `KindOf::row`.
 #[test]
 fn a_row_has_so_many_bytes() {
     // The map, the name of its one field, and the length of the text.

@@ -284,7 +284,7 @@ fn a_peer_that_is_turned_away_is_not_dialled_before_it_is_heard_again() {
     assert!((wait..wait + 100).contains(&at), "{at} after {wait}");
 }
 
-/// Seen failing without the call of `cap` in `Engine::judge`: it was heard again later with every offence.
+/// Seen failing with four times as many in `Engine::judge`: it was heard again later with every offence.
 #[test]
 fn so_many_points_are_kept_however_many_rules_are_broken() {
     let (mut left, _) = with(Budget { patience: u32::MAX, ..budget() });

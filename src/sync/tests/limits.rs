@@ -38,7 +38,7 @@ fn said(party: &mut Party) -> Vec<Message> {
     sent.map(|(_, frame)| Message::from_frame(&frame).expect("a frame").expect("a known one")).collect()
 }
 
-/// Seen failing without the bound in `Engine::begin_fetch`: one more waited too.
+/// Seen failing with four times the bound in `Engine::begin_fetch`: one more waited too.
 #[test]
 fn of_calls_that_fetch_documents_so_many_wait_and_one_more_is_told_at_once() {
     let (mut left, mut right) = two();
@@ -58,7 +58,7 @@ fn of_calls_that_fetch_documents_so_many_wait_and_one_more_is_told_at_once() {
     assert_eq!(left.engine.fetches.len(), FETCHES_MAX);
 }
 
-/// Seen failing without the bound in `Engine::hear_here`: one more was followed.
+/// Seen failing with four times the bound in `Engine::hear_here`: all were followed.
 #[test]
 fn a_node_follows_so_many_indexes_whatever_is_offered() {
     let (mut left, mut right) = two();
@@ -75,8 +75,8 @@ fn a_node_follows_so_many_indexes_whatever_is_offered() {
     assert_eq!(left.engine.follows.len(), INDEX_FOLLOWED_MAX);
 }
 
-/// Seen failing without the bound in `Engine::index_apart`: the peer was asked for all of them at once, and would have
-/// closed the connection.
+/// Seen failing without the bound in `Engine::index_apart`: the peer was asked for all of them at once, and closes the
+/// connection of who does so.
 #[test]
 fn spans_that_differ_are_asked_for_so_many_at_a_time() {
     let (mut left, mut right) = two();
@@ -122,7 +122,7 @@ fn changing(space: SpaceId, number: u64, entities: std::ops::Range<usize>) -> Ev
 }
 
 /// A peer that takes nothing is told so many changed entities, and so many are remembered for it; behind more of them
-/// it is to ask anew. Seen failing without the bound in `Engine::note_changed`, and without that in
+/// it is to ask anew. Seen failing with four times the bound in `Engine::note_changed`, and in
 /// `Engine::tell_changed`.
 #[test]
 fn of_changed_entities_so_many_are_told_and_so_many_remembered() {
@@ -166,7 +166,7 @@ fn small(count: usize) -> Vec<Packed> {
     (1..=count as u64).map(|number| Packed { key: key(number), bytes: [1].as_slice().into() }).collect()
 }
 
-/// More would end the conversation. Seen failing without the count in `Engine::send_batches`.
+/// More would end the conversation. Seen failing with four times the count in `Engine::send_batches`.
 #[test]
 fn a_batch_is_closed_at_so_many_commits() {
     let (mut left, mut right) = two();
@@ -194,7 +194,7 @@ fn a_batch_is_closed_at_so_many_commits() {
     assert_eq!(said(&mut left).into_iter().filter_map(count).collect::<Vec<_>>(), [BATCH_COMMITS_MAX, 1]);
 }
 
-/// Seen failing without the count in `Engine::answer_fetch`.
+/// Seen failing with four times the count in `Engine::answer_fetch`.
 #[test]
 fn a_part_of_what_was_fetched_is_closed_at_so_many_commits() {
     let (mut left, mut right) = two();
@@ -213,7 +213,7 @@ fn a_part_of_what_was_fetched_is_closed_at_so_many_commits() {
     assert_eq!(parts, [(BATCH_COMMITS_MAX, false), (1, true)]);
 }
 
-/// Seen failing without the bound in `Engine::draw_ticket`.
+/// Seen failing with four times the bound in `Engine::draw_ticket`.
 #[test]
 fn so_many_syncs_wait_to_be_reported_and_one_more_is_at_once() {
     let (mut left, mut right) = two();
@@ -230,7 +230,7 @@ fn so_many_syncs_wait_to_be_reported_and_one_more_is_at_once() {
     assert_eq!(left.notices, [Notice::Synced { ticket, peers: 0, behind: 0, late }]);
 }
 
-/// More would not fit a frame. Seen failing without the bytes in `Engine::send_statements`.
+/// More would not fit a frame. Seen failing with twice the bytes in `Engine::send_statements`.
 #[test]
 fn a_frame_of_statements_is_closed_at_so_many_bytes() {
     const BYTES: usize = 4_096;

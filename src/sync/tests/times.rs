@@ -81,7 +81,7 @@ fn what_came_is_acknowledged_and_compared_when_it_has_been_quiet_for_a_moment() 
     }
 }
 
-/// Seen failing with the time of what is compared.
+/// Seen failing with the time for what is compared in `Engine::agreed`.
 #[test]
 fn a_space_of_which_nothing_is_wanted_is_confirmed_less_often() {
     let (mut left, mut right) = two();
