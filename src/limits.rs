@@ -416,6 +416,14 @@ pub const JUDGED_TOGETHER_MAX: usize = 4_096;
 /// Rounds in which contests of commits that cannot be together, on all of which others built, are settled: one for each,
 /// and one in which nothing is left. Of more, none of their commits counts.
 pub const CONTEST_ROUNDS_MAX: usize = 256;
+/// Clashes of the members of a space that no verdict has settled: one of each origin in the vector of each collection. So
+/// what a member may have of them is its share of the vectors.
+pub const CLASHES_OPEN_MAX: usize = 8_388_608;
+/// Bytes of clashes that a peer is told when the two agree, and one clash more; each that it is seen to know makes room
+/// for another.
+pub const CLASHES_TOLD_BYTES: usize = 1024 * 1024;
+/// Bytes of new clashes that a peer is told at once until the two agree; of more it hears then.
+pub const CLASHES_NEW_BYTES: usize = 64 * 1024;
 /// Entities whose snapshot is due that are remembered; others are found at their next change.
 pub const SNAPSHOTS_DUE_MAX: usize = 4_096;
 
@@ -454,6 +462,7 @@ const _: () = assert!(ORIGINS_WANTED_MAX + 16 * ORIGINS_KEPT <= VECTOR_ORIGINS_M
 const _: () = assert!(VECTOR_ORIGINS_MAX <= CLOCK_ACTORS_MAX && CLOCK_ACTORS_MAX <= CLOCK_ACTORS_KEPT_MAX);
 const _: () = assert!((16 + 10) * CLOCK_ACTORS_MAX + 512 < FRAME_BYTES_MAX);
 const _: () = assert!((16 + 10) * CLOCK_ACTORS_KEPT_MAX < VALUE_TOTAL_BYTES_MAX);
+const _: () = assert!(VECTOR_ORIGINS_MAX * COLLECTIONS_PER_SPACE_MAX <= CLASHES_OPEN_MAX);
 const _: () = assert!(COLLECTIONS_KEPT < COLLECTIONS_PER_MEMBER_MAX);
 const _: () = assert!(COLLECTIONS_OF_STRANGERS_MAX < COLLECTIONS_SHARED_MAX);
 const _: () = assert!(5 * COLLECTIONS_PER_MEMBER_MAX <= COLLECTIONS_SHARED_MAX);
@@ -500,6 +509,10 @@ const _: () = assert!(ROW_BYTES_MAX < VALUE_TOTAL_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= STREAM_WINDOW_BYTES as usize);
 const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
 const _: () = assert!(2 * INBOX_BYTES_MAX + FRAME_BYTES_MAX < OUTBOUND_BYTES_MAX);
+const _: () = assert!(
+    2 * INBOX_BYTES_MAX + 3 * (CLASHES_TOLD_BYTES + 2 * COMMIT_BYTES_MAX) + CLASHES_NEW_BYTES
+        < OUTBOUND_BYTES_MAX
+);
 const _: () = assert!(HELLO_DEADLINE_MS < FRAME_DEADLINE_MS);
 const _: () = assert!(KEEP_ALIVE_MS * 2 < IDLE_TIMEOUT_MS);
 const _: () = assert!(DIALS_OVERLAP_MS < HELLO_DEADLINE_MS && DIALS_OVERLAP_MS < IDLE_TIMEOUT_MS);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::accepted::Chains;
-use super::clash::{ClashPlace, Clashes};
+use super::clash::{ClashPlace, Clashes, Reminded};
 use super::held::Quarantine;
 use super::{ReplicaError, load};
 use crate::access::{Body, Log, Membership, Statement, Verdicts};
@@ -31,6 +31,8 @@ pub(super) struct Space {
     pub(super) chains: BTreeMap<PeerId, Chains>,
     /// Where origins equivocate.
     pub(super) clashes: BTreeMap<ClashPlace, Clashes>,
+    /// Of which clashes peers were told because the two agreed.
+    pub(super) reminded: BTreeMap<PeerId, Reminded>,
     /// Where of what is applied it is to be looked at whether it counts without the one before it in the chain.
     pub(super) unchained: BTreeSet<ClashPlace>,
     /// The commits of such origins that give way to others, and where those are that were applied when that was found
@@ -62,6 +64,7 @@ impl Space {
             removals,
             chains: BTreeMap::new(),
             clashes: BTreeMap::new(),
+            reminded: BTreeMap::new(),
             unchained: BTreeSet::new(),
             beaten: BTreeMap::new(),
             overruled: BTreeSet::new(),

@@ -1,14 +1,15 @@
 //! Bounds of a replica, each reached.
 
-use super::clash::{Liar, reasons, scene, take};
+use super::clash::{Liar, proofs, reasons, scene, take};
 use super::*;
 use crate::access::{Log, change_hash};
 use crate::id::{ChangeHash, Incarnation, Listed, PeerId, Vector, Version};
 use crate::limits::{
-    BASE_ENTRIES_MAX, COLLECTIONS_KEPT, COLLECTIONS_OF_STRANGERS_MAX, COLLECTIONS_SHARED_MAX,
-    ERASE_PIECE_KEYS, FETCH_BYTES, FETCH_COMMITS_MAX, HEADS_PAGE_ENTITIES, HELD_MISSING_MAX,
-    INDEX_ENTITIES_MAX, JUDGED_TOGETHER_MAX, MENDS_MAX, ORIGINS_KEPT, ORIGINS_SHARED_MAX, ORIGINS_WANTED_MAX,
-    SNAPSHOTS_DUE_MAX, SPACES_PER_NODE_MAX, VECTOR_ORIGINS_MAX,
+    BASE_ENTRIES_MAX, CLASHES_OPEN_MAX, CLASHES_TOLD_BYTES, COLLECTIONS_KEPT, COLLECTIONS_OF_STRANGERS_MAX,
+    COLLECTIONS_SHARED_MAX, ERASE_PIECE_KEYS, FETCH_BYTES, FETCH_COMMITS_MAX, HEADS_PAGE_ENTITIES,
+    HELD_MISSING_MAX, INDEX_ENTITIES_MAX, JUDGED_TOGETHER_MAX, MENDS_MAX, ORIGINS_KEPT,
+    ORIGINS_PER_MEMBER_MAX, ORIGINS_SHARED_MAX, ORIGINS_WANTED_MAX, SNAPSHOTS_DUE_MAX, SPACES_PER_NODE_MAX,
+    VECTOR_ORIGINS_MAX,
 };
 use crate::replica::HeldReason;
 use crate::replica::heal::stage_statements;
@@ -426,4 +427,79 @@ fn commits_that_equivocate_are_noted_under_so_many_that_they_follow() {
     let a = a.killed();
     assert_eq!(reasons(&a, space), [HeldReason::Equivocation; 2], "they are read back");
     assert_eq!(missing(&a, space), [HELD_MISSING_MAX; 2]);
+}
+
+/// The first commit of a life of a liar, of an entity of its own.
+fn of_life(liar: &Liar, life: u64, text: &str) -> Commit {
+    let origin = Origin { peer: liar.identity.peer(), incarnation: Incarnation(life) };
+    let entity = EntityId::from_key("life", &life.to_be_bytes());
+    let actor = ActorId::derive(&liar.space, &entity, &origin);
+    let made = (insert(entity, text).edit)(&mut Document::new(), &actor, now().wall);
+    let made = made.expect("fits").expect("changes");
+    let (collection, oseq, prev, salt, of) = (notes(), Oseq(1), None, None, 1);
+    let leaf = Leaf { collection, entity, oseq, prev, salt, of, seq: made.seq, head: made.hash };
+    let leaves = vec![(leaf, made.bytes)];
+    Commit::sign(&liar.identity, liar.space, origin, liar.at.clone(), leaves).expect("small")
+}
+
+/// Two commits of one number in every life that it has, and has places for. Seen failing with twice the share in
+/// `Room::lets_in`.
+#[test]
+fn a_member_has_as_many_open_clashes_in_a_collection_as_it_has_a_share_of_its_vector() {
+    let (mut a, b, liar, space) = scene();
+    let first = of_life(&liar, 1, "first");
+    take(&mut a, &b, &first);
+    // All but two of its places are taken.
+    let state = a.replica.spaces.get_mut(&space).expect("here").collections.get_mut(&notes()).expect("begun");
+    for life in 2..=ORIGINS_PER_MEMBER_MAX as u64 - 2 {
+        let origin = Origin { incarnation: Incarnation(life), ..first.origin };
+        state.vector.insert(origin, Oseq(1)).expect("fits");
+    }
+
+    for text in ["one", "other"] {
+        let lives = 5_000..5_006;
+        a.receive(space, &b, lives.map(|life| of_life(&liar, life, text).encode()).collect());
+    }
+
+    assert_eq!(a.replica.spaces[&space].clashes.len(), 2);
+    assert_eq!(a.vectors(space)[&notes()].len(), ORIGINS_PER_MEMBER_MAX);
+    assert!(ORIGINS_PER_MEMBER_MAX < CLASHES_OPEN_MAX);
+}
+
+/// A liar made so many that those who told each other of all of them at once cut each other off. Seen failing with all
+/// of them told at once, and without another for each that the peer is seen to know.
+#[test]
+fn of_clashes_a_peer_is_told_so_many_bytes_and_another_for_each_that_it_knows() {
+    const LIVES: u64 = 16;
+    let (mut a, mut b, liar, space) = scene();
+    for life in 1..=LIVES {
+        for text in ["one", "other"] {
+            take(&mut a, &b, &of_life(&liar, life, &text.repeat(20_000)));
+        }
+    }
+    a.replica.drain();
+    let peer = b.replica.peer();
+    let met = |a: &mut Device| {
+        a.replica.answer(now(), Ask::Met { space, peer, agreed: true });
+        proofs(a)
+    };
+    let bytes = |told: &[Vec<u8>]| told.iter().map(Vec::len).sum::<usize>();
+
+    let mut told = met(&mut a);
+    let last = bytes(&told[told.len() - 2..]);
+    assert!((CLASHES_TOLD_BYTES..CLASHES_TOLD_BYTES + last).contains(&bytes(&told)), "{}", bytes(&told));
+    assert_eq!(met(&mut a).len(), 2, "one more to who says nothing");
+    while !told.is_empty() {
+        b.receive(space, &a, told);
+        let back = proofs(&mut b);
+        a.receive(space, &b, back);
+        told = proofs(&mut a);
+    }
+
+    // That of which it was told when it said nothing was lost on its way, and comes when they agree again.
+    let known = |b: &Device| b.replica.clashes(space).expect("here").len();
+    assert_eq!(known(&b), LIVES as usize - 1);
+    let again = met(&mut a);
+    b.receive(space, &a, again);
+    assert_eq!(known(&b), LIVES as usize);
 }

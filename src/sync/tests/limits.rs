@@ -4,8 +4,9 @@ use super::*;
 use crate::exchange::Stored;
 use crate::id::{ActorId, EntityClock, EntityId, Fingerprint, Interest, Position, Span, SpanPrint};
 use crate::limits::{
-    BATCH_COMMITS_MAX, COMMIT_LEAVES_MAX, FETCHES_MAX, INDEX_CHANGED_MAX, INDEX_FOLLOWED_MAX,
-    INDEX_SPANS_MAX, INDEX_TOLD_MAX, REPAIR_ROUNDS_WHOLE, STATEMENTS_PAGE_BYTES, TICKETS_MAX,
+    BATCH_COMMITS_MAX, CLASHES_NEW_BYTES, COMMIT_LEAVES_MAX, FETCHES_MAX, INDEX_CHANGED_MAX,
+    INDEX_FOLLOWED_MAX, INDEX_SPANS_MAX, INDEX_TOLD_MAX, REPAIR_ROUNDS_WHOLE, STATEMENTS_PAGE_BYTES,
+    TICKETS_MAX,
 };
 use crate::wire::{Fetch, IndexSays, IndexTold};
 
@@ -100,8 +101,13 @@ fn spans_that_differ_are_asked_for_so_many_at_a_time() {
     assert_eq!(asked, [INDEX_SPANS_MAX, INDEX_SPANS_MAX, 3]);
 }
 
-/// A commit that changes some entities.
 fn changing(space: SpaceId, number: u64, entities: std::ops::Range<usize>) -> Event {
+    let commit = changes(space, number, entities);
+    Event::Stored { space, from: None, stored: Stored { position: Position(number), commit } }
+}
+
+/// A commit that changes some entities.
+fn changes(space: SpaceId, number: u64, entities: std::ops::Range<usize>) -> Packed {
     let origin = Origin { peer: identity(1).peer(), incarnation: Incarnation(3) };
     let change = [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &[0; 90]].concat();
     let of = u32::try_from(entities.len()).expect("few");
@@ -117,8 +123,7 @@ fn changing(space: SpaceId, number: u64, entities: std::ops::Range<usize>) -> Ev
     };
     let leaves = entities.map(|number| (leaf(entity(number)), change.clone())).collect();
     let commit = Commit::sign(&identity(1), space, origin, vec![], leaves).expect("small");
-    let commit = Packed { key: CommitKey { origin, parts: commit.parts() }, bytes: commit.encode().into() };
-    Event::Stored { space, from: None, stored: Stored { position: Position(number), commit } }
+    Packed { key: CommitKey { origin, parts: commit.parts() }, bytes: commit.encode().into() }
 }
 
 /// A peer that takes nothing is told so many changed entities, and so many are remembered for it; behind more of them
@@ -265,4 +270,40 @@ fn after_so_many_rounds_in_vain_whole_histories_are_sent() {
 
     assert!(!is_whole(REPAIR_ROUNDS_WHOLE - 1));
     assert!(is_whole(REPAIR_ROUNDS_WHOLE));
+}
+
+/// Who makes clashes fast does not cut off those who tell each other of them: of what is not told at once the peer hears
+/// when the two agree, as of what came out while it was away. Seen failing without `Engine::has_room_for_clash`.
+#[test]
+fn so_many_bytes_of_new_clashes_are_told_until_the_two_agree_again() {
+    let (mut left, mut right) = two();
+    connected(&mut left, &mut right);
+    converse(&mut left, &mut right, 1);
+    let space = left.state.space;
+    let entities = 0..CLASHES_NEW_BYTES / 436;
+    let clash = || {
+        let commits = [7, 8].map(|number| changes(space, number, entities.clone())).to_vec();
+        Event::Clash { space, commits, to: None }
+    };
+    let lives = |party: &mut Party| {
+        said(party)
+            .iter()
+            .filter(|message| matches!(message, Message::Live(_) | Message::LiveBatch(_)))
+            .count()
+    };
+    let met =
+        |party: &Party| party.asked.iter().filter(|ask| matches!(ask, Ask::Met { agreed: true, .. })).count();
+    let before = met(&left);
+
+    left.handle(2, clash());
+    assert_eq!(lives(&mut left), 2);
+    left.handle(2, clash());
+    assert_eq!(lives(&mut left), 0, "that would be too much");
+    while met(&left) == before {
+        let at = left.timeout().expect("they compare");
+        converse(&mut left, &mut right, at);
+    }
+
+    left.handle(60_000, clash());
+    assert_eq!(lives(&mut left), 2, "they have agreed, and the store was asked for what is not told");
 }
