@@ -319,7 +319,7 @@ async fn while_so_many_questions_wait_for_the_storage_no_peer_is_heard() {
     let mut wire = scene.greet(&mallory).await;
     let before = scene.cost(mallory.peer()).await.frames;
     let heard = async || usize::try_from(scene.cost(mallory.peer()).await.frames - before).expect("few");
-    let (go_on, waits) = std::sync::mpsc::channel::<()>();
+    let (go_on, waits) = std::sync::mpsc::sync_channel::<()>(1);
     let still = scene.victim.call(Until::Read, move |_| {
         let _told_or_gone = waits.recv();
         Ok(())

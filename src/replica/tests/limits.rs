@@ -461,9 +461,10 @@ fn a_member_has_as_many_open_clashes_in_a_collection_as_it_has_a_share_of_its_ve
         a.receive(space, &b, lives.map(|life| of_life(&liar, life, text).encode()).collect());
     }
 
-    assert_eq!(a.replica.spaces[&space].clashes.len(), 2);
+    let open = a.replica.clashes(space).expect("here").len();
+    assert_eq!(open, 2);
     assert_eq!(a.vectors(space)[&notes()].len(), ORIGINS_PER_MEMBER_MAX);
-    assert!(ORIGINS_PER_MEMBER_MAX < CLASHES_OPEN_MAX);
+    assert!(open <= CLASHES_OPEN_MAX);
 }
 
 /// A liar made so many that those who told each other of all of them at once cut each other off. Seen failing with all

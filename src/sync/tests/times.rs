@@ -131,5 +131,5 @@ fn a_repair_begins_with_a_small_sketch() {
         let cells = |ask: &Ask| if let Ask::Sketch { cells, .. } = ask { Some(*cells) } else { None };
         party.asked.iter().find_map(cells)
     };
-    assert_eq!(cells(&left).or(cells(&right)), Some(SKETCH_CELLS_FIRST));
+    assert_eq!(cells(&left).or_else(|| cells(&right)), Some(SKETCH_CELLS_FIRST));
 }
