@@ -127,8 +127,8 @@ pub const JOIN_REQUEST_BYTES_MAX: usize = 1_024;
 pub const JOIN_REQUESTS_MAX: usize = 64;
 /// Most of them by one invite: each is a guess of whoever sits between two people that compare a code.
 pub const JOIN_REQUESTS_PER_INVITE_MAX: usize = 4;
-/// Largest reply to a request to join, all parts together, in bytes.
-pub const JOIN_REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest reply to a request to join, all parts together, in bytes: a full log, with a length before each statement.
+pub const JOIN_REPLY_BYTES_MAX: usize = 65 * 1024 * 1024;
 /// Interval at which a joiner asks whether it was approved, in milliseconds.
 pub const JOIN_POLL_MS: u64 = 2_000;
 /// Time for which a join waits to be approved, in milliseconds, unless told otherwise: ten minutes.
@@ -226,8 +226,10 @@ pub const HEADS_PAGE_ENTITIES: usize = 1_024;
 pub const SKETCH_CELLS_MAX: usize = 8_192;
 /// Cells with which a repair begins.
 pub const SKETCH_CELLS_FIRST: usize = 128;
-/// Most actors in the clock of one entity.
-pub const CLOCK_ACTORS_MAX: usize = 4_096;
+/// Most actors in the clock of one entity that is told: each is of another origin of the collection.
+pub const CLOCK_ACTORS_MAX: usize = 8_192;
+/// Most actors in a stored clock. There are no more than in one that is told; what is on disk is read all the same.
+pub const CLOCK_ACTORS_KEPT_MAX: usize = 1 << 20;
 /// Most bytes of commits that wait to be taken, from one peer in one space: its windows, and one frame.
 pub const INBOX_BYTES_MAX: usize =
     LIVE_UNACKED_BYTES_MAX + BATCHES_UNDER_WAY_MAX * 2 * BATCH_BYTES + 4 * FRAME_BYTES_MAX;
@@ -414,8 +416,17 @@ pub const JUDGED_TOGETHER_MAX: usize = 4_096;
 /// Milliseconds for each held commit that pass before a quarantine in which more hang together is judged as a whole: many
 /// times as long as to judge one takes.
 pub const CROWD_PAUSE_MS_PER_COMMIT: u64 = 2;
-/// Contests of commits that cannot be together, on all of which others built, that are settled one by one.
+/// Rounds in which contests of commits that cannot be together, on all of which others built, are settled: one for each,
+/// and one in which nothing is left. Of more, none of their commits counts.
 pub const CONTEST_ROUNDS_MAX: usize = 256;
+/// Clashes of the members of a space that no verdict has settled: one of each origin in the vector of each collection. So
+/// what a member may have of them is its share of the vectors.
+pub const CLASHES_OPEN_MAX: usize = 8_388_608;
+/// Bytes of clashes that a peer is told when the two agree, and one clash more; each that it is seen to know makes room
+/// for another.
+pub const CLASHES_TOLD_BYTES: usize = 1024 * 1024;
+/// Bytes of new clashes that a peer is told at once until the two agree; of more it hears then.
+pub const CLASHES_NEW_BYTES: usize = 64 * 1024;
 /// Entities whose snapshot is due that are remembered; others are found at their next change.
 pub const SNAPSHOTS_DUE_MAX: usize = 4_096;
 
@@ -451,6 +462,10 @@ const _: () = assert!(ORIGINS_KEPT < ORIGINS_PER_MEMBER_MAX && ORIGINS_OF_STRANG
 const _: () =
     assert!(6 * ORIGINS_PER_MEMBER_MAX <= ORIGINS_SHARED_MAX && ORIGINS_SHARED_MAX < ORIGINS_WANTED_MAX);
 const _: () = assert!(ORIGINS_WANTED_MAX + 16 * ORIGINS_KEPT <= VECTOR_ORIGINS_MAX);
+const _: () = assert!(VECTOR_ORIGINS_MAX <= CLOCK_ACTORS_MAX && CLOCK_ACTORS_MAX <= CLOCK_ACTORS_KEPT_MAX);
+const _: () = assert!((16 + 10) * CLOCK_ACTORS_MAX + 512 < FRAME_BYTES_MAX);
+const _: () = assert!((16 + 10) * CLOCK_ACTORS_KEPT_MAX < VALUE_TOTAL_BYTES_MAX);
+const _: () = assert!(VECTOR_ORIGINS_MAX * COLLECTIONS_PER_SPACE_MAX <= CLASHES_OPEN_MAX);
 const _: () = assert!(COLLECTIONS_KEPT < COLLECTIONS_PER_MEMBER_MAX);
 const _: () = assert!(COLLECTIONS_OF_STRANGERS_MAX < COLLECTIONS_SHARED_MAX);
 const _: () = assert!(5 * COLLECTIONS_PER_MEMBER_MAX <= COLLECTIONS_SHARED_MAX);
@@ -478,7 +493,7 @@ const _: () =
 const _: () = assert!(LIVE_BEHIND_BYTES < LIVE_UNACKED_BYTES_MAX && LIVE_BATCH_BYTES <= BATCH_BYTES);
 const _: () = assert!(INTRODUCTION_BYTES_MAX + STATEMENT_BYTES_MAX < HELLO_BYTES_MAX);
 const _: () = assert!(JOIN_BYTES_MAX < HELLO_BYTES_MAX);
-const _: () = assert!(STATEMENTS_PER_SPACE_MAX * STATEMENT_BYTES_MAX <= JOIN_REPLY_BYTES_MAX);
+const _: () = assert!(STATEMENTS_PER_SPACE_MAX * (STATEMENT_BYTES_MAX + 16) <= JOIN_REPLY_BYTES_MAX);
 const _: () = assert!(JOIN_PART_BYTES + STATEMENT_BYTES_MAX + 64 < JOIN_BYTES_MAX);
 const _: () = assert!(JOIN_REQUESTS_PER_INVITE_MAX < JOIN_REQUESTS_MAX);
 const _: () = assert!(INVITE_ADDRESSES_MAX <= ADDRESSES_PER_PEER_MAX);
@@ -497,6 +512,10 @@ const _: () = assert!(ROW_BYTES_MAX < VALUE_TOTAL_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= STREAM_WINDOW_BYTES as usize);
 const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
 const _: () = assert!(2 * INBOX_BYTES_MAX + FRAME_BYTES_MAX < OUTBOUND_BYTES_MAX);
+const _: () = assert!(
+    2 * INBOX_BYTES_MAX + 3 * (CLASHES_TOLD_BYTES + 2 * COMMIT_BYTES_MAX) + CLASHES_NEW_BYTES
+        < OUTBOUND_BYTES_MAX
+);
 const _: () = assert!(HELLO_DEADLINE_MS < FRAME_DEADLINE_MS);
 const _: () = assert!(KEEP_ALIVE_MS * 2 < IDLE_TIMEOUT_MS);
 const _: () = assert!(DIALS_OVERLAP_MS < HELLO_DEADLINE_MS && DIALS_OVERLAP_MS < IDLE_TIMEOUT_MS);

@@ -536,6 +536,13 @@ impl Log {
         [(self.resolution.facts(), self.membership().facts()), (anew.facts(), membership.facts())]
     }
 
+    /// Tells whether the membership is worked out from the last one, by what was judged since: all that came together was
+    /// judged one by one.
+    #[cfg(test)]
+    pub(super) fn goes_on(&self) -> bool {
+        self.last.is_some()
+    }
+
     /// What a statement follows.
     #[cfg(test)]
     pub(super) fn past_of(&self, hash: &StatementHash) -> BTreeSet<StatementHash> {

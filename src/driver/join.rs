@@ -92,15 +92,23 @@ async fn whole_reply(connection: &Connection) -> Result<Vec<u8>, DriverError> {
             .await
             .ok_or_else(|| unreachable(format!("no answer within {REQUEST_DEADLINE_MS} ms")))?
             .map_err(|error| unreachable(error.to_string()))?;
-        let part = Join::Reply.body(&bytes).map_err(|error| refused(error.to_string()))?;
-        reply.extend_from_slice(part);
-        if reply.len() > JOIN_REPLY_BYTES_MAX {
-            return Err(refused(format!("its reply exceeds {JOIN_REPLY_BYTES_MAX} bytes")));
-        }
-        if JoinReply::ends(part).map_err(|error| refused(error.to_string()))? {
+        if append(&mut reply, &bytes).map_err(refused)? {
             return Ok(reply);
         }
     }
+}
+
+/// Adds what is in a frame to a reply. Tells whether it is whole.
+fn append(reply: &mut Vec<u8>, frame: &[u8]) -> Result<bool, String> {
+    let part = Join::Reply.body(frame).map_err(|error| error.to_string())?;
+    if part.is_empty() {
+        return Err("a part of its reply is empty".to_owned());
+    }
+    if reply.len() + part.len() > JOIN_REPLY_BYTES_MAX {
+        return Err(format!("its reply exceeds {JOIN_REPLY_BYTES_MAX} bytes"));
+    }
+    reply.extend_from_slice(part);
+    JoinReply::ends(part).map_err(|error| error.to_string())
 }
 
 /// Answers one device that asks to be let in. The connection is the device's only one of this kind, and ends
@@ -151,4 +159,48 @@ async fn tell(connection: &Connection, reply: &[Vec<u8>]) -> Result<(), String> 
         sent.map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Log;
+    use crate::identity::Identity;
+
+    /// The first part of a reply with a long log.
+    fn part() -> Vec<u8> {
+        let founder = Identity::from_seed([1; 32]);
+        let (mut log, _) = Log::found(&founder, "Corner Repairs", "Ada", "laptop", [9; 32]).expect("short");
+        while JoinReply::parts(&log).len() < 2 {
+            let name = log.set_name(&founder, &"x".repeat(100)).expect("short");
+            log.insert(name).expect("made here");
+        }
+        Join::Reply.frame(&JoinReply::parts(&log)[0])
+    }
+
+    /// Seen failing with the check taken out.
+    #[test]
+    fn a_reply_has_so_many_bytes_in_all() {
+        let frame = part();
+        let bytes = Join::Reply.body(&frame).expect("a frame").len();
+        let mut most = vec![0; JOIN_REPLY_BYTES_MAX - bytes];
+        let mut over = vec![0; JOIN_REPLY_BYTES_MAX - bytes + 1];
+
+        assert_eq!(append(&mut most, &frame), Ok(false), "more may follow");
+        let refused = format!("its reply exceeds {JOIN_REPLY_BYTES_MAX} bytes");
+        assert_eq!(append(&mut over, &frame), Err(refused));
+        assert_eq!(most.len(), JOIN_REPLY_BYTES_MAX);
+    }
+
+    /// As many of them as one likes would never come to the end of the reply. Seen failing with the check taken out.
+    #[test]
+    fn a_part_of_a_reply_has_something_in_it() {
+        let mut reply = Vec::new();
+
+        let refused = append(&mut reply, &Join::Reply.frame(b""));
+
+        assert_eq!(refused, Err("a part of its reply is empty".to_owned()));
+        let whole = append(&mut reply, &Join::Reply.frame(&JoinReply::refuse(crate::access::Refusal::Used)));
+        assert_eq!(whole, Ok(true));
+    }
 }

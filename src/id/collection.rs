@@ -107,11 +107,11 @@ mod tests {
 
     #[test]
     fn a_name_is_lower_case_and_begins_with_a_letter() {
-        for good in ["a", "tickets", "stock_2", "work-orders"] {
+        for good in ["a", "tickets", "stock_2", "work-orders", &"a".repeat(COLLECTION_NAME_BYTES_MAX)] {
             assert_eq!(CollectionName::new(good).map(|name| name.to_string()), Ok(good.to_owned()));
         }
-        for bad in ["", "2a", "_a", "Tickets", "a b", "ä", &"a".repeat(65)] {
-            let name = bad.chars().take(64).collect();
+        for bad in ["", "2a", "_a", "Tickets", "a b", "ä", &"a".repeat(COLLECTION_NAME_BYTES_MAX + 1)] {
+            let name = bad.chars().take(COLLECTION_NAME_BYTES_MAX).collect();
             assert_eq!(CollectionName::new(bad), Err(CollectionNameError { name }));
         }
     }

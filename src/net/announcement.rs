@@ -169,7 +169,11 @@ mod tests {
     fn how_many_spaces_a_node_has_is_told_in_steps() {
         let count = |spaces: u8| Announcement::new(&peer(1), (0..spaces).map(space), [5; 32]).entries.len();
 
-        assert_eq!([1, 3, 4, 5].map(count), [4, 4, 4, 8]);
+        let step = ANNOUNCED_SPACES_STEP as u8;
+        assert_eq!(
+            [1, step - 1, step, step + 1].map(count),
+            [1, 1, 1, 2].map(|steps| steps * ANNOUNCED_SPACES_STEP)
+        );
         assert_eq!(count(200), ANNOUNCED_SPACES_MAX);
         assert!(heard(&Announcement::new(&peer(1), (0..200).map(space), [5; 32])).is_some());
     }

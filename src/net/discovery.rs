@@ -178,3 +178,20 @@ fn near(addresses: impl Iterator<Item = IpAddr>, port: u16) -> Vec<SocketAddr> {
 fn failed(error: mdns_sd::Error) -> NetError {
     NetError::Discovery { reason: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seen failing with all of them taken.
+    #[test]
+    fn of_the_addresses_that_are_announced_a_few_near_ones_are_tried() {
+        let far = [IpAddr::from([192, 0, 2, 1])].into_iter();
+        let many = (0..20).map(|number| IpAddr::from([10, 0, 0, number]));
+
+        let near = near(far.chain(many.clone()), 7);
+
+        let first = many.take(ANNOUNCED_ADDRESSES_MAX).map(|ip| SocketAddr::new(ip, 7));
+        assert_eq!(near, first.collect::<Vec<_>>());
+    }
+}

@@ -79,3 +79,27 @@ impl Options {
 fn idle(timeout: Duration) -> IdleTimeout {
     IdleTimeout::try_from(timeout).unwrap_or_else(|_| VarInt::MAX.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bounds themselves are tested with smaller ones of these.
+    #[test]
+    fn an_endpoint_has_the_bounds_of_the_library() {
+        let Options {
+            hello_deadline,
+            frame_deadline,
+            idle_timeout,
+            keep_alive,
+            close_wait,
+            ungreeted_max,
+            connections_max,
+        } = Options::default();
+        let times = [hello_deadline, frame_deadline, idle_timeout, keep_alive, close_wait];
+        let bounds = [HELLO_DEADLINE_MS, FRAME_DEADLINE_MS, IDLE_TIMEOUT_MS, KEEP_ALIVE_MS, CLOSE_WAIT_MS];
+
+        assert_eq!(times, bounds.map(Duration::from_millis));
+        assert_eq!((ungreeted_max, connections_max), (CONNECTIONS_UNGREETED_MAX, CONNECTIONS_MAX));
+    }
+}

@@ -20,6 +20,7 @@ use super::{Replica, ReplicaError, Told, load};
 use crate::access::{AccessError, Commit, Leaf};
 use crate::exchange::{Answer, CommitKey, Packed};
 use crate::id::{CollectionName, CommitHash, EntityId, Origin, Oseq, PeerId, SpaceId, StatementHash};
+use crate::limits::CLASHES_TOLD_BYTES;
 use crate::store::keyspaces::{Batch, ClashKey, ClashRecord, CommitId, CommitRecord, Key, Prefix, Raw};
 
 /// Whom nobody can vouch for owes it to this one.
@@ -35,6 +36,15 @@ pub(super) struct Clashes {
     /// What a frozen commit owes.
     id: StatementHash,
     pairs: BTreeMap<Oseq, Pair>,
+}
+
+/// Of which clashes a peer was told on one connection, because the two agreed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reminded {
+    /// The last.
+    last: Option<(ClashPlace, Oseq)>,
+    /// Those that it was not seen to know since.
+    open: BTreeSet<(ClashPlace, Oseq)>,
 }
 
 /// Two commits that cannot both be.
@@ -461,6 +471,7 @@ impl Replica {
     ) -> Result<(), ReplicaError> {
         let lacks = self.lacks(Check::Proof);
         let Some(known) = self.spaces.get_mut(&space).filter(|_| !lacks) else { return Ok(()) };
+        let mut answered = false;
         for (collection, oseq) in commit.parts() {
             let place = (collection.clone(), commit.origin);
             let frozen = known.frozen_from(&place).filter(|from| oseq >= *from);
@@ -470,12 +481,16 @@ impl Replica {
                 if !concerns || !pair.told.insert(from) {
                     continue;
                 }
+                answered = true;
                 let (collection, origin) = place.clone();
                 let key = ClashKey { space, collection, origin, from: *number };
                 let Some(record) = self.store.get(&key)? else { continue };
                 let commits = sides(space, &record)?.iter().map(packed).collect();
                 self.told.push_back(Told::Clash { space, commits, to: Some(from) });
             }
+        }
+        if answered && self.spaces.get(&space).is_some_and(|known| known.reminded.contains_key(&from)) {
+            self.remind(space, from, Remind::Next)?;
         }
         Ok(())
     }
@@ -496,23 +511,60 @@ impl Replica {
             pairs.for_each(|pair| {
                 pair.told.remove(&peer);
             });
+            known.reminded.remove(&peer);
             return Ok(Answer::Done);
         }
-        let mut untold = Vec::new();
+        self.remind(space, peer, Remind::Some)?;
+        Ok(Answer::Done)
+    }
+
+    /// Tells a peer of clashes that it is not known to know, in their order: behind the last one that it was told, and from
+    /// the first when there are no more.
+    fn remind(&mut self, space: SpaceId, peer: PeerId, how: Remind) -> Result<(), ReplicaError> {
+        let Some(known) = self.spaces.get(&space) else { return Ok(()) };
+        let mut untold: Vec<(ClashPlace, Oseq)> = Vec::new();
         let of_members =
             known.clashes.iter().filter(|((_, origin), _)| known.membership.role(&origin.peer).is_some());
-        for ((collection, origin), clashes) in of_members {
-            for (from, _) in clashes.pairs.iter().filter(|(_, pair)| !pair.told.contains(&peer)) {
-                untold.push(ClashKey { space, collection: collection.clone(), origin: *origin, from: *from });
-            }
+        for (place, clashes) in of_members {
+            let pairs = clashes.pairs.iter().filter(|(_, pair)| !pair.told.contains(&peer));
+            untold.extend(pairs.map(|(from, _)| (place.clone(), *from)));
         }
-        for key in untold {
+        let mut reminded = known.reminded.get(&peer).cloned().unwrap_or_default();
+        reminded.open.retain(|clash| untold.binary_search(clash).is_ok());
+        let mut first = untold.partition_point(|clash| Some(clash) <= reminded.last.as_ref());
+        if how == Remind::Some && first == untold.len() {
+            first = 0;
+        }
+        // Who has not answered is told one: it may be one that it has no room for.
+        let whole = how == Remind::Some && reminded.open.is_empty();
+        let (mut bytes, bytes_max) = (0, if whole { CLASHES_TOLD_BYTES } else { 1 });
+        for clash in untold.into_iter().skip(first) {
+            if bytes >= bytes_max {
+                break;
+            }
+            let ((collection, origin), from) = clash.clone();
+            let key = ClashKey { space, collection, origin, from };
             let Some(record) = self.store.get(&key)? else { continue };
             let commits = sides(space, &record)?.iter().map(packed).collect();
             self.told.push_back(Told::Clash { space, commits, to: Some(peer) });
+            bytes += record.one.len() + record.other.len();
+            reminded.open.insert(clash.clone());
+            reminded.last = Some(clash);
         }
-        Ok(Answer::Done)
+        if let Some(known) = self.spaces.get_mut(&space) {
+            known.reminded.insert(peer, reminded);
+        }
+        Ok(())
     }
+}
+
+/// Of how many clashes a peer is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remind {
+    /// Of [`CLASHES_TOLD_BYTES`], or of one while it does not answer.
+    Some,
+    /// Of one more, if any is left: it was seen to know of one.
+    Next,
 }
 
 /// The two commits of a clash.

@@ -13,7 +13,7 @@ use crate::store::keyspaces::{Arrival, CommitEntry, CommitId, HeadKey, SlotRecor
 use crate::time::Now;
 
 /// Commits by their place in the journal.
-type Found = BTreeMap<Position, (CommitId, CommitEntry)>;
+pub(super) type Found = BTreeMap<Position, (CommitId, CommitEntry)>;
 
 impl Replica {
     /// A commit over several entities is all or nothing, so those of the others come along up to that commit.
@@ -52,7 +52,7 @@ impl Replica {
     /// entities that are not here. `None` when there are too many.
     ///
     /// Changes of an entity are stored behind those that they depend on.
-    fn hanging_together(
+    pub(super) fn hanging_together(
         &self,
         space: SpaceId,
         collection: &CollectionName,

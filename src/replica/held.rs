@@ -6,8 +6,8 @@ use super::{Replica, ReplicaError};
 use crate::access::Commit;
 use crate::id::{ChangeHash, CollectionName, CommitHash, Origin, Oseq, PeerId, SpaceId};
 use crate::limits::{
-    HELD_OVERHEAD_BYTES, JUDGED_TOGETHER_MAX, QUARANTINE_AUTHOR_BYTES_MAX, QUARANTINE_SPACE_BYTES_MAX,
-    QUARANTINE_WAIT_MS,
+    HELD_MISSING_MAX, HELD_OVERHEAD_BYTES, JUDGED_TOGETHER_MAX, QUARANTINE_AUTHOR_BYTES_MAX,
+    QUARANTINE_SPACE_BYTES_MAX, QUARANTINE_WAIT_MS,
 };
 use crate::store::keyspaces::{Batch, HeldCause, HeldKey, HeldRecord, Key, Keyspaces, Prefix, Since};
 use crate::store::kv::KvError;
@@ -96,6 +96,7 @@ impl Quarantine {
         changes: &mut HeldChanges,
         batch: &mut Batch,
     ) -> bool {
+        debug_assert!(record.missing.len() <= HELD_MISSING_MAX, "it would not be read back");
         let (space, author) = (commit.space, commit.origin.peer);
         let entry = Entry::new(record, commit, hash);
         let Some(victims) = self.make_room(author, entry.cost, changes) else { return false };
@@ -507,5 +508,44 @@ mod tests {
         assert!(kept(&early) && late.iter().all(kept), "who holds less loses nothing");
         assert!(held.total <= QUARANTINE_SPACE_BYTES_MAX);
         assert_eq!(held.total, held.cost.values().sum::<usize>());
+    }
+
+    fn change(number: u64) -> ChangeHash {
+        ChangeHash::new(*blake3::hash(&number.to_be_bytes()).as_bytes())
+    }
+
+    /// Commits of which each waits for the one before it.
+    fn chain(count: u64) -> Quarantine {
+        let author = PeerId::new([7; 32]);
+        let mut held = Quarantine::default();
+        for number in 0..count {
+            let entry = Entry {
+                cause: HeldCause::MissingDependency,
+                hash: CommitHash::new(*change(number).as_bytes()),
+                since: Some(0),
+                origin: Origin { peer: author, incarnation: Incarnation(1) },
+                parts: Vec::new(),
+                missing: number.checked_sub(1).map(change).into_iter().collect(),
+                follows: Vec::new(),
+                changes: vec![change(number)],
+                claims: Vec::new(),
+                cost: HELD_OVERHEAD_BYTES,
+            };
+            held.insert((author, number), entry);
+        }
+        held
+    }
+
+    /// Seen failing with four times the bound in `Quarantine::together`.
+    #[test]
+    fn so_many_held_commits_are_judged_together() {
+        let together = |count: usize| {
+            let held = chain(count as u64);
+            let middle = (PeerId::new([7; 32]), count as u64 / 2);
+            held.together([middle].into_iter(), &BTreeSet::new()).len()
+        };
+
+        assert_eq!(together(JUDGED_TOGETHER_MAX), JUDGED_TOGETHER_MAX);
+        assert_eq!(together(JUDGED_TOGETHER_MAX + 100), JUDGED_TOGETHER_MAX);
     }
 }

@@ -131,3 +131,41 @@ fn enrolled(statement: &Statement) -> Option<PeerId> {
         | Body::Other { .. } => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+    use crate::limits::STATEMENT_BYTES_MAX;
+
+    /// As large as there is any.
+    fn large(lamport: u64) -> Statement {
+        let sign = |bytes: usize| {
+            let body = Body::Other { kind: 1_001, bytes: vec![0; bytes] };
+            let prev = vec![StatementHash::new([lamport as u8; 32])];
+            let signer = Identity::from_seed([1; 32]);
+            Statement::sign(&signer, &SpaceId::new([1; 32]), lamport, prev, body).expect("small")
+        };
+        let rest = sign(STATEMENT_BYTES_MAX / 2).bytes().len() - STATEMENT_BYTES_MAX / 2;
+        sign(STATEMENT_BYTES_MAX - rest)
+    }
+
+    /// Seen failing with four times the bytes in `shown`.
+    #[test]
+    fn an_introduction_has_so_many_bytes_of_statements_and_the_newest() {
+        let most = INTRODUCTION_BYTES_MAX / STATEMENT_BYTES_MAX;
+        let statements: Vec<Statement> = (1..=most as u64 + 3).map(large).collect();
+        let aged = || statements.iter().map(|of| ((of.lamport(), of.hash()), of)).collect::<Aged<'_>>();
+
+        let told = shown(Aged::new(), aged());
+
+        assert_eq!(told.iter().map(Vec::len).sum::<usize>(), INTRODUCTION_BYTES_MAX);
+        let newest: Vec<&[u8]> = statements.iter().skip(3).map(Statement::bytes).collect();
+        assert_eq!(told, newest);
+        assert_eq!(
+            shown(aged(), Aged::new())[0],
+            statements[0].bytes(),
+            "and of those that go before the oldest"
+        );
+    }
+}

@@ -142,11 +142,11 @@ impl Replica {
         let mut damaged = Vec::new();
         while let Some(key) = self.store.key_after(&Prefix::all(), after.as_ref())? {
             let space: SpaceId = key.space;
-            if self.spaces.len() >= SPACES_PER_NODE_MAX {
-                let (count, max) = (self.spaces.len() + 1, SPACES_PER_NODE_MAX);
-                return Err(ReplicaError::TooMany { what: "spaces", count, max });
-            }
             if !self.erasing.contains(&space) {
+                if self.spaces.len() >= SPACES_PER_NODE_MAX {
+                    let (count, max) = (self.spaces.len() + 1, SPACES_PER_NODE_MAX);
+                    return Err(ReplicaError::TooMany { what: "spaces", count, max });
+                }
                 let loaded = Space::load(&self.store, space, &mut damaged)?;
                 self.report.spaces += 1;
                 self.spaces.insert(space, loaded);

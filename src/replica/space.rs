@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::accepted::Chains;
-use super::clash::{ClashPlace, Clashes};
+use super::clash::{ClashPlace, Clashes, Reminded};
 use super::contest::Contests;
 use super::held::Quarantine;
 use super::{ReplicaError, load};
@@ -30,6 +30,8 @@ pub(super) struct Space {
     pub(super) chains: BTreeMap<PeerId, Chains>,
     /// Where origins equivocate.
     pub(super) clashes: BTreeMap<ClashPlace, Clashes>,
+    /// Of which clashes peers were told because the two agreed.
+    pub(super) reminded: BTreeMap<PeerId, Reminded>,
     /// Where of what is applied it is to be looked at whether it counts without the one before it in the chain.
     pub(super) unchained: BTreeSet<ClashPlace>,
     /// Which commits of such origins give way to others.
@@ -56,6 +58,7 @@ impl Space {
             removals,
             chains: BTreeMap::new(),
             clashes: BTreeMap::new(),
+            reminded: BTreeMap::new(),
             unchained: BTreeSet::new(),
             contests: Contests::default(),
             verdicts,

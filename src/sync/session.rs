@@ -47,6 +47,8 @@ pub(super) struct Session {
     /// Pushed commits without an acknowledgement, in the order they were sent, with their bytes.
     pub(super) unacked: VecDeque<(CommitKey, usize)>,
     pub(super) unacked_bytes: usize,
+    /// Bytes of new clashes that were told since the two last agreed.
+    pub(super) clashes_bytes: usize,
     /// Commits to push when the peer, which is behind, acknowledges some, or when they fill a frame. While there
     /// are any, something is unacknowledged.
     pub(super) gathered: Vec<Packed>,
@@ -135,6 +137,7 @@ impl Session {
             next_batch: 0,
             unacked: VecDeque::new(),
             unacked_bytes: 0,
+            clashes_bytes: 0,
             gathered: Vec::new(),
             gathered_bytes: 0,
             inbox_live: Vec::new(),
@@ -289,6 +292,7 @@ impl Engine {
             let peer = session.peer;
             self.actions.push_back(Action::Notify(Notice::InSync { space, peer, in_sync }));
             if in_sync {
+                session.clashes_bytes = 0;
                 self.ask(Purpose::Acked, Ask::Met { space, peer, agreed: true });
             }
         }

@@ -10,8 +10,8 @@ use crate::access::Commit;
 use crate::exchange::{Ask, CommitKey, Packed, Stored};
 use crate::id::{PeerId, Position, SpaceId};
 use crate::limits::{
-    BATCH_BYTES, BATCH_COMMITS_MAX, BATCHES_UNDER_WAY_MAX, INBOX_BYTES_MAX, LIVE_BATCH_BYTES,
-    LIVE_BEHIND_BYTES, LIVE_UNACKED_BYTES_MAX, WITHHELD_MS,
+    BATCH_BYTES, BATCH_COMMITS_MAX, BATCHES_UNDER_WAY_MAX, CLASHES_NEW_BYTES, INBOX_BYTES_MAX,
+    LIVE_BATCH_BYTES, LIVE_BEHIND_BYTES, LIVE_UNACKED_BYTES_MAX, WITHHELD_MS,
 };
 use crate::wire::{Batch, BatchTaken, Live, LiveBatch, Message, Neighbour};
 
@@ -39,6 +39,9 @@ impl Engine {
                 continue;
             }
             self.check_soon(conn, space);
+            if to.is_none() && !self.has_room_for_clash(conn, space, commits) {
+                continue;
+            }
             for commit in commits {
                 if let Some(visible) = self.visible(conn, space, commit) {
                     let live = Live { slot, commit: visible.bytes.to_vec() };
@@ -46,6 +49,18 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Tells whether a new clash is told at once. Of one that is not, the peer hears when the two next agree.
+    fn has_room_for_clash(&mut self, conn: ConnId, space: SpaceId, commits: &[Packed]) -> bool {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else { return false };
+        let bytes: usize = commits.iter().map(|commit| commit.bytes.len()).sum();
+        if session.clashes_bytes + bytes > CLASHES_NEW_BYTES {
+            self.set_in_sync(conn, space, false);
+            return false;
+        }
+        session.clashes_bytes += bytes;
+        true
     }
 
     /// `others` are those to whom the peer that the commit is from sends it too.

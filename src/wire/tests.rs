@@ -7,7 +7,10 @@ use crate::id::{
     ActorId, Cell, ChangeHash, Contents, EntityClock, EntityId, Fingerprint, Incarnation, Interest,
     Interests, Listed, Origin, Oseq, PeerId, Span, SpanPrint, SpanTold, Symbol, Version,
 };
-use crate::limits::NEIGHBOURS_MAX;
+use crate::limits::{
+    BATCH_COMMITS_MAX, CLOCK_ACTORS_MAX, FETCH_ENTITIES_MAX, HEADS_PAGE_ENTITIES, INDEX_SPANS_MAX,
+    INDEX_SPANS_TOLD_MAX, NEIGHBOURS_MAX, VECTOR_ORIGINS_MAX,
+};
 
 fn vectors() -> BTreeMap<CollectionName, Vector> {
     let origin = Origin { peer: PeerId::new([7; 32]), incarnation: Incarnation(9) };
@@ -251,6 +254,114 @@ fn neighbours_are_bounded_and_each_is_named_once() {
     let too_many = read((0..=NEIGHBOURS_MAX).map(neighbour).collect());
     assert_eq!(too_many, refused(CodecError::TooLarge { what, len, max }));
     assert_eq!(read(vec![neighbour(1), neighbour(1)]), refused(CodecError::NotCanonical { what }));
+}
+
+/// Checks that a message of `max` items is read, and one of one more refused.
+#[track_caller]
+fn bounded(what: &'static str, max: usize, message: impl Fn(usize) -> Message) {
+    let most = message(max);
+    assert_eq!(Message::from_frame(&most.to_frame()), Ok(Some(most)));
+    match Message::from_frame(&message(max + 1).to_frame()) {
+        Err(WireError::Body { source, .. }) => {
+            let (len, max) = (max as u64 + 1, max as u64);
+            assert_eq!(source, CodecError::TooLarge { what, len, max });
+        }
+        other => panic!("one more than {max} {what}: {:?}", other.map(|_| "is read")),
+    }
+}
+
+fn entity(number: usize) -> EntityId {
+    EntityId::new((number as u128).to_be_bytes())
+}
+
+fn collection() -> CollectionName {
+    CollectionName::new("tickets").expect("a name")
+}
+
+/// Parts of everything, each with one entity in it, but for the last.
+fn spans(count: usize) -> impl Iterator<Item = Span> {
+    let bound = move |number: usize| (number > 0 && number < count).then(|| entity(number));
+    (0..count).map(move |number| Span { after: bound(number), upto: bound(number + 1) })
+}
+
+/// Seen failing with four times the limit in the decoder of batches, and in that of fetched commits.
+#[test]
+fn a_batch_brings_so_many_commits() {
+    let commits = |count| vec![vec![1]; count];
+
+    bounded("commits", BATCH_COMMITS_MAX, |count| {
+        Message::Batch(Batch { slot: 1, number: 2, commits: commits(count) })
+    });
+    bounded("commits", BATCH_COMMITS_MAX, |count| {
+        Message::LiveBatch(LiveBatch { slot: 1, commits: commits(count) })
+    });
+    bounded("commits", BATCH_COMMITS_MAX, |count| {
+        Message::Fetched(Fetched { slot: 1, number: 2, commits: commits(count), end: None })
+    });
+}
+
+/// Seen failing with four times the limit.
+#[test]
+fn so_many_documents_are_asked_for_at_once() {
+    bounded("entities", FETCH_ENTITIES_MAX, |count| {
+        let have = Vector::new();
+        let entities = (0..count).map(entity).collect();
+        Message::Fetch(Fetch { slot: 1, number: 2, collection: collection(), entities, have })
+    });
+}
+
+/// Seen failing with four times each of the limits.
+#[test]
+fn a_question_for_an_index_names_so_many_spans_and_the_answer_so_many() {
+    bounded("spans", INDEX_SPANS_MAX, |count| {
+        let print = Fingerprint::from_bytes([7; 32]);
+        let spans = spans(count).map(|span| SpanPrint { span, print }).collect();
+        Message::IndexAsk(IndexAsk { slot: 1, collection: collection(), number: 2, spans })
+    });
+    bounded("spans", INDEX_SPANS_TOLD_MAX, |count| {
+        let spans = spans(count).map(|span| SpanTold { span, contents: Contents::Same }).collect();
+        index_told(IndexSays::Spans { number: 2, spans })
+    });
+}
+
+/// Seen failing with four times the limit.
+#[test]
+fn a_page_of_heads_has_so_many_entities() {
+    bounded("heads", HEADS_PAGE_ENTITIES, |count| {
+        let entries = (0..count).map(|number| (entity(number), [9; 8])).collect();
+        Message::Heads(Heads { slot: 1, collection: collection(), range: Span::ALL, entries })
+    });
+}
+
+/// Seen failing with four times the limit.
+#[test]
+fn a_clock_names_so_many_actors() {
+    bounded("clocks", CLOCK_ACTORS_MAX, |count| {
+        let actor = |number: usize| (ActorId::new((number as u128).to_be_bytes()), 1);
+        let clocks = vec![EntityClock { entity: entity(1), clock: (0..count).map(actor).collect() }];
+        let (upto, answer) = (None, true);
+        Message::Clocks(Clocks { slot: 1, collection: collection(), clocks, upto, answer })
+    });
+}
+
+/// A vector of more does not exist, so what is refused is written by hand. Seen failing with four times the limit in the
+/// decoder: it was refused as no canonical one.
+#[test]
+fn a_vector_that_is_told_names_so_many_origins() {
+    let vector = |count: usize| {
+        let mut out = Writer::new();
+        out.count(count);
+        for number in 0..count as u64 {
+            Origin { peer: PeerId::new([7; 32]), incarnation: Incarnation(number) }.encode(&mut out);
+            out.varint(1);
+            out.count(0);
+        }
+        Vector::from_bytes(out.as_bytes()).map(|vector| vector.len())
+    };
+
+    assert_eq!(vector(VECTOR_ORIGINS_MAX), Ok(VECTOR_ORIGINS_MAX));
+    let (what, max) = ("version vector", VECTOR_ORIGINS_MAX as u64);
+    assert_eq!(vector(VECTOR_ORIGINS_MAX + 1), Err(CodecError::TooLarge { what, len: max + 1, max }));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Wrong arguments are refused by value, and handles can be sent anywhere.
 
+use driftless::limits::{BACKOFF_STEPS_MAX, PAGE_ROWS_MAX};
 use driftless::{Deserialize, Entity, EntityId, Error, ErrorKind, Hydrate, Invite, Node, Reconcile, Role};
 use driftless::{Serialize, SpaceId};
 
@@ -112,11 +113,17 @@ async fn peers_and_backoff_are_checked() {
     let itself = node.add_peer(node.peer(), ["127.0.0.1:1"]).await.expect_err("itself");
     let address = node.add_peer(other, ["nowhere"]).await.expect_err("no port");
     let steps = builder(&dir.path().join("b")).backoff_ms([]).open().await.expect_err("no steps");
+    let backoff = |steps: usize| builder(&dir.path().join("b")).backoff_ms(vec![20; steps]).open();
+    let many = backoff(BACKOFF_STEPS_MAX + 1).await.expect_err("too many steps");
+    let most = backoff(BACKOFF_STEPS_MAX).await.expect("as many as it takes");
+    bounded(most.close()).await.expect("closes cleanly");
     let space = node.space(SpaceId::new([9; 32])).expect_err("unknown");
 
     assert!(matches!(itself, Error::Invalid { what: "peer", .. }), "{itself:?}");
     assert!(matches!(address, Error::Invalid { what: "address", .. }), "{address:?}");
-    assert!(matches!(steps, Error::Invalid { what: "backoff", .. }), "{steps:?}");
+    for steps in [steps, many] {
+        assert!(matches!(steps, Error::Invalid { what: "backoff", .. }), "{steps:?}");
+    }
     assert!(matches!(space, Error::UnknownSpace { .. }), "{space:?}");
     bounded(node.close()).await.expect("closes cleanly");
 }
@@ -128,6 +135,25 @@ fn a_text_that_is_no_invite_is_told_so() {
     assert_eq!(parse(""), Err(ErrorKind::Invalid));
     assert_eq!(parse("https://example.org/invite"), Err(ErrorKind::Invalid));
     assert_eq!(parse(&"drift1".repeat(1_000)), Err(ErrorKind::Invalid));
+}
+
+/// Seen failing with four times as many in `Collection::page`.
+#[tokio::test]
+async fn a_page_has_so_many_rows_whatever_is_asked_for() {
+    let dir = temp();
+    let node = node(&dir, "a").await;
+    let space = node.create_space("shop").await.expect("founded");
+    let orders = space.collection::<Order>().expect("a name");
+    let most = i64::try_from(PAGE_ROWS_MAX).expect("few");
+    let filled = space.commit(|tx| (0..most).try_for_each(|total| tx.insert(&Order { total }).map(drop)));
+    filled.await.expect("written");
+    orders.insert(&Order { total: 0 }).await.expect("written");
+
+    let first = orders.page(None, usize::MAX).await.expect("reads");
+    let second = orders.page(first.next, usize::MAX).await.expect("reads");
+
+    assert_eq!((first.entities.len(), second.entities.len(), second.next), (PAGE_ROWS_MAX, 1, None));
+    bounded(node.close()).await.expect("closes cleanly");
 }
 
 #[tokio::test]

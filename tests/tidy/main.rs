@@ -5,6 +5,7 @@ mod attacks;
 mod examples;
 mod house;
 mod papers;
+mod reached;
 mod scan;
 mod shape;
 mod tree;
@@ -80,6 +81,13 @@ fn the_glossary_defines_every_word() -> io::Result<()> {
 fn every_limit_is_kept_and_told_truly() -> io::Result<()> {
     let files = tree::files()?;
     assert_tidy(papers::check_limits(&find(&files, "src/limits.rs"), &files));
+    Ok(())
+}
+
+#[test]
+fn every_limit_is_reached_by_a_test() -> io::Result<()> {
+    let files = tree::files()?;
+    assert_tidy(reached::check(&find(&files, "src/limits.rs"), &files));
     Ok(())
 }
 

@@ -77,9 +77,10 @@ fn other_texts_are_no_invites() {
     for text in ["", "drift", "hello", "drift2abcdefgh", "https://example.org/drift1"] {
         assert_eq!(text.parse::<Invite>(), Err(AccessError::NotAnInvite), "{text}");
     }
-    let long = "drift1".repeat(200);
-    let refused = AccessError::TooLarge { what: "invite", bytes: 1_200, bytes_max: 1_024 };
-    assert_eq!(long.parse::<Invite>(), Err(refused));
+    let (bytes, bytes_max) = (INVITE_TEXT_BYTES_MAX + 1, INVITE_TEXT_BYTES_MAX);
+    let refused = AccessError::TooLarge { what: "invite", bytes, bytes_max };
+    assert_eq!(format!("drift1{}", "a".repeat(bytes - 6)).parse::<Invite>(), Err(refused.clone()));
+    assert_ne!(format!("drift1{}", "a".repeat(bytes_max - 6)).parse::<Invite>(), Err(refused));
 }
 
 #[test]
@@ -91,9 +92,10 @@ fn an_invite_has_at_most_four_addresses() {
         Invite::new(InviteKind::Device, space, peer, addresses, [0; 16], Timestamp::default())
     };
 
-    let most = with(4).expect("four");
+    let most = with(INVITE_ADDRESSES_MAX).expect("four");
 
-    assert_eq!(with(5), Err(AccessError::TooMany { what: "addresses in an invite", max: 4 }));
+    let refused = AccessError::TooMany { what: "addresses in an invite", max: INVITE_ADDRESSES_MAX };
+    assert_eq!(with(INVITE_ADDRESSES_MAX + 1), Err(refused));
     assert_eq!(most.to_string().parse(), Ok(most));
 }
 

@@ -1,12 +1,17 @@
 //! Logs that were filled, each with something else: who removes the liar gets into all of them.
 
 use super::*;
+use crate::limits::{
+    MEMBERS_IN_A_ROW_MAX, STATEMENTS_FOLLOWED_OF_ADMIN, STATEMENTS_FOLLOWED_OF_BRANCH,
+    STATEMENTS_FOLLOWED_OF_MEMBER, STATEMENTS_OF_ADMINS, STATEMENTS_OF_RECOVERY, STATEMENTS_OF_SENIOR,
+    STATEMENTS_PER_SPACE_MAX,
+};
 
 use Role::{Admin, Owner, Writer};
 
 /// Places that everybody takes, and those that admins take beyond them.
-const OPEN: usize = 16_384 - 4_096;
-const OF_ADMINS: usize = 16_384 - 2_560 - 512;
+const OPEN: usize = STATEMENTS_PER_SPACE_MAX - STATEMENTS_OF_ADMINS;
+const OF_ADMINS: usize = STATEMENTS_PER_SPACE_MAX - STATEMENTS_OF_SENIOR - STATEMENTS_OF_RECOVERY;
 
 /// What a device says that means to fill a log, one behind another, and differently with each mark.
 fn filled(log: &mut Log, signer: u8, mark: u8, up_to: usize, body: impl Fn(u8) -> Body) {
@@ -104,7 +109,7 @@ fn puppets_have_no_share_beside_that_of_who_added_them() {
     assert_eq!(step_by_step, at_once);
     let hash = insert(&mut log, removal);
     let past = log.past_of(&hash).len();
-    assert!((600..=2_048 + known).contains(&past), "{past} followed");
+    assert!((600..=STATEMENTS_FOLLOWED_OF_BRANCH + known).contains(&past), "{past} followed");
 }
 
 /// A writer says as much as others follow of it, to each device something else. The removal follows what its author has;
@@ -128,7 +133,7 @@ fn what_an_owner_follows_has_its_place_where_the_log_is_full() {
     let followed = a.past_of(&hash).iter().filter(|hash| !b.holds(hash)).count();
     sent(&a, &mut b);
 
-    assert_eq!(followed, 64);
+    assert_eq!(followed, STATEMENTS_FOLLOWED_OF_MEMBER);
     check_removed(&a, &b, 3);
 }
 
@@ -160,7 +165,7 @@ fn who_was_enrolled_on_top_of_junk_follows_that_and_says_what_counts() {
     let tip = log.statements().last().map(Statement::hash).expect("many");
     let invite = says(&mut log, 2, &[tip], invite_body(30, Grant::Role(Writer)));
     let enrolled = enrolment(&log, invite, 30, 30);
-    for number in 0..1_100 {
+    for number in 0..STATEMENTS_FOLLOWED_OF_ADMIN + 76 {
         let prev = heads(&log);
         says(&mut log, 2, &prev, Body::SetName { name: format!("{number}") });
     }
@@ -192,5 +197,5 @@ fn of_members_who_add_each_other_in_a_row_64_are_followed() {
 
     let past = log.past_of(&hash);
     let followed = added.iter().filter(|added| past.contains(added)).count();
-    assert_eq!(followed, 64);
+    assert_eq!(followed, MEMBERS_IN_A_ROW_MAX);
 }

@@ -1,6 +1,7 @@
 //! Invites, and what may go wrong with them.
 
 use super::*;
+use crate::limits::{JOIN_PART_BYTES, JOIN_REQUEST_BYTES_MAX, NAME_BYTES_MAX, STATEMENT_BYTES_MAX};
 
 use Role::{Admin, Owner, Reader, Writer};
 
@@ -329,7 +330,10 @@ fn a_long_log_travels_in_parts_that_must_all_come_in_order() {
     let parts = JoinReply::parts(&log);
 
     assert_eq!(parts.len(), 3);
-    assert!(parts.iter().all(|part| part.len() < 128 * 1024));
+    // The statement that exceeds it is the last.
+    let most = JOIN_PART_BYTES + STATEMENT_BYTES_MAX + 16;
+    assert!(parts.iter().all(|part| part.len() <= most));
+    assert!(parts.iter().rev().skip(1).all(|part| part.len() >= JOIN_PART_BYTES));
     assert_eq!(ticket.accept(&peer(30), &parts.concat()).map(|log| log.digest()), Ok(log.digest()));
     let accepted = |order: &[usize]| {
         let bytes: Vec<u8> = order.iter().filter_map(|place| parts.get(*place)).flatten().copied().collect();
@@ -344,14 +348,17 @@ fn a_long_log_travels_in_parts_that_must_all_come_in_order() {
 #[test]
 fn names_that_are_too_long_are_refused() {
     let (log, ticket) = invited(Owner);
-    let long = "a".repeat(129);
-    let refused = AccessError::TooLarge { what: "name", bytes: 129, bytes_max: 128 };
+    let long = "a".repeat(NAME_BYTES_MAX + 1);
+    let refused =
+        AccessError::TooLarge { what: "name", bytes: NAME_BYTES_MAX + 1, bytes_max: NAME_BYTES_MAX };
+    assert!(log.set_name(&identity(1), &"a".repeat(NAME_BYTES_MAX)).is_ok());
 
     assert_eq!(ticket.request(&identity(30), &long, "d", &EXPORTER), Err(refused.clone()));
     assert_eq!(log.set_name(&identity(1), &long), Err(refused.clone()));
     let founded = Log::found(&identity(1), &long, "m", "d", [0; 32]);
     assert_eq!(founded.map(|(log, _)| log.space()), Err(refused));
-    let bytes = vec![0; 1_025];
-    let refused = AccessError::TooLarge { what: "request to join", bytes: 1_025, bytes_max: 1_024 };
-    assert_eq!(JoinRequest::decode(&bytes), Err(refused));
+    let (bytes, bytes_max) = (JOIN_REQUEST_BYTES_MAX + 1, JOIN_REQUEST_BYTES_MAX);
+    let refused = AccessError::TooLarge { what: "request to join", bytes, bytes_max };
+    assert_eq!(JoinRequest::decode(&vec![0; bytes]), Err(refused.clone()));
+    assert_ne!(JoinRequest::decode(&vec![0; bytes_max]), Err(refused));
 }

@@ -1,6 +1,10 @@
 //! Limits of a log, each reached, and what is not accepted into one.
 
 use super::*;
+use crate::limits::{
+    STATEMENT_PREV_MAX, STATEMENTS_JUDGED_ALONE_MAX, STATEMENTS_OF_ADMINS, STATEMENTS_OF_RECOVERY,
+    STATEMENTS_OF_SENIOR, STATEMENTS_PER_SPACE_MAX, STATEMENTS_WAITING_MAX, STATEMENTS_WAITING_OF_ADMINS,
+};
 
 use Role::{Admin, Writer};
 
@@ -21,9 +25,9 @@ fn chain(log: &mut Log, count: usize) {
 fn a_log_holds_16384_statements_and_the_last_4096_are_for_admins() {
     let mut log = shop(&[Admin, Writer]);
     let held = log.statements().count();
-    chain(&mut log, 16_384 - 4_096 - held);
+    chain(&mut log, STATEMENTS_PER_SPACE_MAX - STATEMENTS_OF_ADMINS - held);
     let prev = vec![log.statements().last().expect("many").hash()];
-    let full = Err(AccessError::TooMany { what: "statements", max: 16_384 });
+    let full = Err(AccessError::TooMany { what: "statements", max: STATEMENTS_PER_SPACE_MAX });
     let refused = |log: &Log, signer, body| log.clone().insert(forged(log, signer, &prev, body));
 
     let void = Body::Other { kind: 1_001, bytes: Vec::new() };
@@ -35,17 +39,17 @@ fn a_log_holds_16384_statements_and_the_last_4096_are_for_admins() {
     let removal = log.remove_member(&identity(2), member(&log, 3)).expect("senior");
     insert(&mut log, removal);
     assert!(!is_member(&log, 3));
-    renamed(&mut log, 2, 1_024 - 1);
+    renamed(&mut log, 2, STATEMENTS_OF_ADMINS - STATEMENTS_OF_SENIOR - STATEMENTS_OF_RECOVERY - 1);
     let another = |log: &Log, signer| {
         let body = Body::SetName { name: "Seaside Repairs".to_owned() };
         log.clone().insert(forged(log, signer, &heads(log), body))
     };
     assert_eq!(another(&log, 2), full, "the next ones are for the most senior");
-    renamed(&mut log, 1, 2_560);
+    renamed(&mut log, 1, STATEMENTS_OF_SENIOR);
     assert_eq!(another(&log, 1), full, "the last ones are for the recovery key");
-    renamed(&mut log, 255, 512);
+    renamed(&mut log, 255, STATEMENTS_OF_RECOVERY);
     let statements: Vec<Statement> = log.statements().cloned().collect();
-    assert_eq!(statements.len(), 16_384);
+    assert_eq!(statements.len(), STATEMENTS_PER_SPACE_MAX);
 
     assert_eq!(another(&log, 255), full);
     let again = Log::from_statements(log.space(), statements);
@@ -71,11 +75,12 @@ fn at_most_1024_statements_wait_and_the_last_64_are_of_admins() {
         let prev = vec![StatementHash::new(prev)];
         Statement::sign(&identity(signer), &log.space(), 9, prev, body).expect("small")
     };
-    let full = Err(AccessError::TooMany { what: "waiting statements", max: 1_024 });
-    let all: Vec<(Statement, _)> = (0..960)
+    let full = Err(AccessError::TooMany { what: "waiting statements", max: STATEMENTS_WAITING_MAX });
+    let open = (STATEMENTS_WAITING_MAX - STATEMENTS_WAITING_OF_ADMINS) as u32;
+    let all: Vec<(Statement, _)> = (0..open)
         .map(|number| (orphan(2, number), Ok(true)))
-        .chain([(orphan(2, 960), full.clone())])
-        .chain((0..64).map(|number| (orphan(1, 1_000 + number), Ok(true))))
+        .chain([(orphan(2, open), full.clone())])
+        .chain((0..STATEMENTS_WAITING_OF_ADMINS as u32).map(|number| (orphan(1, 1_000 + number), Ok(true))))
         .chain([(orphan(1, 2_000), full)])
         .collect();
 
@@ -103,7 +108,7 @@ fn a_statement_follows_at_most_sixteen_heads_those_of_seniors_first_and_only_wha
 
     let heads = heads(&log);
 
-    assert_eq!(heads.len(), 16);
+    assert_eq!(heads.len(), STATEMENT_PREV_MAX);
     assert!(heads.is_sorted());
     assert!(heads.contains(&counting), "of the most senior");
     assert_eq!(heads.iter().filter(|head| invited.contains(head)).count(), 15);
@@ -180,9 +185,31 @@ fn statements_on_top_of_unknown_or_too_many_positions_are_not_made() {
     let target = member(&log, 2);
 
     let unknown = log.remove_member_at(&identity(1), target, &[hash], Cut::default());
-    let many: Vec<_> = (0..17).map(|number| StatementHash::new([number; 32])).collect();
+    let many: Vec<_> =
+        (0..=STATEMENT_PREV_MAX as u8).map(|number| StatementHash::new([number; 32])).collect();
     let many = log.remove_member_at(&identity(1), target, &many, Cut::default());
 
     assert_eq!(unknown, Err(AccessError::UnknownPosition { hash }));
-    assert_eq!(many, Err(AccessError::TooMany { what: "previous statements", max: 16 }));
+    assert_eq!(many, Err(AccessError::TooMany { what: "previous statements", max: STATEMENT_PREV_MAX }));
+}
+
+/// The two ways come to the same. Seen failing with four times as many in `Log::judge`.
+#[test]
+fn so_many_statements_that_come_together_are_judged_one_by_one_and_more_at_once() {
+    let mut log = shop(&[Writer]);
+    let mut others = [log.clone(), log.clone()];
+    let known = log.statements().count();
+    renamed(&mut log, 1, STATEMENTS_JUDGED_ALONE_MAX + 1);
+
+    for (other, more, goes_on) in others.iter_mut().zip([0, 1]).map(|(log, more)| (log, more, more == 0)) {
+        assert!(other.membership().role(&peer(2)).is_some());
+        let came = log.statements().skip(known).take(STATEMENTS_JUDGED_ALONE_MAX + more).cloned();
+        assert!(other.insert_all(came.collect::<Vec<_>>()).iter().all(|taken| *taken == Ok(true)));
+        assert_eq!(other.goes_on(), goes_on, "{more} more");
+        let [step_by_step, at_once] = other.step_by_step_and_at_once();
+        assert_eq!(step_by_step, at_once);
+    }
+    let last = format!("Repairs {}", STATEMENTS_JUDGED_ALONE_MAX - 1);
+    assert_eq!(others[0].membership().name(), last);
+    assert_eq!(others[1].membership().name(), format!("Repairs {STATEMENTS_JUDGED_ALONE_MAX}"));
 }

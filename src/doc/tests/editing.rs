@@ -9,7 +9,7 @@ use super::super::document::automerge_hash;
 use super::super::{DocError, GateError, Kind, KindOf, delete, insert, restore, row_value, try_update};
 use super::*;
 use crate::id::ChangeHash;
-use crate::limits::{CHANGE_OPS_MAX, INCREMENT_MAX, KEY_BYTES_MAX};
+use crate::limits::{CHANGE_OPS_MAX, INCREMENT_MAX, KEY_BYTES_MAX, ROW_BYTES_MAX};
 
 const TIME: Timestamp = Timestamp::from_unix_ms(5);
 
@@ -326,6 +326,38 @@ fn a_row_of_another_shape_is_an_error_that_says_so() {
 
     assert!(matches!(row, Err(DocError::Hydrate { ref kind, .. }) if kind == "tickets"), "{row:?}");
     assert!(matches!(row_value::<Ticket>(b"no"), Err(DocError::Row { .. })));
+}
+
+/// An entity that is small as a document, and whose row is as long as it says.
+#[derive(Clone, Debug, PartialEq, Reconcile, Hydrate, Serialize, Deserialize)]
+struct Wide {
+    #[serde(serialize_with = "in_full")]
+    len: u64,
+}
+
+fn in_full<S: serde::Serializer>(len: &u64, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&"x".repeat(*len as usize))
+}
+
+impl Entity for Wide {
+    const COLLECTION: &'static str = "wide";
+    const VERSION: u32 = 1;
+}
+
+/// Seen failing with four times as many in `KindOf::row`.
+#[test]
+fn a_row_has_so_many_bytes() {
+    // The map, the name of its one field, and the length of the text.
+    const HEADER: usize = 1 + 4 + 5;
+    let row = |bytes: usize| {
+        let mut document = Document::new();
+        edit(&mut document, 1, insert(Wide { len: (bytes - HEADER) as u64 }));
+        KindOf::<Wide>::new().expect("a name").row(&document).map(|row| row.len())
+    };
+
+    assert_eq!(row(ROW_BYTES_MAX), Ok(ROW_BYTES_MAX));
+    let (what, max) = ("row bytes", ROW_BYTES_MAX as u64);
+    assert_eq!(row(ROW_BYTES_MAX + 1), Err(DocError::TooLarge { what, count: max + 1, max }));
 }
 
 #[test]

@@ -150,6 +150,36 @@ async fn commits_that_wait_together_share_one_sync() {
     bench.storage.close().await.expect("closes");
 }
 
+/// Who waits for the disk does not wait for ever behind others. Seen failing with twice as many in `Thread::run`.
+#[tokio::test]
+async fn so_many_requests_share_one_sync_at_most() {
+    let bench = Bench::open().await;
+    let release = bench.hold().await;
+    let insert = || tokio::spawn(bench.insert(1, Until::Synced));
+    // The call that holds the thread is the first of them.
+    let first = insert();
+    while bench.storage.requests.capacity() == STORAGE_QUEUE_MAX {
+        tokio::task::yield_now().await;
+    }
+    for number in 2..GROUP_COMMITS_MAX {
+        let place = bench.storage.place().await.expect("open");
+        place.ask(RequestId(number as u64), Ask::Listed { space: bench.space });
+    }
+    let last = tokio::spawn(bench.insert(2, Until::Synced));
+    while bench.storage.requests.capacity() > STORAGE_QUEUE_MAX - GROUP_COMMITS_MAX {
+        tokio::task::yield_now().await;
+    }
+    let before = bench.metrics.snapshot().disk_syncs;
+
+    drop(release);
+    for written in [first, last] {
+        written.await.expect("no panic").expect("written");
+    }
+
+    assert_eq!(bench.metrics.snapshot().disk_syncs - before, 2);
+    bench.storage.close().await.expect("closes");
+}
+
 #[tokio::test]
 async fn the_engine_hears_of_a_commit_before_it_is_durable() {
     let mut bench = Bench::open().await;

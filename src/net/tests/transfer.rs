@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::limits::{
     CLOSE_REASON_BYTES_MAX, CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, HELLO_BYTES_MAX, INBOUND_BYTES_MAX,
-    STREAM_WINDOW_BYTES,
+    INBOUND_FRAMES_MAX, JOIN_STREAM_WINDOW_BYTES, STREAM_WINDOW_BYTES,
 };
 
 #[tokio::test]
@@ -135,6 +135,47 @@ async fn a_connection_that_joins_has_the_control_lane_alone() {
 
     other.expect_err("no other lane is let in");
     assert_eq!(soon(pair.acceptor.receive()).await.expect("a frame"), (Lane::Control, frame(1, 10)));
+}
+
+/// Small frames that nobody takes: so many are read, and the one that finds no place. Seen failing with four times as
+/// many places in `Connection::new`.
+#[tokio::test]
+async fn so_many_frames_of_a_lane_are_read_before_they_are_handled() {
+    let pair = Pair::greeted().await;
+    let read = || pair.endpoints[1].metrics().snapshot().frames_received as usize;
+
+    for kind in 0..8 * INBOUND_FRAMES_MAX as u64 {
+        soon(pair.dialer.send(Lane::Live, &frame(kind, 10))).await.expect("it fits the window");
+    }
+    until(|| read() > INBOUND_FRAMES_MAX).await;
+    let more = tokio::time::timeout(Duration::from_millis(50), until(|| read() > INBOUND_FRAMES_MAX + 1));
+
+    more.await.expect_err("nobody takes what was read");
+    for kind in 0..8 * INBOUND_FRAMES_MAX as u64 {
+        assert_eq!(soon(pair.acceptor.receive()).await.expect("a frame"), (Lane::Live, frame(kind, 10)));
+    }
+}
+
+/// Who is asked to let a device in may send it more than it reads: the window of the stream bounds what waits, beside the
+/// frames that were read. Seen failing with the window of other connections in `Options::transport`.
+#[tokio::test]
+async fn who_joins_lets_so_many_bytes_of_the_reply_wait() {
+    const FRAME: usize = 4 * 1024;
+    let pair = Pair::with(Protocol::Join, Options::default()).await;
+    let (window, frame) = (JOIN_STREAM_WINDOW_BYTES as usize, frame(0x72, FRAME - 3));
+    let mut sent = 0;
+
+    while sent + frame.len() <= window {
+        soon(pair.acceptor.send(Lane::Control, &frame)).await.expect("it fits the window");
+        sent += frame.len();
+    }
+    let send = || pair.acceptor.send(Lane::Control, &frame);
+    while let Ok(more) = tokio::time::timeout(Duration::from_millis(200), send()).await {
+        more.expect("the connection is open");
+        sent += frame.len();
+    }
+
+    assert!(sent <= window + (INBOUND_FRAMES_MAX + 1) * frame.len(), "{sent} bytes");
 }
 
 #[tokio::test]

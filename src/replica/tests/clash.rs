@@ -71,7 +71,7 @@ pub(super) fn reasons(device: &Device, space: SpaceId) -> Vec<HeldReason> {
 }
 
 /// The proofs that a device tells.
-fn proofs(device: &mut Device) -> Vec<Vec<u8>> {
+pub(super) fn proofs(device: &mut Device) -> Vec<Vec<u8>> {
     let told = device.replica.drain().into_iter();
     told.filter_map(|told| match told {
         Told::Clash { commits, .. } => Some(commits),

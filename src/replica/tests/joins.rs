@@ -3,6 +3,7 @@
 use super::*;
 use crate::access::{JoinCode, JoinReply, Refusal};
 use crate::id::PeerId;
+use crate::limits::{JOIN_REQUESTS_MAX, JOIN_REQUESTS_PER_INVITE_MAX};
 
 /// An owner, and an invite of its space that needs approval.
 fn inviting() -> (Device, SpaceId, Invite) {
@@ -89,7 +90,8 @@ fn whoever_approves_late_may_but_whoever_asks_late_may_not() {
 #[test]
 fn four_devices_wait_by_one_invite_and_sixty_four_at_one_node() {
     let (mut a, space, invite) = inviting();
-    for seed in 2..6 {
+    let each = JOIN_REQUESTS_PER_INVITE_MAX as u8;
+    for seed in 2..2 + each {
         waits(&mut a, &mut Device::new(seed), &invite);
     }
     check_refused(&asks(&mut a, &mut Device::new(6), &invite), Refusal::Busy);
@@ -98,9 +100,9 @@ fn four_devices_wait_by_one_invite_and_sixty_four_at_one_node() {
     check_refused(&asks(&mut a, &mut Device::new(2), &invite), Refusal::Declined);
     assert_eq!(a.replica.applicants(&space).len(), 3);
 
-    for first in (10..70).step_by(4) {
+    for first in (10..10 + JOIN_REQUESTS_MAX as u8 - each).step_by(each.into()) {
         let invite = approved_invite(&mut a, space);
-        for seed in first..first + 4 {
+        for seed in first..first + each {
             waits(&mut a, &mut Device::new(seed), &invite);
         }
     }

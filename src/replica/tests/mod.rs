@@ -31,6 +31,7 @@ mod hub;
 mod index;
 mod interest;
 mod joins;
+mod limits;
 mod local;
 mod members;
 mod mending;

@@ -1,8 +1,8 @@
 //! What is lost of an entity to damage, until it is whole again.
 
-use super::entity::CLOCK_ACTORS_MAX;
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
 use crate::id::ActorId;
+use crate::limits::CLOCK_ACTORS_KEPT_MAX;
 
 /// An entity of which changes are lost.
 ///
@@ -45,7 +45,7 @@ pub(super) fn encode_clock(clock: &[(ActorId, u64)], out: &mut Writer) {
 pub(super) fn decode_clock(input: &mut Reader<'_>) -> Result<Vec<(ActorId, u64)>, CodecError> {
     const WHAT: &str = "clock";
     let mut clock = Vec::new();
-    for _ in 0..input.count(WHAT, CLOCK_ACTORS_MAX)? {
+    for _ in 0..input.count(WHAT, CLOCK_ACTORS_KEPT_MAX)? {
         clock.push((ActorId::decode(input)?, input.varint(WHAT)?));
     }
     let ascending = clock.is_sorted_by(|a: &(ActorId, u64), b| a.0 < b.0);

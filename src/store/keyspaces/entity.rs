@@ -5,11 +5,10 @@ use super::keys::Arrival;
 use super::meta::rest;
 use crate::codec::{CodecError, Decode, Encode, Reader, Writer};
 use crate::id::{ActorId, ChangeHash, Origin, Oseq, Position};
-use crate::limits::{CHANGE_BYTES_MAX, HEADS_MAX, ROW_BYTES_MAX, VALUE_TOTAL_BYTES_MAX};
+use crate::limits::{
+    CHANGE_BYTES_MAX, CLOCK_ACTORS_KEPT_MAX, HEADS_MAX, ROW_BYTES_MAX, VALUE_TOTAL_BYTES_MAX,
+};
 use crate::time::Timestamp;
-
-/// Most actors in the clock of one entity that a stored head may name.
-pub(super) const CLOCK_ACTORS_MAX: usize = 1 << 20;
 
 /// A change of an entity: the truth that documents, rows and heads are made of.
 ///
@@ -196,7 +195,7 @@ impl Decode for Head {
             heads.push(ChangeHash::decode(input)?);
         }
         let mut clock = Vec::new();
-        for _ in 0..input.count("clock", CLOCK_ACTORS_MAX)? {
+        for _ in 0..input.count("clock", CLOCK_ACTORS_KEPT_MAX)? {
             clock.push((ActorId::decode(input)?, input.varint(WHAT)?));
         }
         let ascending =

@@ -6,6 +6,7 @@ use crate::id::{
     Seen,
 };
 use crate::id::{Salt, SpaceId, StatementHash};
+use crate::limits::{CLOCK_ACTORS_KEPT_MAX, COMMIT_AT_MAX, HELD_MISSING_MAX};
 use crate::time::Timestamp;
 
 const SPACE: SpaceId = SpaceId::new([0xaa; 32]);
@@ -204,4 +205,41 @@ fn damaged_values_are_errors() {
     );
     assert!(matches!(decode::<CommitId>(&[2]), Err(KvError::Corrupt { .. })));
     assert!(matches!(decode::<VectorKey>(&[2, 1, 0, 2]), Err(KvError::Corrupt { .. })));
+}
+
+/// Checks that a value with `max` of something is read, and one with one more is not.
+#[track_caller]
+fn bounded<V: Encode + Decode + PartialEq + std::fmt::Debug>(max: usize, value: impl Fn(usize) -> V) {
+    let most = value(max);
+    assert!(V::from_bytes(&most.to_bytes()) == Ok(most), "{max} are read");
+    let over = V::from_bytes(&value(max + 1).to_bytes()).map(|_| "is read");
+    let (len, max) = (max as u64 + 1, max as u64);
+    let refused = |error: &CodecError| matches!(error, CodecError::TooLarge { len: found, max: most, .. } if (*found, *most) == (len, max));
+    assert!(over.as_ref().is_err_and(refused), "{over:?}");
+}
+
+/// Seen failing with four times each limit in the decoders.
+#[test]
+fn stored_lists_have_an_end() {
+    let hash = |number: usize| {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        bytes
+    };
+    let clock = |count: usize| {
+        (0..count).map(|number| (ActorId::new((number as u128).to_be_bytes()), 1)).collect::<Vec<_>>()
+    };
+
+    bounded(CLOCK_ACTORS_KEPT_MAX, |count| Head { clock: clock(count), ..Head::default() });
+    bounded(CLOCK_ACTORS_KEPT_MAX, |count| DamagedRecord { only_here: 0, need: clock(count) });
+    bounded(HELD_MISSING_MAX, |count| {
+        let missing = (0..count).map(|number| ChangeHash::new(hash(number))).collect();
+        let (arrived, from, since) = (Timestamp::from_unix_ms(3), PEER, None);
+        HeldRecord { cause: HeldCause::MissingDependency, arrived, from, since, missing, commit: vec![1] }
+    });
+    bounded(COMMIT_AT_MAX, |count| {
+        let at = (0..count).map(|number| StatementHash::new(hash(number))).collect();
+        let (position, slots) = (Position(3), vec![SlotRecord::Blind([5; 32])]);
+        CommitEntry::Record(CommitRecord { position, at, slots, signature: [6; 64] })
+    });
 }

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::limits::{
-    ACCOUNTS_MAX, FEED_ROUNDS_MAX, PEER_WORK_BURST_MAX, SCORE_FADES_PER_MIN, SCORE_OFFENCE, SCORE_READMIT,
+    ACCOUNTS_MAX, FEED_ROUNDS_MAX, PEER_COMMITS_BURST_MAX, PEER_COMMITS_PER_S, PEER_WORK_BURST_MAX,
+    PEER_WORK_PER_S, SCORE_FADES_PER_MIN, SCORE_MAX, SCORE_OFFENCE, SCORE_READMIT, SCORE_SLOW,
+    SCORE_TURN_AWAY,
 };
 use crate::sync::conn::{CODE_REFUSED, CODE_TURNED_AWAY};
 use crate::sync::{Budget, PeerCost, Rate};
@@ -134,6 +136,9 @@ fn a_statement_that_nobody_passes_on_is_an_offence() {
 #[test]
 fn the_default_budget_bears_what_honest_repair_asks_and_no_endless_sketches() {
     let (mut left, _) = with(Budget::default());
+    let Budget { commits, work, patience, .. } = Budget::default();
+    assert_eq!((commits.burst, commits.per_s), (PEER_COMMITS_BURST_MAX, PEER_COMMITS_PER_S));
+    assert_eq!((work.per_s, patience), (PEER_WORK_PER_S, SCORE_TURN_AWAY));
     let wanted = Message::CellsWanted(CellsWanted { slot: 1, count: 8_000 });
     let works = budget::work_of(&wanted);
     assert_eq!(works, 8);
@@ -277,6 +282,51 @@ fn a_peer_that_is_turned_away_is_not_dialled_before_it_is_heard_again() {
     }
 
     assert!((wait..wait + 100).contains(&at), "{at} after {wait}");
+}
+
+/// Seen failing with four times as many in `Engine::judge`: it was heard again later with every offence.
+#[test]
+fn so_many_points_are_kept_however_many_rules_are_broken() {
+    let (mut left, _) = with(Budget { patience: u32::MAX, ..budget() });
+    let most = u64::from(SCORE_MAX.div_ceil(SCORE_OFFENCE));
+
+    let scores = (1..=most + 3).map(|conn| {
+        if conn > 1 {
+            again(&mut left, 1, conn);
+        }
+        says(&mut left, 1, conn, &lie(9));
+        cost(&left, 1).score
+    });
+    let scores: Vec<u32> = scores.collect();
+
+    assert_eq!(scores[0], SCORE_OFFENCE);
+    assert_eq!(scores[most as usize - 1..], [SCORE_MAX; 4]);
+    assert_eq!(cost(&left, 1 + 60_000 * u64::from(SCORE_MAX / SCORE_FADES_PER_MIN)).score, 0);
+}
+
+/// Seen failing with twice as many points, and with half of them, in `Account::excess_until`: it was slowed for too short
+/// and for too long.
+#[test]
+fn with_so_many_points_a_peer_is_held_back_eight_times_as_long_and_with_one_less_it_is_not() {
+    let fade = |points: u32| u64::from(points) * 60_000 / u64::from(SCORE_FADES_PER_MIN);
+    let held_for = |score: u32| {
+        let work = Rate { burst: 20, per_s: 80 };
+        let (mut left, _) = with(Budget { work, ..budget() });
+        says(&mut left, 1, 1, &lie(9));
+        let at = 1 + fade(SCORE_OFFENCE - score);
+        again(&mut left, at, 2);
+        assert_eq!(cost(&left, at).score, score);
+        let before = cost(&left, at).work;
+        while left.held_back.is_empty() {
+            says(&mut left, at, 2, &shorts());
+        }
+        assert!(cost(&left, at).work > before, "it asked");
+        let due = left.engine.account(identity(2).peer()).due();
+        due.expect("it is held back").ms() - at
+    };
+
+    // One unit too many, at eighty a second and at ten.
+    assert_eq!((held_for(SCORE_SLOW), held_for(SCORE_SLOW - 1)), (100, 13));
 }
 
 /// A lone mistake fades, and nothing follows from it.

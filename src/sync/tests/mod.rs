@@ -4,8 +4,10 @@ mod accounts;
 mod ahead;
 mod crossing;
 mod dialing;
+mod limits;
 mod logs;
 mod receipts;
+mod times;
 
 use proptest::prelude::*;
 
@@ -92,6 +94,10 @@ struct Party {
     lacking: Vec<Vec<u8>>,
     /// What is wrong with statements that come.
     offence: Option<String>,
+    /// Commits that the next peer is found to lack, or asks for.
+    feed: Vec<Packed>,
+    /// Spans in which what is listed is found to differ next.
+    apart: Vec<crate::id::SpanPrint>,
 }
 
 impl Party {
@@ -124,6 +130,8 @@ impl Party {
             asked: Vec::new(),
             lacking: Vec::new(),
             offence: None,
+            feed: Vec::new(),
+            apart: Vec::new(),
         };
         side.drain(0);
         side
@@ -162,12 +170,12 @@ impl Party {
                             Answer::State(Some(state.clone()))
                         }
                         Ask::Feed { .. } | Ask::History { .. } => {
-                            Answer::Commits { commits: Vec::new(), complete: true }
+                            Answer::Commits { commits: std::mem::take(&mut self.feed), complete: true }
                         }
                         Ask::Lacking { .. } => Answer::Lacking { commits: Vec::new(), rest: Vec::new() },
                         Ask::Fetch { entities, .. } => {
-                            let unknown = entities.clone();
-                            Answer::Fetched { commits: Vec::new(), unknown, complete: true }
+                            let (unknown, commits) = (entities.clone(), std::mem::take(&mut self.feed));
+                            Answer::Fetched { commits, unknown, complete: true }
                         }
                         Ask::TakeFetched { .. } => Answer::Taken { full: false, refused: None },
                         Ask::StatementShorts { .. } => Answer::StatementShorts(Vec::new()),
@@ -183,7 +191,7 @@ impl Party {
                         Ask::IndexTold { .. } => Answer::Index(Some(Vec::new())),
                         Ask::Versions { .. } => Answer::Versions(Vec::new()),
                         Ask::Listed { .. } => Answer::Collections(Vec::new()),
-                        Ask::IndexPrints { .. } => Answer::IndexPrints(Vec::new()),
+                        Ask::IndexPrints { .. } => Answer::IndexPrints(std::mem::take(&mut self.apart)),
                         Ask::TakeIndex { .. } => Answer::IndexTaken { apart: Vec::new() },
                         Ask::Base { .. } => Answer::Base(None),
                         Ask::Unheld { vectors, .. } => Answer::Unheld(vectors.clone()),
