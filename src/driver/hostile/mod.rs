@@ -483,6 +483,18 @@ impl Wire {
         self.until(|_| false).await.expect_err("nothing is wanted")
     }
 
+    /// Waits for the reason, and hangs up: a node leaves its peer the time to read a farewell.
+    async fn verdict(mut self) -> (u64, String) {
+        match self.until(|message| matches!(message, Message::Farewell(_))).await {
+            Ok(Message::Farewell(farewell)) => {
+                self.connection.close(0, "heard");
+                (farewell.code, farewell.text)
+            }
+            Ok(_) => panic!("a farewell was wanted"),
+            Err(end) => end.reason(),
+        }
+    }
+
     /// Sends a commit as it was made, and waits until the node says that it is on its disk, or hangs up.
     async fn live(&mut self, commit: &Commit) -> Result<(), End> {
         self.send(&Message::Live(Live { slot: SLOT, commit: commit.encode() })).await;
