@@ -6,7 +6,7 @@ use crate::id::{Incarnation, Origin, Oseq};
 use crate::sim::malice::Draft;
 
 /// The third member, which only speaks by what others pass on.
-fn join(pair: &mut Pair) -> Identity {
+pub(super) fn join(pair: &mut Pair) -> Identity {
     let liar = Identity::from_seed([3; 32]);
     let (space, now) = (pair.space, at(pair.now_ms));
     let host = &mut pair.parties[0].replica;
@@ -20,6 +20,11 @@ fn join(pair: &mut Pair) -> Identity {
 }
 
 fn insertion(pair: &Pair, liar: &Identity, number: u64) -> Commit {
+    insertion_after(pair, liar, number, None)
+}
+
+/// The first commit of the member, or the one behind another.
+pub(super) fn insertion_after(pair: &Pair, liar: &Identity, number: u64, before: Option<&Commit>) -> Commit {
     let origin = Origin { peer: liar.peer(), incarnation: Incarnation(1) };
     let membership = pair.parties[0].replica.membership(&pair.space).expect("here");
     let draft = Draft {
@@ -27,8 +32,8 @@ fn insertion(pair: &Pair, liar: &Identity, number: u64) -> Commit {
         space: pair.space,
         origin,
         actor: origin,
-        oseq: Oseq(1),
-        prev: None,
+        oseq: Oseq(if before.is_some() { 2 } else { 1 }),
+        prev: before.map(Commit::hash),
         at: membership.heads().to_vec(),
         collection: tickets(),
         entity: entity(number),
