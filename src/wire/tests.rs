@@ -227,7 +227,8 @@ fn an_odd_extension_is_skipped_and_an_even_one_refused() {
 
 /// The kinds of messages that are known, by what the decoder makes of each without a body.
 pub(crate) fn known_kinds() -> Vec<u64> {
-    let known = |kind: &u64| !matches!(Message::from_body(*kind, &[]), Ok(None) | Err(WireError::Unknown { .. }));
+    let known =
+        |kind: &u64| !matches!(Message::from_body(*kind, &[]), Ok(None) | Err(WireError::Unknown { .. }));
     (0..1_024).filter(known).collect()
 }
 
@@ -262,20 +263,22 @@ fn attack_41_counts_beyond_the_input_are_refused_before_memory_is_reserved() {
     for message in samples() {
         let sample = message.to_frame();
         let (kind, body) = unframe(&sample).expect("a frame");
-        *counts.entry(kind).or_default() += numbers::check(body, |body| match Message::from_body(kind, body) {
-            Ok(message) => {
-                let frame = message.expect("a known kind").to_frame();
-                Ok(unframe(&frame).expect("a frame").1.to_vec())
-            }
-            Err(WireError::Body { source, .. } | WireError::Frame(source)) => Err(source),
-            Err(WireError::Unknown { .. }) => panic!("a known kind"),
-            Err(WireError::Compression { reason }) => Err(CodecError::Invalid { what: reason }),
-        });
+        *counts.entry(kind).or_default() +=
+            numbers::check(body, |body| match Message::from_body(kind, body) {
+                Ok(message) => {
+                    let frame = message.expect("a known kind").to_frame();
+                    Ok(unframe(&frame).expect("a frame").1.to_vec())
+                }
+                Err(WireError::Body { source, .. } | WireError::Frame(source)) => Err(source),
+                Err(WireError::Unknown { .. }) => panic!("a known kind"),
+                Err(WireError::Compression { reason }) => Err(CodecError::Invalid { what: reason }),
+            });
         numbers::check(&sample, |frame| unframe(frame).map(|_| frame.to_vec()));
     }
 
     assert_eq!(counts.keys().copied().collect::<Vec<u64>>(), known_kinds(), "a sample of every kind");
-    let without: Vec<u64> = counts.into_iter().filter(|(_, counts)| *counts == 0).map(|(kind, _)| kind).collect();
+    let without: Vec<u64> =
+        counts.into_iter().filter(|(_, counts)| *counts == 0).map(|(kind, _)| kind).collect();
     assert_eq!(without, [16, 20, 30, 46], "a batch and an index taken, roots, and how many cells are wanted");
 }
 

@@ -163,8 +163,15 @@ impl Scene {
 
     /// Connects the attacker, who says a hello by the book, and waits for the answer.
     async fn greet(&self, attacker: &Attacker) -> Wire {
+        self.greet_wanting(attacker, Interests::default()).await
+    }
+
+    /// As [`Scene::greet`], with interests of its own.
+    async fn greet_wanting(&self, attacker: &Attacker, wants: Interests) -> Wire {
         let mut wire = self.dial(attacker).await;
-        wire.send(&wire.hello(attacker, self.space)).await;
+        let Message::Hello(mut hello) = wire.hello(attacker, self.space) else { panic!("a hello") };
+        hello.openings.iter_mut().for_each(|opening| opening.reach.wants = Some(wants.clone()));
+        wire.send(&Message::Hello(hello)).await;
         let answer = wire.until(|message| matches!(message, Message::HelloAck(_))).await;
         answer.expect("one who belongs is greeted");
         wire.connection.greeted();

@@ -166,7 +166,8 @@ async fn attack_44_a_flood_of_pretended_addresses_keeps_nobody_out_who_proves_it
     const HALF: usize = crate::limits::CONNECTIONS_UNGREETED_MAX / 2;
     // No place is free again while this test runs, however slow the machine.
     let far = Duration::from_secs(3_600);
-    let two = endpoint_with(2, Options { hello_deadline: far, idle_timeout: far, ..Options::default() }).await;
+    let two =
+        endpoint_with(2, Options { hello_deadline: far, idle_timeout: far, ..Options::default() }).await;
     let admission = two.admission();
     let mut forger = Forger::new().await;
     let mut answers = Vec::new();
@@ -176,7 +177,10 @@ async fn attack_44_a_flood_of_pretended_addresses_keeps_nobody_out_who_proves_it
     }
 
     assert_eq!(answers.iter().position(|answer| *answer == First::Retry), Some(HALF), "half of the places");
-    assert!(answers[HALF..].iter().all(|answer| *answer == First::Retry), "and of all others nothing is kept");
+    assert!(
+        answers[HALF..].iter().all(|answer| *answer == First::Retry),
+        "and of all others nothing is kept"
+    );
     assert_eq!((admission.admitted.get(), admission.refused.get()), (HALF as u64, 0));
     assert_eq!(admission.retried.get(), (FLOOD - HALF) as u64);
     assert_eq!((two.open_connections(), admission.hosts_waiting()), (HALF, 0));
@@ -192,8 +196,7 @@ async fn attack_44_a_flood_of_pretended_addresses_keeps_nobody_out_who_proves_it
 #[tokio::test]
 async fn attack_44_one_address_does_not_take_the_places_that_are_left_to_others() {
     let far = Duration::from_secs(3_600);
-    let options =
-        Options { ungreeted_max: 16, hello_deadline: far, idle_timeout: far, ..Options::default() };
+    let options = Options { ungreeted_max: 16, hello_deadline: far, idle_timeout: far, ..Options::default() };
     let two = endpoint_with(2, options).await;
     let admission = two.admission();
     let at = |last| SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0));

@@ -80,7 +80,11 @@ fn attack_17_a_relay_that_shows_the_newest_commit_and_keeps_it_back_is_never_agr
     pair.meet();
     pair.talk_out(ROOT_CHECK_MS);
     assert!(!pair.parties[1].in_sync, "nor on another connection");
-    assert_eq!(pair.parties.each_ref().map(|party| party.refused.len()), [0, 0], "it is the same conversation");
+    assert_eq!(
+        pair.parties.each_ref().map(|party| party.refused.len()),
+        [0, 0],
+        "it is the same conversation"
+    );
 
     // Somebody else has it: the author itself.
     hear(&mut pair, 1, &author, &newest);

@@ -84,8 +84,7 @@ fn removals() -> [fn(&mut Pair); 3] {
     // The bench itself tells that it leaves.
     let by_itself = |pair: &mut Pair| {
         let (space, bench) = (pair.space, pair.parties[1].peer());
-        let ask =
-            Ask::Statements { space, key: ShortsKey::default(), given: Vec::new(), known: Vec::new() };
+        let ask = Ask::Statements { space, key: ShortsKey::default(), given: Vec::new(), known: Vec::new() };
         let answer = pair.parties[0].replica.answer(at(pair.now_ms), ask);
         let Answer::Statements(statements) = answer else { panic!("statements") };
         let statements = statements.iter().map(|bytes| Statement::decode(bytes).expect("a statement"));
@@ -116,7 +115,10 @@ fn attack_8_a_removed_device_is_closed_in_the_very_turn_in_which_its_removal_is_
         remove(&mut pair);
         pair.forward();
 
-        assert_eq!((pair.parties[0].refused.as_slice(), pair.now_ms), (&["no space in common".to_owned()][..], before));
+        assert_eq!(
+            (pair.parties[0].refused.as_slice(), pair.now_ms),
+            (&["no space in common".to_owned()][..], before)
+        );
         let said = pair.said.take().expect("it was kept").into_iter();
         let said: Vec<Message> =
             said.filter_map(|(_, frame)| Message::from_frame(&frame).expect("it was sent")).collect();
