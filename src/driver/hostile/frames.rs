@@ -21,7 +21,8 @@ fn packed(expanded: u64, packed: &[u8]) -> Vec<u8> {
     frame(14, body.as_bytes())
 }
 
-/// Without the first two bounds in `wire::transfer::expand` it was expanded, and the reason was another one.
+/// Seen failing: without the first two bounds in `wire::transfer::expand` it was expanded, and the reason was
+/// another one.
 #[tokio::test]
 async fn attack_30_a_compressed_batch_expands_no_further_than_its_bounds() {
     let scene = Scene::open().await;
@@ -104,8 +105,8 @@ async fn attack_41_counts_beyond_the_bytes_end_the_conversation() {
     scene.close().await;
 }
 
-/// Without the bound in `net::frame::Header::read` the node waited for the rest of the first, and without
-/// `FrameTruncated` for that of the last.
+/// Seen failing: without the bound in `net::frame::Header::read` the node waited for the rest of the first, and
+/// without `FrameTruncated` for that of the last.
 #[tokio::test]
 async fn attack_41_frames_that_are_too_long_or_cut_off_end_the_connection_with_a_reason() {
     let scene = Scene::open().await;

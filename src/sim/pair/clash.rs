@@ -48,6 +48,8 @@ fn clashes(pair: &Pair) -> [usize; 2] {
 
 /// Who had told a device of a clash once, and had an answer to it, told it never again until they agreed; and they
 /// never did when that device went back to a store which shows one of the two commits.
+/// Seen failing without `Replica::answer_clash`, and with those that were told left alone by
+/// `Replica::remind_of_clashes` on another connection.
 #[test]
 fn attack_14_who_forgot_a_proof_is_told_it_again() {
     let mut pair = Pair::agreed(1);
