@@ -12,6 +12,7 @@ use crate::sim::pair::clash::{insertion_after, join};
 use crate::wire::Ack;
 
 /// The frame without a commit.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most messages carry no commits")]
 pub(super) fn without(frame: Vec<u8>, kept_back: &[u8]) -> Vec<u8> {
     let Ok(Some(mut message)) = Message::from_frame(&frame) else { return frame };
     let others = |commits: &mut Vec<Vec<u8>>| commits.retain(|commit| commit != kept_back);

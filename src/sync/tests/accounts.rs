@@ -228,7 +228,7 @@ fn attack_48_who_has_spent_the_budget_of_commits_goes_on_at_its_pace() {
 
 /// Adversarial 48: a million. Seen failing without the call of `charge_message` in `Engine::message`.
 #[test]
-#[ignore = "half a minute: see the manual on testing"]
+#[ignore = "a part of the floods: see the manual on testing"]
 fn attack_48_in_full_a_million_commits_take_six_minutes() {
     is_at_the_pace_of_the_budget(1_000_000);
 }
