@@ -225,6 +225,19 @@ fn attack_12_truncated_and_lengthened_commits_are_refused() {
     assert_eq!(Commit::decode(SPACE, &longer), Err(CodecError::Trailing { bytes: 1 }.into()));
 }
 
+/// Seen failing with only what is left, or only the most that may be, compared in `Reader::count`.
+#[test]
+fn attack_41_counts_in_a_commit_are_refused_where_they_stand() {
+    let counts = crate::codec::numbers::check(&shop().encode(), |bytes| match Commit::decode(SPACE, bytes) {
+        Ok(commit) => Ok(commit.encode()),
+        Err(AccessError::Codec(source)) => Err(source),
+        Err(other) => panic!("{other}"),
+    });
+
+    // Heads, groups, and of each of the three collections its name and leaves, and of each of four leaves its change.
+    assert_eq!(counts, 1 + 1 + 2 * 3 + 4);
+}
+
 #[test]
 fn what_does_not_fit_together_is_not_signed() {
     let malformed = |what| Err(AccessError::Malformed { what });

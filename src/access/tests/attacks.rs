@@ -273,6 +273,28 @@ fn attack_39_a_statement_over_4_kib_is_refused() {
     assert_eq!(log.insert(largest), Ok(true));
 }
 
+/// Seen failing with only what is left, or only the most that may be, compared in `Reader::count`.
+#[test]
+fn attack_41_counts_in_statements_are_refused_where_they_stand() {
+    let mut log = shop(&[Admin, Writer]);
+    second_device(&mut log, 2, 20);
+    let cut = Cut::new([crate::id::CommitHash::new([7; 32])]).expect("one");
+    let (base, member) = (heads(&log), member(&log, 3));
+    says(&mut log, 1, &base, Body::RemoveMember { member, cut });
+    says(&mut log, 1, &base, Body::SetRule { collection: collection("notes"), read: Reader, write: Admin });
+    says(&mut log, 1, &base, Body::SetName { name: "Mine".to_owned() });
+
+    for statement in log.statements() {
+        let counts =
+            crate::codec::numbers::check(statement.bytes(), |bytes| match Statement::decode(bytes) {
+                Ok(statement) => Ok(statement.bytes().to_vec()),
+                Err(AccessError::Codec(source)) => Err(source),
+                Err(_) => Err(crate::codec::CodecError::Invalid { what: "statement" }),
+            });
+        assert!(counts >= 2, "what it follows, and its body at least: {:?}", statement.body());
+    }
+}
+
 /// The digest was a sum of one hash for each statement, of 128 bits. A member that says a thousand things to one device
 /// and a thousand others to another one can choose them so that the sums are equal: it takes two minutes, and the two
 /// believe ever after that they agree, one with a removal and one without. Seen failing with that sum in `Log::digest`.
