@@ -249,9 +249,7 @@ fn crafted(log: &Log, signer: u8, lamport: u64, prev: &[StatementHash], kind: u6
     out.into_bytes()
 }
 
-/// The signature is good and so is its place in the log. Seen failing without the comparison in `check_size`: it could be
-/// signed, and what was made by hand was refused for another reason, its body alone; with that one let through as
-/// well it was taken.
+/// The signature is good and so is its place in the log. Seen failing without the comparison in `check_size`.
 #[test]
 fn attack_39_a_statement_over_4_kib_is_refused() {
     let mut log = shop(&[Writer]);
@@ -273,7 +271,7 @@ fn attack_39_a_statement_over_4_kib_is_refused() {
     assert_eq!(log.insert(largest), Ok(true));
 }
 
-/// Seen failing with only what is left, or only the most that may be, compared in `Reader::count`.
+/// Seen failing with only what is left compared in `Reader::count`.
 #[test]
 fn attack_41_counts_in_statements_are_refused_where_they_stand() {
     let mut log = shop(&[Admin, Writer]);

@@ -324,9 +324,8 @@ async fn attack_8_who_reads_nothing_is_closed_within_a_second_of_its_removal() {
     assert_eq!(reason, "no space in common");
 }
 
-/// Each kind of statement that has no place in a log, sent by a member. Seen failing without the comparison in
-/// `check_size`, without the look at the order in `Statement::decode`, and without the comparison in `Log::place`: the
-/// conversation went on, or another reason was given.
+/// Each kind of statement that has no place in a log, sent by a member. Seen failing without the look at the order in
+/// `Statement::decode`, and without the comparison in `Log::place`.
 #[tokio::test]
 async fn attack_39_statements_that_have_no_place_in_the_log_get_none() {
     let scene = Scene::open().await;

@@ -189,9 +189,9 @@ async fn attack_44_a_flood_of_pretended_addresses_keeps_nobody_out_who_proves_it
     assert_eq!((admission.admitted.get(), admission.refused.get()), (HALF as u64 + 1, 0));
 }
 
-/// Adversarial 44: who answers at its address proves it, and had all places that were left, for as long as it said no
-/// hello. Now it has its share, wherever on the host it dials from, and gets it again when it lets go. Seen failing with
-/// `Hosts::take` letting in everybody: whoever came from elsewhere was refused.
+/// Adversarial 44: who answers at its address proves it as often as it likes, and took all places that were left, for as
+/// long as it said no hello. A host has a share of them, and gets it again when it lets go. Seen failing with
+/// `Hosts::take` letting in everybody.
 #[cfg(any(target_os = "linux", target_os = "windows"))]
 #[tokio::test]
 async fn attack_44_one_address_does_not_take_the_places_that_are_left_to_others() {
