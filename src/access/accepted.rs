@@ -235,12 +235,14 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(512))]
 
+        /// Seen failing without the look at what a commit owes in `Judge::satisfied`.
         #[test]
         fn attack_40b_what_counts_is_what_the_definition_says(facts in facts()) {
             prop_assert_eq!(counting(&facts), by_definition(&facts));
         }
 
         /// One more who had not heard never makes anything count less.
+        /// Seen failing with a `Judge::satisfied` that is content with one voice and with no more.
         #[test]
         fn attack_40d_a_witness_takes_nothing_away(facts in facts(), on in any::<prop::sample::Index>()) {
             let before = counting(&facts);

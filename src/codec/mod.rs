@@ -15,6 +15,8 @@ use crate::id::{Origin, Oseq, PeerId, Position, SpaceId, StatementHash, Vector};
 use crate::time::Timestamp;
 
 mod ids;
+#[cfg(test)]
+pub(crate) mod numbers;
 mod reader;
 mod writer;
 

@@ -32,6 +32,12 @@ impl<'a> Reader<'a> {
     ///
     /// [`CodecError::NotCanonical`] when a shorter form exists or the value does not fit 64 bits.
     pub(crate) fn varint(&mut self, what: &'static str) -> Result<u64, CodecError> {
+        #[cfg(test)]
+        super::numbers::note(what, self.rest, None);
+        self.number(what)
+    }
+
+    fn number(&mut self, what: &'static str) -> Result<u64, CodecError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8(what)?;
@@ -67,7 +73,9 @@ impl<'a> Reader<'a> {
     /// [`CodecError::TooLarge`] over `max`; [`CodecError::Truncated`] when fewer bytes than items are left, so
     /// that a count alone never reserves memory that the input does not pay for.
     pub(crate) fn count(&mut self, what: &'static str, max: usize) -> Result<usize, CodecError> {
-        let len = self.varint(what)?;
+        #[cfg(test)]
+        super::numbers::note(what, self.rest, Some(max));
+        let len = self.number(what)?;
         if len > max as u64 {
             return Err(CodecError::TooLarge { what, len, max: max as u64 });
         }

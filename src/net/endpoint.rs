@@ -6,15 +6,16 @@ use std::sync::Arc;
 use quinn::{
     ClientConfig, ConnectError, EndpointConfig, Incoming, ServerConfig, TokioRuntime, ValidationTokenConfig,
 };
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 use tracing::debug;
 
 use crate::id::PeerId;
 use crate::identity::Identity;
 use crate::limits::{CONNECTION_WINDOW_BYTES, UNGREETED_WINDOW_BYTES};
-use crate::metrics::{Counter, Metrics};
+use crate::metrics::Metrics;
 
+use super::admission::{Admission, Places};
 use super::tls::{Credentials, SERVER_NAME};
 use super::{Connection, NetError, Options, Protocol, Side};
 
@@ -81,15 +82,7 @@ impl Endpoint {
         let quic =
             quinn::Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime).map_err(failed)?;
 
-        let admission = Arc::new(Admission {
-            ungreeted: Arc::new(Semaphore::new(options.ungreeted_max)),
-            reserved: options.ungreeted_max / 2,
-            connections: Arc::new(Semaphore::new(options.connections_max)),
-            admitted: Counter::default(),
-            retried: Counter::default(),
-            refused: Counter::default(),
-            metrics,
-        });
+        let admission = Arc::new(Admission::new(&options, metrics));
         let (sender, accepted) = mpsc::channel(options.ungreeted_max);
         tokio::spawn(accept_all(quic.clone(), admission.clone(), sender, options));
         Ok(Self {
@@ -181,60 +174,15 @@ impl Endpoint {
         &self.shared.admission
     }
 
+    /// Returns how many connections QUIC keeps a state of, those in their handshake among them.
+    #[cfg(test)]
+    pub(super) fn open_connections(&self) -> usize {
+        self.shared.quic.open_connections()
+    }
+
     #[cfg(test)]
     pub(super) fn metrics(&self) -> &Metrics {
         &self.shared.admission.metrics
-    }
-}
-
-/// Who may come in.
-#[derive(Debug)]
-pub(super) struct Admission {
-    /// A permit for each inbound connection that is not greeted yet.
-    pub(super) ungreeted: Arc<Semaphore>,
-    /// How many of those are for proved addresses alone.
-    pub(super) reserved: usize,
-    /// A permit for each connection.
-    pub(super) connections: Arc<Semaphore>,
-    /// Attempts that were let in.
-    pub(super) admitted: Counter,
-    /// Attempts that were told to prove their address first.
-    pub(super) retried: Counter,
-    /// Attempts that were turned away.
-    pub(super) refused: Counter,
-    metrics: Arc<Metrics>,
-}
-
-/// The places of an inbound connection. They are free again when this is dropped.
-#[derive(Debug)]
-struct Places {
-    ungreeted: OwnedSemaphorePermit,
-    connection: OwnedSemaphorePermit,
-}
-
-impl Admission {
-    /// Takes the places for one more inbound connection. Half of those that wait for a hello are kept for who has
-    /// proved its address: pretended ones are free, and would keep everybody else out.
-    fn admit(&self, validated: bool) -> Option<Places> {
-        if !validated && self.ungreeted.available_permits() <= self.reserved {
-            return None;
-        }
-        let ungreeted = self.ungreeted.clone().try_acquire_owned().ok()?;
-        let connection = self.connections.clone().try_acquire_owned().ok()?;
-        self.admitted.add(1);
-        Some(Places { ungreeted, connection })
-    }
-
-    /// Turns an attempt away: it costs nothing to pretend an address, so the first answer is to prove it.
-    fn turn_away(&self, incoming: Incoming) {
-        if incoming.remote_address_validated() {
-            self.refused.add(1);
-            incoming.refuse();
-        } else {
-            self.retried.add(1);
-            // It can be retried, for its address is not validated. Dropping it would refuse it.
-            drop(incoming.retry());
-        }
     }
 }
 
@@ -246,7 +194,7 @@ async fn accept_all(
     options: Options,
 ) {
     while let Some(incoming) = quic.accept().await {
-        match admission.admit(incoming.remote_address_validated()) {
+        match admission.admit(incoming.remote_address().ip(), incoming.remote_address_validated()) {
             Some(places) => {
                 tokio::spawn(serve(incoming, places, queue.clone(), admission.metrics.clone(), options));
             }

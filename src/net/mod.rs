@@ -14,6 +14,7 @@
 //!
 //! Datagrams and bidirectional streams are switched off.
 
+mod admission;
 mod announcement;
 mod connection;
 mod discovery;

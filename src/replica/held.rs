@@ -522,7 +522,7 @@ mod tests {
             let entry = Entry {
                 cause: HeldCause::MissingDependency,
                 hash: CommitHash::new(*change(number).as_bytes()),
-                since: Some(0),
+                since: Since::OpenMs(0),
                 origin: Origin { peer: author, incarnation: Incarnation(1) },
                 parts: Vec::new(),
                 missing: number.checked_sub(1).map(change).into_iter().collect(),
@@ -542,10 +542,11 @@ mod tests {
         let together = |count: usize| {
             let held = chain(count as u64);
             let middle = (PeerId::new([7; 32]), count as u64 / 2);
-            held.together([middle].into_iter(), &BTreeSet::new()).len()
+            let (together, more) = held.together([middle].into_iter(), &BTreeSet::new());
+            (together.len(), more)
         };
 
-        assert_eq!(together(JUDGED_TOGETHER_MAX), JUDGED_TOGETHER_MAX);
-        assert_eq!(together(JUDGED_TOGETHER_MAX + 100), JUDGED_TOGETHER_MAX);
+        assert_eq!(together(JUDGED_TOGETHER_MAX), (JUDGED_TOGETHER_MAX, false));
+        assert_eq!(together(JUDGED_TOGETHER_MAX + 100), (JUDGED_TOGETHER_MAX, true));
     }
 }

@@ -67,6 +67,10 @@ enum Next {
 }
 
 impl Next {
+    fn is_agreement(self) -> bool {
+        matches!(self, Self::Agree | Self::AgreeWithHub | Self::AgreeApart)
+    }
+
     /// It is counted: so many in a row without agreement are enough.
     fn is_a_round(self) -> bool {
         matches!(
@@ -191,6 +195,9 @@ impl Engine {
         };
         let next = self.what_follows(conn, session, &compared);
         let Compared { mine, theirs, vectors, .. } = compared;
+        if !next.is_agreement() {
+            self.set_in_sync(conn, space, false);
+        }
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };

@@ -165,6 +165,10 @@ impl Message {
     /// [`WireError`] when the frame is not one canonical message.
     pub(crate) fn from_frame(bytes: &[u8]) -> Result<Option<Self>, WireError> {
         let (kind, body) = unframe(bytes)?;
+        Self::from_body(kind, body)
+    }
+
+    pub(super) fn from_body(kind: u64, body: &[u8]) -> Result<Option<Self>, WireError> {
         let mut input = Reader::new(body);
         let input = &mut input;
         let message = match kind {

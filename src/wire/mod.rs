@@ -155,4 +155,4 @@ fn decode_vectors(input: &mut Reader<'_>) -> Result<BTreeMap<CollectionName, Vec
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

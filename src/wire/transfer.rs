@@ -191,16 +191,18 @@ fn encode_commits(commits: &[Vec<u8>], out: &mut Writer) {
 }
 
 fn decode_commits(input: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, WireError> {
+    let expanded_bytes;
     let plain = match input.u8("batch form")? {
-        0 => input.bytes("commits", FRAME_BYTES_MAX)?.to_vec(),
+        0 => input.bytes("commits", FRAME_BYTES_MAX)?,
         1 => {
             let expanded = input.varint("expanded length")?;
             let packed = input.bytes("commits", FRAME_BYTES_MAX)?;
-            expand(packed, expanded)?
+            expanded_bytes = expand(packed, expanded)?;
+            &expanded_bytes
         }
         _ => return Err(CodecError::Invalid { what: "batch form" }.into()),
     };
-    let mut inner = Reader::new(&plain);
+    let mut inner = Reader::new(plain);
     let count = inner.count("commits", BATCH_COMMITS_MAX)?;
     let commit = |_| inner.bytes("commit", COMMIT_BYTES_MAX).map(<[u8]>::to_vec);
     let commits = (0..count).map(commit).collect::<Result<_, _>>()?;

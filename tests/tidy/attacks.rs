@@ -1,5 +1,6 @@
 //! The table of attacks in the manual: every number has a row, every row names what stops the attack and the tests
-//! that try it, and every such test is there and says how it was seen failing.
+//! that try it, and every such test is there and says how it was seen failing. So does every test that is named after an
+//! attack, whether a row names it or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,8 @@ const LETTERED: [&str; 10] = ["Ta", "Tb", "Tc", "Td", "Te", "Tf", "Tg", "40b", "
 const BESIDES: &str = "-";
 /// What a test's comment says of how it was seen failing, one of these.
 const SEEN: [&str; 3] = ["failing", "Without", "With `"];
+/// How the name of a test of an attack begins, and what its own comment says.
+const OF_AN_ATTACK: (&str, &str) = ("attack_", "een failing");
 
 /// Checks the rows of the manual against the tests of the tree.
 pub(crate) fn check(manual: &File, files: &[File]) -> Vec<Broken> {
@@ -46,7 +49,23 @@ pub(crate) fn check(manual: &File, files: &[File]) -> Vec<Broken> {
     let numbers = (1..=COUNTED).map(|number| number.to_string()).chain(LETTERED.map(str::to_owned));
     let missing = numbers.filter(|number| !told.contains(number.as_str()));
     broken.extend(missing.map(|number| manual.broken(1, format!("attack {number} has no row"))));
+    broken.extend(unseen(files));
     broken
+}
+
+/// The tests of attacks that do not say, each in its own comment, how they were seen failing.
+fn unseen(files: &[File]) -> Vec<Broken> {
+    let (prefix, seen) = OF_AN_ATTACK;
+    let mut unseen = Vec::new();
+    for file in files.iter().filter(|file| file.is_rust()) {
+        let silent = functions(file)
+            .into_iter()
+            .filter(|(_, name, comment)| name.starts_with(prefix) && !comment.contains(seen));
+        unseen.extend(silent.map(|(line, name, _)| {
+            file.broken(line, format!("`{name}` tries an attack and does not say how it was seen failing"))
+        }));
+    }
+    unseen
 }
 
 /// The rows of all tables: line and cells.
@@ -72,22 +91,31 @@ fn is_module(files: &[File], path: &str) -> bool {
 fn comments(files: &[File]) -> BTreeMap<String, String> {
     let mut comments: BTreeMap<String, String> = BTreeMap::new();
     for file in files.iter().filter(|file| file.is_rust()) {
-        let mut comment = String::new();
-        for line in file.text.lines().map(str::trim) {
-            if let Some(text) = line.strip_prefix("///") {
-                comment.push_str(text);
-                continue;
-            }
-            if line.starts_with("#[") {
-                continue;
-            }
-            let comment = std::mem::take(&mut comment);
-            if let Some(name) = function(line) {
-                comments.entry(name.to_owned()).or_default().push_str(&comment);
-            }
+        for (_, name, comment) in functions(file) {
+            comments.entry(name.to_owned()).or_default().push_str(&comment);
         }
     }
     comments
+}
+
+/// The functions of a file: line, name and comment.
+fn functions(file: &File) -> Vec<(usize, &str, String)> {
+    let mut functions = Vec::new();
+    let mut comment = String::new();
+    for (index, line) in file.text.lines().map(str::trim).enumerate() {
+        if let Some(text) = line.strip_prefix("///") {
+            comment.push_str(text);
+            continue;
+        }
+        if line.starts_with("#[") {
+            continue;
+        }
+        let comment = std::mem::take(&mut comment);
+        if let Some(name) = function(line) {
+            functions.push((index + 1, name, comment));
+        }
+    }
+    functions
 }
 
 /// The name of the function that begins on a line.
@@ -157,4 +185,19 @@ fn a_test_that_does_not_say_how_it_was_seen_failing_is_found() {
 
     expect(&sound(), "/// A peer.\n\n/// Seen failing. Of something else.\nfn other() {}", &all);
     expect(&sound(), "", &all);
+}
+
+/// Seen failing without the call of `unseen`.
+#[test]
+fn a_test_named_after_an_attack_that_does_not_say_how_it_was_seen_failing_is_found() {
+    let tests = "/// Seen failing.\n#[test]\nfn attack_1_told() {\n}\n\n/// Without a word.\n#[tokio::test]\nasync fn \
+                 attack_2_silent() {\n}\n\nfn attack_3_bare() {\n}\n\nfn other() {\n}\n";
+    let sound_test = File::new("src/id/mod.rs", "/// Seen failing.\nfn is_kept_out() {");
+    let files = [File::new("src/net/tls.rs", tests), sound_test];
+
+    let found = check(&File::new("m.md", &sound()), &files);
+
+    let found: Vec<_> = found.into_iter().map(|broken| (broken.line, broken.rule)).collect();
+    let rule = |name| format!("`{name}` tries an attack and does not say how it was seen failing");
+    assert_eq!(found, [(8, rule("attack_2_silent")), (11, rule("attack_3_bare"))]);
 }

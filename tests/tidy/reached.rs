@@ -17,7 +17,6 @@ const UNREACHED: [(&str, &str); 9] = [
     ("PORT_TRIES_MAX", "how often a port is tried that another process is giving up: it shows in time alone"),
     ("PORT_RETRY_MS", "the pause between those tries"),
     ("ORDERS_MAX", "places in a channel: whoever sends one more waits, and nothing else is another"),
-    ("DOCUMENT_CACHE_BYTES", "the budget with which a cache is made: its own tests give it smaller ones"),
     ("PENDING_COUNT_MAX", "how far a status counts, given to the reader: its tests give it smaller ones"),
 ];
 

@@ -177,6 +177,7 @@ fn a_leaf_withheld_from_an_open_collection_breaks_the_signature() {
     assert_eq!(verdict, Err(identity::IdentityError::Signature.into()));
 }
 
+/// Seen failing with a `Commit::verify` that is content with everything.
 #[test]
 fn attack_12_every_flipped_bit_is_refused() {
     let bytes = sign(leaves(&[("tickets", 1, 200)])).expect("well formed").encode();
@@ -197,6 +198,7 @@ fn attack_12_every_flipped_bit_is_refused() {
     }
 }
 
+/// Seen failing with a `Commit::verify` that is content with everything.
 #[test]
 fn attack_12_a_commit_of_another_space_or_author_is_refused() {
     let bytes = shop().encode();
@@ -210,6 +212,7 @@ fn attack_12_a_commit_of_another_space_or_author_is_refused() {
     assert_eq!(stolen.verify(), wrong);
 }
 
+/// Seen failing without the call of `finish` in `Commit::decode`.
 #[test]
 fn attack_12_truncated_and_lengthened_commits_are_refused() {
     let bytes = shop().encode();
@@ -220,6 +223,19 @@ fn attack_12_truncated_and_lengthened_commits_are_refused() {
     }
     let longer = [bytes.as_slice(), &[0]].concat();
     assert_eq!(Commit::decode(SPACE, &longer), Err(CodecError::Trailing { bytes: 1 }.into()));
+}
+
+/// Seen failing with only what is left, or only the most that may be, compared in `Reader::count`.
+#[test]
+fn attack_41_counts_in_a_commit_are_refused_where_they_stand() {
+    let counts = crate::codec::numbers::check(&shop().encode(), |bytes| match Commit::decode(SPACE, bytes) {
+        Ok(commit) => Ok(commit.encode()),
+        Err(AccessError::Codec(source)) => Err(source),
+        Err(other) => panic!("{other}"),
+    });
+
+    // Heads, groups, and of each of the three collections its name and leaves, and of each of four leaves its change.
+    assert_eq!(counts, 1 + 1 + 2 * 3 + 4);
 }
 
 #[test]

@@ -255,6 +255,7 @@ proptest! {
         }
     }
 
+    /// Seen failing without the question in `Resolver::is_authorised` whether the enrolment counts.
     #[test]
     fn attack_40_whoever_counts_was_made_by_who_counts(steps in steps(32)) {
         let log = played(&steps).log;

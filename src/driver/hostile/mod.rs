@@ -163,8 +163,15 @@ impl Scene {
 
     /// Connects the attacker, who says a hello by the book, and waits for the answer.
     async fn greet(&self, attacker: &Attacker) -> Wire {
+        self.greet_wanting(attacker, Interests::default()).await
+    }
+
+    /// As [`Scene::greet`], with interests of its own.
+    async fn greet_wanting(&self, attacker: &Attacker, wants: Interests) -> Wire {
         let mut wire = self.dial(attacker).await;
-        wire.send(&wire.hello(attacker, self.space)).await;
+        let Message::Hello(mut hello) = wire.hello(attacker, self.space) else { panic!("a hello") };
+        hello.openings.iter_mut().for_each(|opening| opening.reach.wants = Some(wants.clone()));
+        wire.send(&Message::Hello(hello)).await;
         let answer = wire.until(|message| matches!(message, Message::HelloAck(_))).await;
         answer.expect("one who belongs is greeted");
         wire.connection.greeted();
@@ -481,6 +488,18 @@ impl Wire {
     /// Waits for the end of the connection.
     async fn end(mut self) -> End {
         self.until(|_| false).await.expect_err("nothing is wanted")
+    }
+
+    /// Waits for the reason, and hangs up: a node leaves its peer the time to read a farewell.
+    async fn verdict(mut self) -> (u64, String) {
+        match self.until(|message| matches!(message, Message::Farewell(_))).await {
+            Ok(Message::Farewell(farewell)) => {
+                self.connection.close(0, "heard");
+                (farewell.code, farewell.text)
+            }
+            Ok(_) => panic!("a farewell was wanted"),
+            Err(end) => end.reason(),
+        }
     }
 
     /// Sends a commit as it was made, and waits until the node says that it is on its disk, or hangs up.

@@ -8,8 +8,8 @@ use crate::identity::Purpose;
 use crate::limits::CUT_HASHES_MAX;
 use crate::wire::Statements;
 
-/// Without the call of `judge` in `Replica::take_once` the second was applied: it names a position at which its
-/// author was a member, and a member delivers it.
+/// Seen failing: without the call of `judge` in `Replica::take_once` the second was applied: it names a position at
+/// which its author was a member, and a member delivers it.
 #[tokio::test]
 async fn attack_36_what_a_removed_device_dates_back_does_not_count_whoever_delivers_it() {
     let scene = Scene::open().await;

@@ -25,6 +25,7 @@ pub(super) struct Stranger {
     key: Option<Arc<CertifiedKey>>,
     raw: bool,
     protocols: Vec<Vec<u8>>,
+    from: SocketAddr,
     pub(super) tickets: Arc<Tickets>,
 }
 
@@ -38,6 +39,7 @@ impl Stranger {
             key: Some(Arc::new(key)),
             raw: true,
             protocols: vec![Protocol::Sync.alpn().to_vec()],
+            from: loopback(),
             tickets: Arc::default(),
         }
     }
@@ -60,8 +62,20 @@ impl Stranger {
         Self { protocols: vec![protocol.to_vec()], ..self }
     }
 
+    /// Dials from an address of its own.
+    pub(super) fn at(self, from: SocketAddr) -> Self {
+        Self { from, ..self }
+    }
+
     /// Begins to connect to `address`, whoever answers there.
     pub(super) fn dial(&self, address: SocketAddr) -> quinn::Connecting {
+        let endpoint = quinn::Endpoint::client(self.from).expect("loopback has a free port");
+        let dial = endpoint.connect_with(self.config(), address, SERVER_NAME);
+        dial.expect("the address is sound")
+    }
+
+    /// How it begins each connection.
+    pub(super) fn config(&self) -> ClientConfig {
         let mut crypto = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&TLS13])
             .expect("ring speaks TLS 1.3")
@@ -72,9 +86,7 @@ impl Stranger {
         crypto.resumption = Resumption::store(self.tickets.clone());
         crypto.enable_early_data = true;
         let crypto = QuicClientConfig::try_from(crypto).expect("ring has the initial suite");
-        let endpoint = quinn::Endpoint::client(loopback()).expect("loopback has a free port");
-        let dial = endpoint.connect_with(ClientConfig::new(Arc::new(crypto)), address, SERVER_NAME);
-        dial.expect("the address is sound")
+        ClientConfig::new(Arc::new(crypto))
     }
 
     /// Connects to `address`, which takes it for an honest device.

@@ -317,7 +317,7 @@ fn so_many_entities_are_remembered_whose_snapshot_is_due() {
         a.replica.note_snapshot_due(&HeadKey { space, collection: notes(), entity }, &head);
     }
 
-    assert_eq!(a.replica.snapshots_due.len(), SNAPSHOTS_DUE_MAX);
+    assert_eq!(a.replica.due.snapshots.len(), SNAPSHOTS_DUE_MAX);
 }
 
 /// Whether others built on a commit is looked for among so many changes. Seen failing with four times as many in

@@ -26,6 +26,7 @@ mod damage;
 mod exchange;
 mod expiry;
 mod filled;
+mod flood;
 mod hostile;
 mod hub;
 mod index;

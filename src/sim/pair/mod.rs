@@ -23,6 +23,7 @@ mod flow;
 mod index;
 mod interest;
 mod lies;
+mod relay;
 mod removal;
 mod scale;
 mod secrets;
@@ -155,6 +156,8 @@ struct Pair {
     deaf: Option<usize>,
     /// All that the second device was sent, and when; absent where nobody asks.
     said: Option<Vec<(u64, Vec<u8>)>>,
+    /// A commit that the first device keeps back, whatever it says of it.
+    kept_back: Option<Vec<u8>>,
 }
 
 impl Pair {
@@ -172,6 +175,7 @@ impl Pair {
             cut: None,
             deaf: None,
             said: None,
+            kept_back: None,
         };
         pair.forward();
         pair
@@ -379,7 +383,10 @@ impl Pair {
         while let Some(action) = self.parties[party].engine.poll_action() {
             let this = &mut self.parties[party];
             match action {
-                Action::Send { conn, lane, frame } => {
+                Action::Send { conn, lane, mut frame } => {
+                    if let Some(kept) = self.kept_back.as_ref().filter(|_| party == 0) {
+                        frame = relay::without(frame, kept);
+                    }
                     if let Some(said) = self.said.as_mut().filter(|_| party == 0) {
                         said.push((self.now_ms, frame.clone()));
                     }

@@ -234,7 +234,7 @@ fn stored_lists_have_an_end() {
     bounded(CLOCK_ACTORS_KEPT_MAX, |count| DamagedRecord { only_here: 0, need: clock(count) });
     bounded(HELD_MISSING_MAX, |count| {
         let missing = (0..count).map(|number| ChangeHash::new(hash(number))).collect();
-        let (arrived, from, since) = (Timestamp::from_unix_ms(3), PEER, None);
+        let (arrived, from, since) = (Timestamp::from_unix_ms(3), PEER, Since::Ever);
         HeldRecord { cause: HeldCause::MissingDependency, arrived, from, since, missing, commit: vec![1] }
     });
     bounded(COMMIT_AT_MAX, |count| {

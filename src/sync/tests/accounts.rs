@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::limits::{
-    ACCOUNTS_MAX, FEED_ROUNDS_MAX, PEER_COMMITS_BURST_MAX, PEER_COMMITS_PER_S, PEER_WORK_BURST_MAX,
-    PEER_WORK_PER_S, SCORE_FADES_PER_MIN, SCORE_MAX, SCORE_OFFENCE, SCORE_READMIT, SCORE_SLOW,
-    SCORE_TURN_AWAY,
+    ACCOUNTS_MAX, BATCH_COMMITS_MAX, FEED_ROUNDS_MAX, PEER_COMMITS_BURST_MAX, PEER_COMMITS_PER_S,
+    PEER_WORK_BURST_MAX, PEER_WORK_PER_S, SCORE_FADES_PER_MIN, SCORE_MAX, SCORE_OFFENCE, SCORE_READMIT,
+    SCORE_SLOW, SCORE_TURN_AWAY,
 };
 use crate::sync::conn::{CODE_REFUSED, CODE_TURNED_AWAY};
 use crate::sync::{Budget, PeerCost, Rate};
@@ -179,6 +179,62 @@ fn attack_48_a_flood_of_small_commits_is_held_back_by_their_number() {
     assert_eq!(cost(&left, 1).commits, 150);
     assert_eq!(cost(&left, 1).held_back, 1);
     assert_eq!(left.closed, [(ConnId(1), CODE_REFUSED)]);
+}
+
+/// Sends tiny commits as fast as it is heard, to a node with the budgets that all have. Returns the virtual time that it
+/// took, in milliseconds, and how many had come when it was held back first.
+fn flood(count: u64) -> (u64, u64) {
+    let (mut left, _) = with(Budget::default());
+    let commit = commit_of(2, left.state.space, 1).bytes.to_vec();
+    let batch = crate::wire::LiveBatch { slot: 1, commits: vec![commit; BATCH_COMMITS_MAX] };
+    let batch = Message::LiveBatch(batch).to_frame();
+    let (mut at, mut sent, mut first) = (1, 0, None);
+    while sent < count {
+        if left.held_back.contains(&ConnId(1)) {
+            first.get_or_insert(sent);
+            at = left.timeout().expect("it is heard again").max(at);
+        } else {
+            left.handle(at, Event::Frame { conn: ConnId(1), bytes: batch.clone() });
+            left.handle(at, Event::Durable { upto: Position::default() });
+            sent += BATCH_COMMITS_MAX as u64;
+        }
+        // It owes no answers.
+        for (_, frame) in std::mem::take(&mut left.sent) {
+            if let Ok(Some(Message::Roots(roots))) = Message::from_frame(&frame)
+                && roots.answer
+            {
+                says(&mut left, at, 1, &Message::Roots(Roots { answer: false, busy: true, ..roots }));
+            }
+        }
+        left.asked.clear();
+        left.notices.clear();
+    }
+    assert_eq!(cost(&left, at).commits, sent);
+    assert_eq!(left.closed, [], "it is slowed, not cut off");
+    (at, first.expect("it is held back"))
+}
+
+fn is_at_the_pace_of_the_budget(count: u64) {
+    let (ms, first) = flood(count);
+
+    let batch = BATCH_COMMITS_MAX as u64;
+    assert!((PEER_COMMITS_BURST_MAX..=PEER_COMMITS_BURST_MAX + batch).contains(&first), "{first} at once");
+    let most = PEER_COMMITS_BURST_MAX + 2 * batch + ms * PEER_COMMITS_PER_S / 1_000;
+    assert!(count <= most, "{count} commits in {ms} ms, {most} at the most");
+}
+
+/// Adversarial 48: more commits than a peer may send at once, by the budget that every node has. Seen failing without the
+/// call of `charge_message` in `Engine::message`.
+#[test]
+fn attack_48_who_has_spent_the_budget_of_commits_goes_on_at_its_pace() {
+    is_at_the_pace_of_the_budget(PEER_COMMITS_BURST_MAX + 20 * PEER_COMMITS_PER_S);
+}
+
+/// Adversarial 48: a million. Seen failing without the call of `charge_message` in `Engine::message`.
+#[test]
+#[ignore = "a part of the floods: see the manual on testing"]
+fn attack_48_in_full_a_million_commits_take_six_minutes() {
+    is_at_the_pace_of_the_budget(1_000_000);
 }
 
 #[test]

@@ -201,8 +201,16 @@ impl Party {
                         | Ask::Adopt { .. }
                         | Ask::Revealed { .. }
                         | Ask::Joined { .. }
-                        | Ask::Receive { .. }
                         | Ask::Redeem { .. } => Answer::Done,
+                        Ask::Receive { commits, .. } => Answer::Received {
+                            applied: commits.len(),
+                            duplicate: 0,
+                            held: Vec::new(),
+                            left_out: Vec::new(),
+                            refused: 0,
+                            reason: None,
+                            position: Position::default(),
+                        },
                     };
                     self.asked.push(ask);
                     self.engine.handle(now(at), Event::Answer { request, answer });
