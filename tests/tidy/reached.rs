@@ -6,7 +6,7 @@ use crate::scan::Tokens;
 use crate::tree::{Broken, File};
 
 /// Limits that no test names, each with the reason: whatever their value, nothing that a test counts is another.
-const UNREACHED: [(&str, &str); 9] = [
+const UNREACHED: [(&str, &str); 8] = [
     ("JOIN_POLL_MS", "how often a joiner asks: it shows in time alone, and tests do not measure time"),
     (
         "JOIN_WAIT_MS",
