@@ -90,6 +90,8 @@ enum Found {
     /// It is in quarantine already.
     Waiting(Origin, Vec<(CollectionName, Oseq)>),
     Held(Box<Incoming>, Hold),
+    /// Its author is nobody any more. Who has not heard that counts it, and passes it on.
+    LeftOut(CommitKey),
     Refused(String),
 }
 
@@ -276,6 +278,10 @@ impl Replica {
                 return Ok(());
             }
             Found::Waiting(origin, parts) => return self.count_waiting(draft, origin, &parts, tally),
+            Found::LeftOut(key) => {
+                tally.left_out.push(key);
+                return Ok(());
+            }
             Found::Refused(reason) => {
                 self.drop_held(draft, source);
                 tally.refuse(reason);
@@ -390,7 +396,8 @@ impl Replica {
         let author = incoming.commit.origin.peer;
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         if !is_kept(known, &author, cause, source) {
-            return Ok(Found::Refused(reason));
+            let key = CommitKey { origin: incoming.commit.origin, parts };
+            return Ok(if known.enrols(&author) { Found::LeftOut(key) } else { Found::Refused(reason) });
         }
         let mut hold = Hold::from(cause);
         if cause == HeldCause::Equivocation

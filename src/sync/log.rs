@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::conn::{CODE_NOTHING_SHARED, CODE_REFUSED};
-use super::{ConnId, Engine, Lane, Purpose};
+use super::{ConnId, Engine, Lane, Purpose, Session};
 use crate::exchange::{Ask, ShortsKey};
 use crate::id::{SpaceId, StatementHash};
 use crate::limits::{LOG_ROUNDS_MAX, STATEMENT_SENT_MAX, STATEMENTS_PAGE_BYTES};
@@ -19,9 +19,11 @@ pub(super) enum After {
 }
 
 impl Engine {
-    /// Our log has more statements than before: say so to everyone who shares the space.
+    /// Our log has more statements than before: say so to everyone who shares the space. What kept two from coming to
+    /// agree may have ended by it, so they compare as often as if they never had.
     pub(super) fn log_changed(&mut self, space: SpaceId) {
         for conn in self.conns_of(space) {
+            self.sessions.get_mut(&(conn, space)).into_iter().for_each(Session::begin_rounds);
             self.set_in_sync(conn, space, false);
             self.check_soon(conn, space);
             // What is not open yet will tell the digest of the log.

@@ -471,6 +471,35 @@ fn what_was_never_allowed_is_taken_back_with_what_follows_it() {
     assert_consistent(&mut shop.owner, space);
 }
 
+/// Who has not heard yet that an enrolment is void passes on what came of it, and was taken for one that breaks rules.
+///
+/// Seen failing: with such a commit refused.
+#[test]
+fn attack_35_who_passes_on_what_a_puppet_wrote_is_not_blamed() {
+    let mut shop = shop();
+    let space = shop.space;
+    let mut admin = joined(&mut shop.owner, 4, space, Role::Admin);
+    let heads = shop.heads();
+    let mut puppet = joined(&mut admin, 6, space, Role::Writer);
+    admin.teach(space, &mut shop.owner);
+    puppet.commit(space, vec![insert(id(1), "puppet's")]);
+    puppet.send(space, &mut shop.stays);
+    assert_eq!(title(shop.stays.note(space, id(1))), Some("puppet's".to_owned()));
+    let commits = encoded(&mut shop.stays, space, &mut shop.owner);
+
+    shop.remove_member_at(admin.replica.peer(), &heads);
+
+    let left_out = Received { left_out: commits.len(), ..applied(0) };
+    assert_eq!(shop.owner.receive(space, &shop.stays, commits), left_out);
+    let seen = shop.owner.vectors(space).into_values().flat_map(|vector| vector.peers().collect::<Vec<_>>());
+    assert!(!seen.collect::<Vec<_>>().contains(&puppet.replica.peer()), "it comes again");
+    let stranger = Device::new(7);
+    let made_up = clash::Liar { identity: Arc::clone(&stranger.identity), space, at: heads.clone() };
+    let commit = made_up.says(1, None, id(2), &[], "nobody's");
+    let refused = Received { refused: 1, ..applied(0) };
+    assert_eq!(clash::take(&mut shop.owner, &shop.stays, &commit), refused, "no statement enrols it");
+}
+
 /// What was taken back of a device whose enrolment was void was forgotten at once, and its numbers went on counting as
 /// received: nobody had it any more when the enrolment counted again, and vectors that stood for nothing never became
 /// equal to those of others.
