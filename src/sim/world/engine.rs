@@ -1,13 +1,16 @@
 //! The engines, and the connections between them.
 #![expect(clippy::wildcard_enum_match_arm, reason = "a few messages among all carry what is looked for")]
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Happening, World};
 use crate::access::{Commit, Membership};
 use crate::exchange::Vectors;
 use crate::id::{CollectionName, PeerId, SpaceId};
-use crate::limits::{CONNECTIONS_MAX, FRAME_BYTES_MAX, INBOX_BYTES_MAX, LIVE_UNACKED_BYTES_MAX, TICKETS_MAX};
+use crate::limits::{
+    ASKS_WAITING_MAX, CONNECTIONS_MAX, FRAME_BYTES_MAX, INBOX_BYTES_MAX, LIVE_UNACKED_BYTES_MAX, TICKETS_MAX,
+};
 use crate::sim::Canary;
 use crate::sim::fault::Fault;
 use crate::sim::limit::Limit;
@@ -19,8 +22,8 @@ use crate::wire::{IndexSays, Message, Slot, Told};
 
 /// Bytes that a frame may have beside its body: type and length.
 const FRAME_HEADER_BYTES: usize = 16;
-/// Questions of one engine that wait for a storage which is never busy for long.
-const REQUESTS_MAX: usize = 256;
+/// Questions of one engine: one frame more is read while fewer wait than stop it, and may lead to several.
+const REQUESTS_MAX: usize = 2 * ASKS_WAITING_MAX;
 /// Rings of one timer at one moment, as a bound on an engine that is never content.
 const RINGS_MAX: u32 = 50;
 /// Time after the trouble in which a deadline may still pass, in milliseconds: one request and one backoff.
@@ -384,8 +387,30 @@ impl World<'_> {
         if let Some(waiting) = self.held_back.get_mut(&(device, conn)) {
             return waiting.push(transit);
         }
-        let Transit { lane, mut frame, .. } = transit;
-        if self.is_lost(lane, &frame) {
+        self.unread.entry(device).or_default().push_back(transit);
+        self.read_waiting(device);
+    }
+
+    /// A device whose storage has enough to answer reads nothing more, from anybody, until it has answered some.
+    fn asks_enough(&self, device: usize) -> bool {
+        let up = self.node(device).and_then(|node| node.up.as_ref());
+        up.is_some_and(|up| up.engine.sizes().requests >= ASKS_WAITING_MAX)
+    }
+
+    /// Reads what waited for the storage, as far as it goes.
+    pub(super) fn read_waiting(&mut self, device: usize) {
+        while !self.asks_enough(device)
+            && let Some(transit) = self.unread.get_mut(&device).and_then(VecDeque::pop_front)
+        {
+            self.read(device, transit);
+        }
+    }
+
+    fn read(&mut self, device: usize, transit: Transit) {
+        let Transit { conn, end, lane, mut frame, .. } = transit;
+        let is_open =
+            self.network.conns.get(&conn).and_then(|entry| entry.ends.get(end)).is_some_and(|end| end.open);
+        if !is_open || self.is_lost(lane, &frame) {
             return;
         }
         if self.strikes_now(Canary::DamageFrames, 40)

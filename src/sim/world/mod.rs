@@ -1,6 +1,6 @@
 //! One run: all devices, the network between them, and the queue of what is to happen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::fault::{Fault, FaultCounts};
@@ -169,6 +169,8 @@ pub(super) struct World<'a> {
     full: BTreeSet<(Limit, usize, usize)>,
     /// What came over connections that devices hold back.
     held_back: BTreeMap<(usize, ConnId), Vec<Transit>>,
+    /// Frames that arrived at devices whose storage has enough to answer.
+    unread: BTreeMap<usize, VecDeque<Transit>>,
     /// What rogues asked about what they may not read.
     pried: Vec<pry::Pried>,
 }
@@ -256,6 +258,7 @@ impl<'a> World<'a> {
             samples: Vec::new(),
             full: BTreeSet::new(),
             held_back: BTreeMap::new(),
+            unread: BTreeMap::new(),
             pried: Vec::new(),
         }
     }

@@ -114,6 +114,7 @@ impl World<'_> {
             self.trace.line(self.now, format_args!("d{device} a question failed: {reason}"));
         }
         self.tell(device, Event::Answer { request, answer });
+        self.read_waiting(device);
         if let Some(reason) = failed {
             self.store_error(device, &reason);
         }
