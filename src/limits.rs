@@ -228,6 +228,8 @@ pub const SKETCH_CELLS_MAX: usize = 8_192;
 pub const SKETCH_CELLS_FIRST: usize = 128;
 /// Most actors in the clock of one entity that is told: each is of another origin of the collection.
 pub const CLOCK_ACTORS_MAX: usize = 8_192;
+/// Bytes at which no more clocks are told in one message of a repair: of the entities left, whole histories come.
+pub const CLOCKS_BYTES: usize = 512 * 1024;
 /// Most actors in a stored clock. There are no more than in one that is told; what is on disk is read all the same.
 pub const CLOCK_ACTORS_KEPT_MAX: usize = 1 << 20;
 /// Most bytes of commits that wait to be taken, from one peer in one space: its windows, and one frame.
@@ -464,6 +466,14 @@ const _: () =
 const _: () = assert!(ORIGINS_WANTED_MAX + 16 * ORIGINS_KEPT <= VECTOR_ORIGINS_MAX);
 const _: () = assert!(VECTOR_ORIGINS_MAX <= CLOCK_ACTORS_MAX && CLOCK_ACTORS_MAX <= CLOCK_ACTORS_KEPT_MAX);
 const _: () = assert!((16 + 10) * CLOCK_ACTORS_MAX + 512 < FRAME_BYTES_MAX);
+const _: () = assert!((16 + 10) * CLOCK_ACTORS_MAX < CLOCKS_BYTES);
+const _: () = assert!(
+    CLOCKS_BYTES
+        + (2 * (16 + 2) + 8) * SKETCH_CELLS_MAX
+        + (COLLECTION_NAME_BYTES_MAX + 4) * COLLECTIONS_PER_SPACE_MAX
+        + 512
+        < FRAME_BYTES_MAX
+);
 const _: () = assert!((16 + 10) * CLOCK_ACTORS_KEPT_MAX < VALUE_TOTAL_BYTES_MAX);
 const _: () = assert!(VECTOR_ORIGINS_MAX * COLLECTIONS_PER_SPACE_MAX <= CLASHES_OPEN_MAX);
 const _: () = assert!(COLLECTIONS_KEPT < COLLECTIONS_PER_MEMBER_MAX);

@@ -17,7 +17,8 @@ use super::{ConnId, Engine, Lane, Purpose, Session, digest};
 use crate::exchange::{self, Answer, Ask, Packed, Vectors};
 use crate::id::{Cell, CollectionName, EntityClock, EntityId, SpaceId};
 use crate::limits::{
-    BATCH_BYTES, BATCHES_UNDER_WAY_MAX, REPAIR_ROUNDS_WHOLE, SKETCH_CELLS_FIRST, SKETCH_CELLS_MAX,
+    BATCH_BYTES, BATCHES_UNDER_WAY_MAX, CLOCKS_BYTES, REPAIR_ROUNDS_WHOLE, SKETCH_CELLS_FIRST,
+    SKETCH_CELLS_MAX,
 };
 use crate::wire::{Apart, Cells, CellsWanted, Heads, Message};
 
@@ -263,6 +264,7 @@ impl Engine {
             return;
         };
         let slot = session.slot;
+        fit(apart.ours.values_mut().flatten());
         let message = Apart { slot, symbols: apart.theirs, clocks: apart.ours, answer: false };
         self.send(conn, Lane::Bulk, &Message::Apart(message));
     }
@@ -281,6 +283,7 @@ impl Engine {
         let slot = session.slot;
         let mut clocks = completed(&ours, &theirs);
         clocks.retain(|collection, _| self.common(conn, space, collection));
+        fit(clocks.values_mut().flatten());
         self.send(
             conn,
             Lane::Bulk,
@@ -374,6 +377,18 @@ impl Engine {
         hasher.update(b"driftless/symbols/v1\0");
         hasher.update(space.as_bytes());
         Some(*hasher.finalize().as_bytes())
+    }
+}
+
+/// Empties the clocks for which a message has no room, as if the entities were not here: all of them comes, which is more
+/// than is lacking, and never less.
+pub(super) fn fit<'a>(clocks: impl Iterator<Item = &'a mut EntityClock>) {
+    let mut left = CLOCKS_BYTES;
+    for EntityClock { clock, .. } in clocks {
+        match left.checked_sub((16 + 10) * clock.len()) {
+            Some(rest) => left = rest,
+            None => clock.clear(),
+        }
     }
 }
 
