@@ -190,6 +190,14 @@ impl Engine {
         if compared.mine.log != compared.theirs.log {
             self.logs_differ(conn, space, [compared.mine.log, compared.theirs.log]);
         }
+        let now = self.now.instant;
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        if session.rests_until.take_if(|until| *until <= now).is_some() {
+            // What kept them from agreeing may have passed.
+            session.rounds = session.rounds.min(REPAIR_ROUNDS_MAX - FEED_ROUNDS_MAX);
+        }
         let Some(session) = self.sessions.get(&(conn, space)) else {
             return;
         };
@@ -215,7 +223,9 @@ impl Engine {
             Next::AgreeApart => self.agreed_apart(conn, space),
             Next::CompareSoon => self.check_soon(conn, space),
             Next::CompareMuchLater => {
-                session.check_due = Some(self.now.instant.plus_ms(ROOT_CHECK_MS));
+                let until = now.plus_ms(ROOT_CHECK_MS);
+                session.check_due = Some(until);
+                session.rests_until.get_or_insert(until);
             }
             Next::TellVectors => {
                 session.urgent = true;

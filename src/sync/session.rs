@@ -73,6 +73,8 @@ pub(super) struct Session {
     pub(super) asked: Option<(Digests, bool)>,
     /// Comparisons without agreement, in a row.
     pub(super) rounds: u32,
+    /// When a rest ends that follows too many of them.
+    pub(super) rests_until: Option<Instant>,
     /// What we asked the peer to compare with.
     pub(super) shown: Option<(Digests, Vectors)>,
     /// Which statements the peer has, while ours are being read.
@@ -154,6 +156,7 @@ impl Session {
             given: BTreeMap::new(),
             logs: None,
             rounds: 0,
+            rests_until: None,
             shown: None,
             in_sync: false,
             verified: false,
@@ -175,6 +178,7 @@ impl Session {
     /// Counts comparisons and repairs without agreement from here.
     pub(super) fn begin_rounds(&mut self) {
         self.rounds = 0;
+        self.rests_until = None;
         self.repairs_in_vain = 0;
     }
 
