@@ -276,7 +276,7 @@ impl Engine {
             (!vectors && !unfed, Next::TellVectors),
             // The two have compared entity by entity and have the same commits: the rest is what one of them has
             // looked into and refused, and the hub has not.
-            (session.repaired && self.is_with_hub(conn) && log, Next::AgreeWithHub),
+            (vectors && session.repaired && self.is_with_hub(conn) && log, Next::AgreeWithHub),
             (leads, Next::Repair),
         ];
         cases.into_iter().find(|(is_so, _)| *is_so).map_or(Next::AwaitRepair, |(_, next)| next)

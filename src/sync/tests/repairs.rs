@@ -144,3 +144,26 @@ fn two_that_rest_try_again_after_a_minute() {
     assert_eq!(repairs(&mut leader, ROOT_CHECK_MS / 2, 2), 0, "whatever happens meanwhile");
     assert_eq!(repairs(&mut leader, ROOT_CHECK_MS + 2, 3), 1, "and then it tries again");
 }
+
+/// A device took a hub that has not got all of its commits for one that has, and showed them as stored there. Seen
+/// failing without the look at the vectors.
+#[test]
+fn a_hub_that_lacks_commits_is_not_agreed_with() {
+    let (mut leader, _) = met();
+    let space = leader.state.space;
+    leader.engine.conns.get_mut(&CONN).expect("open").hub = true;
+    leader.engine.set_in_sync(CONN, space, false);
+    let session = leader.engine.sessions.get_mut(&(CONN, space)).expect("open");
+    (session.repaired, session.rounds) = (true, crate::limits::FEED_ROUNDS_MAX);
+    leader.notices.clear();
+
+    leader.engine.check_at_once(CONN, space);
+    leader.drain(2);
+    let message = other_roots(&leader, [7; 16], 1, false);
+    says(&mut leader, 2, &message);
+
+    let in_sync = |notice: &Notice| matches!(notice, Notice::InSync { in_sync: true, .. });
+    assert!(!leader.notices.iter().any(in_sync), "{:?}", leader.notices);
+    let acked: Vec<&Ask> = leader.asked.iter().filter(|ask| matches!(ask, Ask::Acked { .. })).collect();
+    assert!(acked.is_empty(), "{acked:?}");
+}
