@@ -428,6 +428,9 @@ pub const CLASHES_OPEN_MAX: usize = 8_388_608;
 /// Bytes of clashes that a peer is told when the two agree, and one clash more; each that it is seen to know makes room
 /// for another.
 pub const CLASHES_TOLD_BYTES: usize = 1024 * 1024;
+/// Bytes of clashes with which a peer is answered that sends commits which they are about, and one clash more: as many as
+/// may come at once.
+pub const CLASHES_ANSWERED_BYTES: usize = INBOX_BYTES_MAX;
 /// Bytes of new clashes that a peer is told at once until the two agree; of more it hears then.
 pub const CLASHES_NEW_BYTES: usize = 64 * 1024;
 /// Entities whose snapshot is due that are remembered; others are found at their next change.
@@ -523,6 +526,7 @@ const _: () = assert!(ROW_BYTES_MAX < VALUE_TOTAL_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= STREAM_WINDOW_BYTES as usize);
 const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
 const _: () = assert!(2 * INBOX_BYTES_MAX + FRAME_BYTES_MAX < OUTBOUND_BYTES_MAX);
+const _: () = assert!(INBOX_BYTES_MAX <= CLASHES_ANSWERED_BYTES);
 const _: () = assert!(
     2 * INBOX_BYTES_MAX + 3 * (CLASHES_TOLD_BYTES + 2 * COMMIT_BYTES_MAX) + CLASHES_NEW_BYTES
         < OUTBOUND_BYTES_MAX

@@ -21,7 +21,7 @@ use super::{Replica, ReplicaError, Told, load};
 use crate::access::{AccessError, Commit, Leaf};
 use crate::exchange::{Answer, CommitKey, Packed};
 use crate::id::{CollectionName, CommitHash, EntityId, Origin, Oseq, PeerId, SpaceId, StatementHash};
-use crate::limits::CLASHES_TOLD_BYTES;
+use crate::limits::{CLASHES_ANSWERED_BYTES, CLASHES_TOLD_BYTES};
 use crate::store::keyspaces::{Batch, ClashKey, ClashRecord, CommitId, CommitRecord, Key, Prefix, Raw};
 
 /// Whom nobody can vouch for owes it to this one.
@@ -46,6 +46,15 @@ pub(super) struct Reminded {
     last: Option<(ClashPlace, Oseq)>,
     /// Those that it was not seen to know since.
     open: BTreeSet<(ClashPlace, Oseq)>,
+}
+
+/// With how many bytes of clashes what one call brought was answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Answered {
+    /// Those that it is about.
+    bytes: usize,
+    /// Others of which its sender was told because it is seen to know one.
+    reminded_bytes: usize,
 }
 
 /// Two commits that cannot both be.
@@ -490,6 +499,8 @@ impl Replica {
     }
 
     /// Answers who sends a commit that a clash is about, or that is frozen by one, with the two that prove it, once.
+    /// One call is answered with [`CLASHES_ANSWERED_BYTES`], which is never less than came, and one clash more: who does not
+    /// know the rest does not agree, and sends what they are about again.
     pub(super) fn answer_clash(
         &mut self,
         space: SpaceId,
@@ -506,7 +517,8 @@ impl Replica {
             let Some(clashes) = known.clashes.get_mut(&place) else { continue };
             for (number, pair) in &mut clashes.pairs {
                 let concerns = frozen == Some(*number) || pair.hashes.contains(hash);
-                if !concerns || !pair.told.insert(from) {
+                let has_room = self.answered.bytes < CLASHES_ANSWERED_BYTES;
+                if !concerns || !has_room || !pair.told.insert(from) {
                     continue;
                 }
                 answered = true;
@@ -515,9 +527,12 @@ impl Replica {
                 let Some(record) = self.store.get(&key)? else { continue };
                 let commits = sides(space, &record)?.iter().map(packed).collect();
                 self.told.push_back(Told::Clash { space, commits, to: Some(from) });
+                self.answered.bytes += record.one.len() + record.other.len();
             }
         }
-        if answered && self.spaces.get(&space).is_some_and(|known| known.reminded.contains_key(&from)) {
+        let has_room = self.answered.reminded_bytes < CLASHES_TOLD_BYTES;
+        let known = self.spaces.get(&space);
+        if answered && has_room && known.is_some_and(|known| known.reminded.contains_key(&from)) {
             self.remind(space, from, Remind::Next)?;
         }
         Ok(())
@@ -573,6 +588,7 @@ impl Replica {
             reminded.open.insert((place.clone(), from));
             reminded.last = Some((place.clone(), from));
         }
+        self.answered.reminded_bytes += bytes;
         if let Some(known) = self.spaces.get_mut(&space) {
             known.reminded.insert(peer, reminded);
         }

@@ -100,6 +100,7 @@ impl Replica {
             synced: position,
             told: VecDeque::new(),
             sender: None,
+            answered: Default::default(),
             opened: now,
             waits,
             regates,
