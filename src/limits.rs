@@ -243,8 +243,8 @@ pub const INTRODUCTION_STATEMENTS_MAX: usize = 64;
 pub const INTRODUCTION_BYTES_MAX: usize = 64 * 1024;
 /// Requests to join that are under way: those that this node has made, and those that are made to it.
 pub const JOINS_MAX: usize = 16;
-/// Most comparisons without agreement in a row; after them the two sides rest until the next regular one, and then they
-/// make [`FEED_ROUNDS_MAX`] more.
+/// Most comparisons without agreement in a row; after them the two sides rest for a minute, and until one of them holds
+/// something else. Then it makes [`FEED_ROUNDS_MAX`] more.
 pub const REPAIR_ROUNDS_MAX: u32 = 16;
 /// Comparisons without agreement after which the two compare entity by entity, though their vectors differ.
 pub const FEED_ROUNDS_MAX: u32 = 3;

@@ -28,6 +28,11 @@ pub(super) struct Digests {
 }
 
 impl Digests {
+    /// What this side holds.
+    fn held(&self) -> [Digest; 3] {
+        [self.log, self.vectors, self.roots]
+    }
+
     /// Whether both sides hold the same.
     fn agree_with(&self, theirs: &Self) -> bool {
         let all = |digests: &Self| (digests.log, digests.vectors, digests.roots, digests.revisions);
@@ -194,7 +199,8 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&(conn, space)) else {
             return;
         };
-        if session.rests_until.take_if(|until| *until <= now).is_some() {
+        let held = compared.mine.held();
+        if session.rests.take_if(|(until, of)| *until <= now && *of != held).is_some() {
             // What kept them from agreeing may have passed.
             session.rounds = session.rounds.min(REPAIR_ROUNDS_MAX - FEED_ROUNDS_MAX);
         }
@@ -225,7 +231,7 @@ impl Engine {
             Next::CompareMuchLater => {
                 let until = now.plus_ms(ROOT_CHECK_MS);
                 session.check_due = Some(until);
-                session.rests_until.get_or_insert(until);
+                session.rests.get_or_insert((until, held));
             }
             Next::TellVectors => {
                 session.urgent = true;

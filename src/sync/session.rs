@@ -73,8 +73,8 @@ pub(super) struct Session {
     pub(super) asked: Option<(Digests, bool)>,
     /// Comparisons without agreement, in a row.
     pub(super) rounds: u32,
-    /// When a rest ends that follows too many of them.
-    pub(super) rests_until: Option<Instant>,
+    /// Until when the two rest at least after too many of them, and what this side held then: they rest on while that is so.
+    pub(super) rests: Option<(Instant, [Digest; 3])>,
     /// What we asked the peer to compare with.
     pub(super) shown: Option<(Digests, Vectors)>,
     /// Which statements the peer has, while ours are being read.
@@ -156,7 +156,7 @@ impl Session {
             given: BTreeMap::new(),
             logs: None,
             rounds: 0,
-            rests_until: None,
+            rests: None,
             shown: None,
             in_sync: false,
             verified: false,
@@ -178,7 +178,7 @@ impl Session {
     /// Counts comparisons and repairs without agreement from here.
     pub(super) fn begin_rounds(&mut self) {
         self.rounds = 0;
-        self.rests_until = None;
+        self.rests = None;
         self.repairs_in_vain = 0;
     }
 
