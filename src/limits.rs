@@ -367,6 +367,9 @@ pub const DIAL_STAGGER_MS: u64 = 250;
 pub const QUIET_CHECK_MS: u64 = 60 * ROOT_CHECK_MS;
 /// Interval at which equal fingerprints are confirmed, in milliseconds.
 pub const ROOT_CHECK_MS: u64 = 60_000;
+/// Time for which what was found not to be the same at a hub, after all of it was sent, is taken for what a hub cannot judge,
+/// in milliseconds: an hour.
+pub const HUB_TRUST_MS: u64 = 3_600_000;
 /// Shortest time from one periodic sync to the next, in milliseconds.
 pub const PERIOD_MS_MIN: u64 = 100;
 /// Silence after which a peer that is asked to compare counts as one that does not answer, in milliseconds.

@@ -16,10 +16,7 @@ use super::conn::CODE_PROTOCOL;
 use super::{ConnId, Engine, Lane, Purpose, Session, digest};
 use crate::exchange::{self, Answer, Ask, Packed, Vectors};
 use crate::id::{Cell, CollectionName, EntityClock, EntityId, SpaceId};
-use crate::limits::{
-    BATCH_BYTES, BATCHES_UNDER_WAY_MAX, CLOCKS_BYTES, REPAIR_ROUNDS_WHOLE, SKETCH_CELLS_FIRST,
-    SKETCH_CELLS_MAX,
-};
+use crate::limits::{BATCH_BYTES, BATCHES_UNDER_WAY_MAX, CLOCKS_BYTES, SKETCH_CELLS_FIRST, SKETCH_CELLS_MAX};
 use crate::wire::{Apart, Cells, CellsWanted, Heads, Message};
 
 /// What this side does in the repair of a space.
@@ -300,9 +297,7 @@ impl Engine {
     }
 
     pub(super) fn make_whole(&self, conn: ConnId, space: SpaceId, clocks: &mut [EntityClock]) {
-        // The side that leads has counted its comparisons; the other may have made none.
-        let rounds = |session: &Session| session.rounds.max(session.repairs_in_vain);
-        if self.sessions.get(&(conn, space)).map_or(0, rounds) >= REPAIR_ROUNDS_WHOLE {
+        if self.sessions.get(&(conn, space)).is_some_and(Session::sends_whole) {
             clocks.iter_mut().for_each(|clock| clock.clock.clear());
         }
     }
@@ -354,8 +349,11 @@ impl Engine {
 
     /// What follows is decided by the comparison that ends every sync.
     pub(super) fn end_repair(&mut self, conn: ConnId, space: SpaceId) {
+        let now = self.now.instant;
         let ended = self.sessions.get_mut(&(conn, space)).and_then(|session| {
-            session.repaired |= session.repair.is_some();
+            if session.repair.is_some() && session.sends_whole() {
+                session.repaired = Some(now);
+            }
             session.repair.take()
         });
         self.watch(conn, space);

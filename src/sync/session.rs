@@ -10,6 +10,7 @@ use super::repair::Repair;
 use super::{Action, Conn, ConnId, Engine, Notice, Purpose};
 use crate::exchange::{Ask, CommitKey, Packed, SpaceState, Vectors};
 use crate::id::{PeerId, SpaceId};
+use crate::limits::REPAIR_ROUNDS_WHOLE;
 use crate::time::Instant;
 use crate::wire::{Digest, Opening, Slot};
 
@@ -103,8 +104,8 @@ pub(super) struct Session {
     pub(super) serving: Option<u64>,
     /// Indexes that one side keeps of what the other has.
     pub(super) followed: Followed,
-    /// A repair came to its end.
-    pub(super) repaired: bool,
+    /// When a repair came to its end in which whole histories were sent.
+    pub(super) repaired: Option<Instant>,
     pub(super) neighbourhood: Neighbourhood,
     /// When to give up on what the peer owes us.
     pub(super) deadline: Option<Instant>,
@@ -169,7 +170,7 @@ impl Session {
             fetching: None,
             serving: None,
             followed: Followed::default(),
-            repaired: false,
+            repaired: None,
             neighbourhood: Neighbourhood::default(),
             deadline: None,
         }
@@ -180,6 +181,12 @@ impl Session {
         self.rounds = 0;
         self.rests = None;
         self.repairs_in_vain = 0;
+    }
+
+    /// Comparing by clocks did not help, so that whole histories are sent of what differs.
+    pub(super) fn sends_whole(&self) -> bool {
+        // The side that leads has counted its comparisons; the other may have made none.
+        self.rounds.max(self.repairs_in_vain) >= REPAIR_ROUNDS_WHOLE
     }
 
     /// More than live commits is on its way to the peer.

@@ -4,7 +4,8 @@
 use super::*;
 use crate::id::{ActorId, EntityClock, EntityId, Span};
 use crate::limits::{
-    CLOCKS_BYTES, FRAME_BYTES_MAX, HEADS_PAGE_ENTITIES, REPAIR_ROUNDS_MAX, ROOT_CHECK_MS, SKETCH_CELLS_FIRST,
+    CLOCKS_BYTES, FRAME_BYTES_MAX, HEADS_PAGE_ENTITIES, HUB_TRUST_MS, REPAIR_ROUNDS_MAX, ROOT_CHECK_MS,
+    SKETCH_CELLS_FIRST,
 };
 use crate::wire::{Apart, Cells, Heads, Roots};
 
@@ -156,7 +157,7 @@ fn a_hub_that_lacks_commits_is_not_agreed_with() {
     leader.engine.conns.get_mut(&CONN).expect("open").hub = true;
     leader.engine.set_in_sync(CONN, space, false);
     let session = leader.engine.sessions.get_mut(&(CONN, space)).expect("open");
-    (session.repaired, session.rounds) = (true, crate::limits::FEED_ROUNDS_MAX);
+    (session.repaired, session.rounds) = (Some(now(1).instant), crate::limits::FEED_ROUNDS_MAX);
     leader.notices.clear();
 
     leader.engine.check_at_once(CONN, space);
@@ -168,4 +169,22 @@ fn a_hub_that_lacks_commits_is_not_agreed_with() {
     assert!(!leader.notices.iter().any(in_sync), "{:?}", leader.notices);
     let acked: Vec<&Ask> = leader.asked.iter().filter(|ask| matches!(ask, Ask::Acked { .. })).collect();
     assert!(acked.is_empty(), "{acked:?}");
+}
+
+/// Seen failing with a trust that does not end.
+#[test]
+fn what_a_hub_cannot_judge_is_looked_at_again_after_a_while() {
+    for (at, asked) in [(HUB_TRUST_MS, 0), (HUB_TRUST_MS + 1, 1)] {
+        let (mut leader, _) = met();
+        let (vectors, space) =
+            (digest::of_vectors(&leader.engine.vectors_of(CONN, &leader.state)), leader.state.space);
+        leader.engine.conns.get_mut(&CONN).expect("open").hub = true;
+        leader.engine.sessions.get_mut(&(CONN, space)).expect("open").repaired = Some(now(1).instant);
+
+        let message = other_roots(&leader, vectors, 1, true);
+        says(&mut leader, at, &message);
+
+        let sketches = leader.asked.iter().filter(|ask| matches!(ask, Ask::Sketch { .. })).count();
+        assert_eq!(sketches, asked, "at {at}");
+    }
 }
