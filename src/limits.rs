@@ -433,7 +433,7 @@ pub const CLASHES_OPEN_MAX: usize = 8_388_608;
 pub const CLASHES_TOLD_BYTES: usize = 1024 * 1024;
 /// Bytes of clashes with which a peer is answered that sends commits which they are about, and one clash more: as many as
 /// may come at once.
-pub const CLASHES_ANSWERED_BYTES: usize = INBOX_BYTES_MAX;
+pub const CLASHES_ANSWERED_BYTES: usize = 6 * 1024 * 1024;
 /// Bytes of new clashes that a peer is told at once until the two agree; of more it hears then.
 pub const CLASHES_NEW_BYTES: usize = 64 * 1024;
 /// Entities whose snapshot is due that are remembered; others are found at their next change.

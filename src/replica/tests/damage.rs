@@ -554,7 +554,7 @@ fn assert_holds_together(device: &mut Device, space: SpaceId) {
 #[test]
 fn more_damage_than_one_call_mends_does_not_end_the_tidying() {
     const COUNT: u8 = 100;
-    let (mut a, b, liar, space) = super::clash::scene();
+    let (mut a, b, liar, space) = clash::scene();
     let unseen = liar.says(1, None, id(1), &[], "unseen");
     let waiting = |number: u8| liar.says(1 + u64::from(number), None, id(1), &[&unseen], &number.to_string());
     let waiting = (1..=COUNT).map(|number| waiting(number).encode()).collect();

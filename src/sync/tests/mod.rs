@@ -188,15 +188,10 @@ impl Party {
                         Ask::Learn { .. } => Answer::Learned { new: 0, offence: self.offence.clone() },
                         Ask::Introduce { .. } => Answer::Introduced(false),
                         Ask::Heads { .. } => Answer::Heads { entries: Vec::new(), complete: true },
-                        Ask::Clocks { collection, .. } => {
-                            Answer::Clocks(self.clocks.get(collection).cloned().unwrap_or_default())
-                        }
+                        Ask::Clocks { collection, .. } => self.clocks_of(collection),
                         Ask::Sketch { cells, .. } => Answer::Sketch(vec![crate::id::Cell::default(); *cells]),
                         Ask::Compare { .. } if self.clocks.is_empty() => Answer::TooFewCells,
-                        Ask::Compare { .. } | Ask::Resolve { .. } => Answer::Apart(crate::exchange::Apart {
-                            ours: self.clocks.clone(),
-                            theirs: Vec::new(),
-                        }),
+                        Ask::Compare { .. } | Ask::Resolve { .. } => self.differs(),
                         Ask::IndexTold { .. } => Answer::Index(Some(Vec::new())),
                         Ask::Versions { .. } => Answer::Versions(Vec::new()),
                         Ask::Listed { .. } => Answer::Collections(Vec::new()),
@@ -226,6 +221,14 @@ impl Party {
                 }
             }
         }
+    }
+
+    fn clocks_of(&self, collection: &CollectionName) -> Answer {
+        Answer::Clocks(self.clocks.get(collection).cloned().unwrap_or_default())
+    }
+
+    fn differs(&self) -> Answer {
+        Answer::Apart(crate::exchange::Apart { ours: self.clocks.clone(), theirs: Vec::new() })
     }
 
     fn connect(&mut self, at: u64, conn: u64, peer: u8, side: Side) {
