@@ -228,6 +228,8 @@ pub const SKETCH_CELLS_MAX: usize = 8_192;
 pub const SKETCH_CELLS_FIRST: usize = 128;
 /// Most actors in the clock of one entity that is told: each is of another origin of the collection.
 pub const CLOCK_ACTORS_MAX: usize = 8_192;
+/// Bytes at which no more clocks are told in one message of a repair: of the entities left, whole histories come.
+pub const CLOCKS_BYTES: usize = 512 * 1024;
 /// Most actors in a stored clock. There are no more than in one that is told; what is on disk is read all the same.
 pub const CLOCK_ACTORS_KEPT_MAX: usize = 1 << 20;
 /// Most bytes of commits that wait to be taken, from one peer in one space: its windows, and one frame.
@@ -241,7 +243,8 @@ pub const INTRODUCTION_STATEMENTS_MAX: usize = 64;
 pub const INTRODUCTION_BYTES_MAX: usize = 64 * 1024;
 /// Requests to join that are under way: those that this node has made, and those that are made to it.
 pub const JOINS_MAX: usize = 16;
-/// Most comparisons without agreement in a row; after them the two sides rest until the next regular one.
+/// Most comparisons without agreement in a row; after them the two sides rest for a minute, and until one of them holds
+/// something else. Then it makes [`FEED_ROUNDS_MAX`] more.
 pub const REPAIR_ROUNDS_MAX: u32 = 16;
 /// Comparisons without agreement after which the two compare entity by entity, though their vectors differ.
 pub const FEED_ROUNDS_MAX: u32 = 3;
@@ -364,6 +367,9 @@ pub const DIAL_STAGGER_MS: u64 = 250;
 pub const QUIET_CHECK_MS: u64 = 60 * ROOT_CHECK_MS;
 /// Interval at which equal fingerprints are confirmed, in milliseconds.
 pub const ROOT_CHECK_MS: u64 = 60_000;
+/// Time for which what was found not to be the same at a hub, after all of it was sent, is taken for what a hub cannot judge,
+/// in milliseconds: an hour.
+pub const HUB_TRUST_MS: u64 = 3_600_000;
 /// Shortest time from one periodic sync to the next, in milliseconds.
 pub const PERIOD_MS_MIN: u64 = 100;
 /// Silence after which a peer that is asked to compare counts as one that does not answer, in milliseconds.
@@ -425,6 +431,9 @@ pub const CLASHES_OPEN_MAX: usize = 8_388_608;
 /// Bytes of clashes that a peer is told when the two agree, and one clash more; each that it is seen to know makes room
 /// for another.
 pub const CLASHES_TOLD_BYTES: usize = 1024 * 1024;
+/// Bytes of clashes with which a peer is answered that sends commits which they are about, and one clash more: as many as
+/// may come at once.
+pub const CLASHES_ANSWERED_BYTES: usize = 6 * 1024 * 1024;
 /// Bytes of new clashes that a peer is told at once until the two agree; of more it hears then.
 pub const CLASHES_NEW_BYTES: usize = 64 * 1024;
 /// Entities whose snapshot is due that are remembered; others are found at their next change.
@@ -464,6 +473,14 @@ const _: () =
 const _: () = assert!(ORIGINS_WANTED_MAX + 16 * ORIGINS_KEPT <= VECTOR_ORIGINS_MAX);
 const _: () = assert!(VECTOR_ORIGINS_MAX <= CLOCK_ACTORS_MAX && CLOCK_ACTORS_MAX <= CLOCK_ACTORS_KEPT_MAX);
 const _: () = assert!((16 + 10) * CLOCK_ACTORS_MAX + 512 < FRAME_BYTES_MAX);
+const _: () = assert!((16 + 10) * CLOCK_ACTORS_MAX < CLOCKS_BYTES);
+const _: () = assert!(
+    CLOCKS_BYTES
+        + (2 * (16 + 2) + 8) * SKETCH_CELLS_MAX
+        + (COLLECTION_NAME_BYTES_MAX + 4) * COLLECTIONS_PER_SPACE_MAX
+        + 512
+        < FRAME_BYTES_MAX
+);
 const _: () = assert!((16 + 10) * CLOCK_ACTORS_KEPT_MAX < VALUE_TOTAL_BYTES_MAX);
 const _: () = assert!(VECTOR_ORIGINS_MAX * COLLECTIONS_PER_SPACE_MAX <= CLASHES_OPEN_MAX);
 const _: () = assert!(COLLECTIONS_KEPT < COLLECTIONS_PER_MEMBER_MAX);
@@ -512,6 +529,7 @@ const _: () = assert!(ROW_BYTES_MAX < VALUE_TOTAL_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= STREAM_WINDOW_BYTES as usize);
 const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
 const _: () = assert!(2 * INBOX_BYTES_MAX + FRAME_BYTES_MAX < OUTBOUND_BYTES_MAX);
+const _: () = assert!(INBOX_BYTES_MAX <= CLASHES_ANSWERED_BYTES);
 const _: () = assert!(
     2 * INBOX_BYTES_MAX + 3 * (CLASHES_TOLD_BYTES + 2 * COMMIT_BYTES_MAX) + CLASHES_NEW_BYTES
         < OUTBOUND_BYTES_MAX

@@ -11,6 +11,7 @@ impl Replica {
     pub(crate) fn answer(&mut self, now: Now, ask: Ask) -> Answer {
         self.wall = now.wall;
         self.waits.seen = now.instant;
+        self.answered = Default::default();
         if let Ask::Receive { from, .. } = &ask {
             self.sender = Some(*from);
         }

@@ -11,6 +11,7 @@
 //! that it picks, and nothing is frozen any more. Whoever then lies again is frozen again, from there on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::planted::Check;
@@ -20,7 +21,7 @@ use super::{Replica, ReplicaError, Told, load};
 use crate::access::{AccessError, Commit, Leaf};
 use crate::exchange::{Answer, CommitKey, Packed};
 use crate::id::{CollectionName, CommitHash, EntityId, Origin, Oseq, PeerId, SpaceId, StatementHash};
-use crate::limits::CLASHES_TOLD_BYTES;
+use crate::limits::{CLASHES_ANSWERED_BYTES, CLASHES_TOLD_BYTES};
 use crate::store::keyspaces::{Batch, ClashKey, ClashRecord, CommitId, CommitRecord, Key, Prefix, Raw};
 
 /// Whom nobody can vouch for owes it to this one.
@@ -45,6 +46,15 @@ pub(super) struct Reminded {
     last: Option<(ClashPlace, Oseq)>,
     /// Those that it was not seen to know since.
     open: BTreeSet<(ClashPlace, Oseq)>,
+}
+
+/// With how many bytes of clashes what one call brought was answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Answered {
+    /// Those that it is about.
+    bytes: usize,
+    /// Others of which its sender was told because it is seen to know one.
+    reminded_bytes: usize,
 }
 
 /// Two commits that cannot both be.
@@ -113,6 +123,33 @@ impl Space {
         if clashes.pairs.is_empty() {
             self.clashes.remove(&place);
         }
+    }
+
+    /// The clashes of members behind one, or all, of which a peer is not known to know. It costs a look at each of those
+    /// that it knows, and no copy of any.
+    fn untold<'a>(
+        &'a self,
+        peer: &'a PeerId,
+        behind: Option<&'a (ClashPlace, Oseq)>,
+    ) -> impl Iterator<Item = (&'a ClashPlace, Oseq)> {
+        let first = behind.map_or(Bound::Unbounded, |(place, _)| Bound::Included(place));
+        let from = self.clashes.range::<ClashPlace, _>((first, Bound::Unbounded));
+        let of_members = from.filter(|((_, origin), _)| self.membership.role(&origin.peer).is_some());
+        let pairs = of_members.flat_map(|(place, clashes)| {
+            clashes.pairs.iter().map(move |(number, pair)| (place, *number, pair))
+        });
+        let is_behind = move |place: &ClashPlace, number: Oseq| {
+            behind.is_none_or(|(last, from)| (place, number) > (last, *from))
+        };
+        let untold =
+            pairs.filter(move |(place, number, pair)| is_behind(place, *number) && !pair.told.contains(peer));
+        untold.map(|(place, number, _)| (place, number))
+    }
+
+    fn is_untold(&self, peer: &PeerId, (place, from): &(ClashPlace, Oseq)) -> bool {
+        let is_member = self.membership.role(&place.1.peer).is_some();
+        let pair = self.clashes.get(place).and_then(|clashes| clashes.pairs.get(from));
+        is_member && pair.is_some_and(|pair| !pair.told.contains(peer))
     }
 
     /// The first number from which an origin's commits are frozen in a collection: that of the clash that no verdict has
@@ -462,6 +499,8 @@ impl Replica {
     }
 
     /// Answers who sends a commit that a clash is about, or that is frozen by one, with the two that prove it, once.
+    /// One call is answered with [`CLASHES_ANSWERED_BYTES`], which is never less than came, and one clash more: who does not
+    /// know the rest does not agree, and sends what they are about again.
     pub(super) fn answer_clash(
         &mut self,
         space: SpaceId,
@@ -478,7 +517,8 @@ impl Replica {
             let Some(clashes) = known.clashes.get_mut(&place) else { continue };
             for (number, pair) in &mut clashes.pairs {
                 let concerns = frozen == Some(*number) || pair.hashes.contains(hash);
-                if !concerns || !pair.told.insert(from) {
+                let has_room = self.answered.bytes < CLASHES_ANSWERED_BYTES;
+                if !concerns || !has_room || !pair.told.insert(from) {
                     continue;
                 }
                 answered = true;
@@ -487,9 +527,12 @@ impl Replica {
                 let Some(record) = self.store.get(&key)? else { continue };
                 let commits = sides(space, &record)?.iter().map(packed).collect();
                 self.told.push_back(Told::Clash { space, commits, to: Some(from) });
+                self.answered.bytes += record.one.len() + record.other.len();
             }
         }
-        if answered && self.spaces.get(&space).is_some_and(|known| known.reminded.contains_key(&from)) {
+        let has_room = self.answered.reminded_bytes < CLASHES_TOLD_BYTES;
+        let known = self.spaces.get(&space);
+        if answered && has_room && known.is_some_and(|known| known.reminded.contains_key(&from)) {
             self.remind(space, from, Remind::Next)?;
         }
         Ok(())
@@ -522,35 +565,30 @@ impl Replica {
     /// the first when there are no more.
     fn remind(&mut self, space: SpaceId, peer: PeerId, how: Remind) -> Result<(), ReplicaError> {
         let Some(known) = self.spaces.get(&space) else { return Ok(()) };
-        let mut untold: Vec<(ClashPlace, Oseq)> = Vec::new();
-        let of_members =
-            known.clashes.iter().filter(|((_, origin), _)| known.membership.role(&origin.peer).is_some());
-        for (place, clashes) in of_members {
-            let pairs = clashes.pairs.iter().filter(|(_, pair)| !pair.told.contains(&peer));
-            untold.extend(pairs.map(|(from, _)| (place.clone(), *from)));
-        }
         let mut reminded = known.reminded.get(&peer).cloned().unwrap_or_default();
-        reminded.open.retain(|clash| untold.binary_search(clash).is_ok());
-        let mut first = untold.partition_point(|clash| Some(clash) <= reminded.last.as_ref());
-        if how == Remind::Some && first == untold.len() {
-            first = 0;
+        reminded.open.retain(|clash| known.is_untold(&peer, clash));
+        let mut behind = reminded.last.clone();
+        if how == Remind::Some && known.untold(&peer, behind.as_ref()).next().is_none() {
+            behind = None;
         }
         // Who has not answered is told one: it may be one that it has no room for.
         let whole = how == Remind::Some && reminded.open.is_empty();
         let (mut bytes, bytes_max) = (0, if whole { CLASHES_TOLD_BYTES } else { 1 });
-        for clash in untold.into_iter().skip(first) {
+        for (place, from) in known.untold(&peer, behind.as_ref()) {
             if bytes >= bytes_max {
                 break;
             }
-            let ((collection, origin), from) = clash.clone();
-            let key = ClashKey { space, collection, origin, from };
-            let Some(record) = self.store.get(&key)? else { continue };
+            let (collection, origin) = place.clone();
+            let Some(record) = self.store.get(&ClashKey { space, collection, origin, from })? else {
+                continue;
+            };
             let commits = sides(space, &record)?.iter().map(packed).collect();
             self.told.push_back(Told::Clash { space, commits, to: Some(peer) });
             bytes += record.one.len() + record.other.len();
-            reminded.open.insert(clash.clone());
-            reminded.last = Some(clash);
+            reminded.open.insert((place.clone(), from));
+            reminded.last = Some((place.clone(), from));
         }
+        self.answered.reminded_bytes += bytes;
         if let Some(known) = self.spaces.get_mut(&space) {
             known.reminded.insert(peer, reminded);
         }

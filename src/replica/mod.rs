@@ -117,6 +117,7 @@ pub(crate) struct Replica {
     told: VecDeque<Told>,
     /// The peer whose commits were taken last: who is told to have repaired what they repaired.
     sender: Option<PeerId>,
+    answered: clash::Answered,
     report: OpenReport,
     opened: Now,
     waits: Waits,

@@ -79,8 +79,8 @@ impl Replica {
         let incarnation = kept.unwrap_or_else(|| entropy.incarnation());
         note_incarnation(&store, incarnation)?;
         let (hub, waits, peer) = (is_hub(&store)?, Waits::open(&store, now)?, identity.peer());
-        let regates = regate::is_due(&store)?;
         let mut replica = Self {
+            regates: regate::is_due(&store)?,
             store,
             identity,
             peer,
@@ -100,9 +100,9 @@ impl Replica {
             synced: position,
             told: VecDeque::new(),
             sender: None,
+            answered: Default::default(),
             opened: now,
             waits,
-            regates,
             wall: now.wall,
             #[cfg(feature = "sim")]
             lacking: None,

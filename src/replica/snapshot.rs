@@ -1,6 +1,6 @@
 //! Snapshots: saved documents, so that loading an entity does not apply all of its changes.
 
-use super::{Replica, ReplicaError};
+use super::{Replica, ReplicaError, damage_of};
 use crate::doc::Document;
 use crate::store::keyspaces::{Arrival, Batch, Head, HeadKey, Snapshot, SnapshotKey, SnapshotMark};
 use crate::time::Now;
@@ -20,13 +20,23 @@ impl Replica {
     /// Does one piece of work that nobody waits for: at most one snapshot, or a piece of a space to erase; and, when an
     /// hour has passed, a look at what has waited too long in quarantine; and a look at all of a quarantine in which too
     /// much hangs together to be judged at once, when that is due.
-    /// Returns whether more is due.
+    /// Returns whether more is due. Where more is damaged than one call mends, the rest is mended in the next ones.
     ///
     /// # Errors
     ///
     /// [`ReplicaError::Store`] when the store fails or the document cannot be read.
     pub(crate) fn housekeep(&mut self, now: Now) -> Result<bool, ReplicaError> {
         self.waits.seen = now.instant;
+        match self.tidy(now) {
+            Err(error) if damage_of(&error).is_some() => {
+                tracing::warn!(%error, "more is damaged than was mended at once");
+                Ok(false)
+            }
+            tidied => tidied,
+        }
+    }
+
+    fn tidy(&mut self, now: Now) -> Result<bool, ReplicaError> {
         match self.due.snapshots.pop_first() {
             Some(key) => self.mending(now, |replica| replica.take_snapshot(&key))?,
             None => self.erase_some()?,

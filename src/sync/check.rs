@@ -4,7 +4,8 @@ use super::{ConnId, Engine, Lane, Purpose, Session, digest};
 use crate::exchange::{Ask, CommitKey, SpaceState, Vectors};
 use crate::id::SpaceId;
 use crate::limits::{
-    CHECK_DELAY_MS, FEED_ROUNDS_MAX, LOG_ROUNDS_MAX, QUIET_CHECK_MS, REPAIR_ROUNDS_MAX, ROOT_CHECK_MS,
+    CHECK_DELAY_MS, FEED_ROUNDS_MAX, HUB_TRUST_MS, LOG_ROUNDS_MAX, QUIET_CHECK_MS, REPAIR_ROUNDS_MAX,
+    ROOT_CHECK_MS,
 };
 use crate::wire::{Digest, Message, Revisions, Roots};
 
@@ -28,6 +29,11 @@ pub(super) struct Digests {
 }
 
 impl Digests {
+    /// What this side holds.
+    fn held(&self) -> [Digest; 3] {
+        [self.log, self.vectors, self.roots]
+    }
+
     /// Whether both sides hold the same.
     fn agree_with(&self, theirs: &Self) -> bool {
         let all = |digests: &Self| (digests.log, digests.vectors, digests.roots, digests.revisions);
@@ -190,6 +196,15 @@ impl Engine {
         if compared.mine.log != compared.theirs.log {
             self.logs_differ(conn, space, [compared.mine.log, compared.theirs.log]);
         }
+        let now = self.now.instant;
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        let held = compared.mine.held();
+        if session.rests.take_if(|(until, of)| *until <= now && *of != held).is_some() {
+            // What kept them from agreeing may have passed.
+            session.rounds = session.rounds.min(REPAIR_ROUNDS_MAX - FEED_ROUNDS_MAX);
+        }
         let Some(session) = self.sessions.get(&(conn, space)) else {
             return;
         };
@@ -215,7 +230,9 @@ impl Engine {
             Next::AgreeApart => self.agreed_apart(conn, space),
             Next::CompareSoon => self.check_soon(conn, space),
             Next::CompareMuchLater => {
-                session.check_due = Some(self.now.instant.plus_ms(ROOT_CHECK_MS));
+                let until = now.plus_ms(ROOT_CHECK_MS);
+                session.check_due = Some(until);
+                session.rests.get_or_insert((until, held));
             }
             Next::TellVectors => {
                 session.urgent = true;
@@ -246,6 +263,8 @@ impl Engine {
         let apart = session.logs.is_some_and(is_for_good);
         let log = mine.log == theirs.log || apart;
         let (vectors, roots) = (mine.vectors == theirs.vectors, mine.roots == theirs.roots);
+        let trusted_until = session.repaired.map(|repaired| repaired.plus_ms(HUB_TRUST_MS));
+        let repaired = trusted_until.is_some_and(|until| self.now.instant < until);
         // What one side keeps in quarantine it counts as received and feeds to nobody: telling vectors again brings
         // nothing then, and only comparing entity by entity makes the roots equal.
         let unfed = session.rounds >= FEED_ROUNDS_MAX && !roots && leads;
@@ -264,9 +283,9 @@ impl Engine {
             // The side that asked acts; this one sees that it comes to an end.
             (!vectors && *say == Say::Answer, Next::CompareSoon),
             (!vectors && !unfed, Next::TellVectors),
-            // The two have compared entity by entity and have the same commits: the rest is what one of them has
-            // looked into and refused, and the hub has not.
-            (session.repaired && self.is_with_hub(conn) && log, Next::AgreeWithHub),
+            // The two have compared entity by entity, sent all of what differs, and have the same commits: the rest is what
+            // one of them has looked into and refused, and the hub has not.
+            (vectors && repaired && self.is_with_hub(conn) && log, Next::AgreeWithHub),
             (leads, Next::Repair),
         ];
         cases.into_iter().find(|(is_so, _)| *is_so).map_or(Next::AwaitRepair, |(_, next)| next)

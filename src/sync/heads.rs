@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::repair::{Repair, Step};
+use super::repair::{Repair, Step, fit};
 use super::{ConnId, Engine, Lane, Purpose};
 use crate::exchange::{self, Answer, Ask};
 use crate::id::{EntityId, SpaceId, Span};
@@ -136,7 +136,8 @@ impl Engine {
                 Step::TellClocks { collection, .. } | Step::AnswerClocks { collection, .. },
                 Answer::Clocks(_),
             ) if !self.may_both(space, &peer, &collection) => self.not_shared(conn, space),
-            (Step::TellClocks { collection, upto }, Answer::Clocks(clocks)) => {
+            (Step::TellClocks { collection, upto }, Answer::Clocks(mut clocks)) => {
+                fit(clocks.iter_mut());
                 let answered = clocks.is_empty();
                 self.send(
                     conn,
@@ -163,7 +164,8 @@ impl Engine {
                 let ask = Ask::Clocks { space, collection: collection.clone(), entities };
                 self.step(conn, space, Step::AnswerClocks { collection, upto }, ask);
             }
-            (Step::AnswerClocks { collection, upto }, Answer::Clocks(clocks)) => {
+            (Step::AnswerClocks { collection, upto }, Answer::Clocks(mut clocks)) => {
+                fit(clocks.iter_mut());
                 let message = Clocks { slot, collection, clocks, upto: None, answer: false };
                 self.send(conn, Lane::Bulk, &Message::Clocks(message));
                 self.advance_page(conn, space, upto);

@@ -16,9 +16,7 @@ use super::conn::CODE_PROTOCOL;
 use super::{ConnId, Engine, Lane, Purpose, Session, digest};
 use crate::exchange::{self, Answer, Ask, Packed, Vectors};
 use crate::id::{Cell, CollectionName, EntityClock, EntityId, SpaceId};
-use crate::limits::{
-    BATCH_BYTES, BATCHES_UNDER_WAY_MAX, REPAIR_ROUNDS_WHOLE, SKETCH_CELLS_FIRST, SKETCH_CELLS_MAX,
-};
+use crate::limits::{BATCH_BYTES, BATCHES_UNDER_WAY_MAX, CLOCKS_BYTES, SKETCH_CELLS_FIRST, SKETCH_CELLS_MAX};
 use crate::wire::{Apart, Cells, CellsWanted, Heads, Message};
 
 /// What this side does in the repair of a space.
@@ -263,6 +261,7 @@ impl Engine {
             return;
         };
         let slot = session.slot;
+        fit(apart.ours.values_mut().flatten());
         let message = Apart { slot, symbols: apart.theirs, clocks: apart.ours, answer: false };
         self.send(conn, Lane::Bulk, &Message::Apart(message));
     }
@@ -281,6 +280,7 @@ impl Engine {
         let slot = session.slot;
         let mut clocks = completed(&ours, &theirs);
         clocks.retain(|collection, _| self.common(conn, space, collection));
+        fit(clocks.values_mut().flatten());
         self.send(
             conn,
             Lane::Bulk,
@@ -297,9 +297,7 @@ impl Engine {
     }
 
     pub(super) fn make_whole(&self, conn: ConnId, space: SpaceId, clocks: &mut [EntityClock]) {
-        // The side that leads has counted its comparisons; the other may have made none.
-        let rounds = |session: &Session| session.rounds.max(session.repairs_in_vain);
-        if self.sessions.get(&(conn, space)).map_or(0, rounds) >= REPAIR_ROUNDS_WHOLE {
+        if self.sessions.get(&(conn, space)).is_some_and(Session::sends_whole) {
             clocks.iter_mut().for_each(|clock| clock.clock.clear());
         }
     }
@@ -351,8 +349,11 @@ impl Engine {
 
     /// What follows is decided by the comparison that ends every sync.
     pub(super) fn end_repair(&mut self, conn: ConnId, space: SpaceId) {
+        let now = self.now.instant;
         let ended = self.sessions.get_mut(&(conn, space)).and_then(|session| {
-            session.repaired |= session.repair.is_some();
+            if session.repair.is_some() && session.sends_whole() {
+                session.repaired = Some(now);
+            }
             session.repair.take()
         });
         self.watch(conn, space);
@@ -374,6 +375,18 @@ impl Engine {
         hasher.update(b"driftless/symbols/v1\0");
         hasher.update(space.as_bytes());
         Some(*hasher.finalize().as_bytes())
+    }
+}
+
+/// Empties the clocks for which a message has no room, as if the entities were not here: all of them comes, which is more
+/// than is lacking, and never less.
+pub(super) fn fit<'a>(clocks: impl Iterator<Item = &'a mut EntityClock>) {
+    let mut left = CLOCKS_BYTES;
+    for EntityClock { clock, .. } in clocks {
+        match left.checked_sub((16 + 10) * clock.len()) {
+            Some(rest) => left = rest,
+            None => clock.clear(),
+        }
     }
 }
 

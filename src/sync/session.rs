@@ -10,6 +10,7 @@ use super::repair::Repair;
 use super::{Action, Conn, ConnId, Engine, Notice, Purpose};
 use crate::exchange::{Ask, CommitKey, Packed, SpaceState, Vectors};
 use crate::id::{PeerId, SpaceId};
+use crate::limits::REPAIR_ROUNDS_WHOLE;
 use crate::time::Instant;
 use crate::wire::{Digest, Opening, Slot};
 
@@ -73,6 +74,8 @@ pub(super) struct Session {
     pub(super) asked: Option<(Digests, bool)>,
     /// Comparisons without agreement, in a row.
     pub(super) rounds: u32,
+    /// Until when the two rest at least after too many of them, and what this side held then: they rest on while that is so.
+    pub(super) rests: Option<(Instant, [Digest; 3])>,
     /// What we asked the peer to compare with.
     pub(super) shown: Option<(Digests, Vectors)>,
     /// Which statements the peer has, while ours are being read.
@@ -101,8 +104,8 @@ pub(super) struct Session {
     pub(super) serving: Option<u64>,
     /// Indexes that one side keeps of what the other has.
     pub(super) followed: Followed,
-    /// A repair came to its end.
-    pub(super) repaired: bool,
+    /// When a repair came to its end in which whole histories were sent.
+    pub(super) repaired: Option<Instant>,
     pub(super) neighbourhood: Neighbourhood,
     /// When to give up on what the peer owes us.
     pub(super) deadline: Option<Instant>,
@@ -154,6 +157,7 @@ impl Session {
             given: BTreeMap::new(),
             logs: None,
             rounds: 0,
+            rests: None,
             shown: None,
             in_sync: false,
             verified: false,
@@ -166,7 +170,7 @@ impl Session {
             fetching: None,
             serving: None,
             followed: Followed::default(),
-            repaired: false,
+            repaired: None,
             neighbourhood: Neighbourhood::default(),
             deadline: None,
         }
@@ -175,7 +179,14 @@ impl Session {
     /// Counts comparisons and repairs without agreement from here.
     pub(super) fn begin_rounds(&mut self) {
         self.rounds = 0;
+        self.rests = None;
         self.repairs_in_vain = 0;
+    }
+
+    /// Comparing by clocks did not help, so that whole histories are sent of what differs.
+    pub(super) fn sends_whole(&self) -> bool {
+        // The side that leads has counted its comparisons; the other may have made none.
+        self.rounds.max(self.repairs_in_vain) >= REPAIR_ROUNDS_WHOLE
     }
 
     /// More than live commits is on its way to the peer.

@@ -113,7 +113,7 @@ impl Decode for Clocks {
         let (slot, collection) = (input.varint("slot")?, CollectionName::decode(input)?);
         let answer = decode_bool(input, "answer")?;
         let upto = decode_bound(input)?;
-        Ok(Self { slot, collection, clocks: decode_clocks(input)?, upto, answer })
+        Ok(Self { slot, collection, clocks: decode_clocks(SKETCH_CELLS_MAX, input)?, upto, answer })
     }
 }
 
@@ -191,7 +191,8 @@ impl Decode for Apart {
             if clocks.last_key_value().is_some_and(|(last, _)| *last >= collection) {
                 return Err(CodecError::NotCanonical { what: WHAT });
             }
-            clocks.insert(collection, decode_clocks(input)?);
+            let left = SKETCH_CELLS_MAX - clocks.values().map(Vec::len).sum::<usize>();
+            clocks.insert(collection, decode_clocks(left, input)?);
         }
         if !symbols.is_sorted_by(|a, b| a < b) {
             return Err(CodecError::NotCanonical { what: WHAT });
@@ -212,10 +213,10 @@ fn encode_clocks(clocks: &[EntityClock], out: &mut Writer) {
     }
 }
 
-fn decode_clocks(input: &mut Reader<'_>) -> Result<Vec<EntityClock>, CodecError> {
+fn decode_clocks(count_max: usize, input: &mut Reader<'_>) -> Result<Vec<EntityClock>, CodecError> {
     const WHAT: &str = "clocks";
     let mut clocks = Vec::<EntityClock>::new();
-    for _ in 0..input.count(WHAT, SKETCH_CELLS_MAX)? {
+    for _ in 0..input.count(WHAT, count_max)? {
         let entity = EntityId::decode(input)?;
         let count = input.count(WHAT, CLOCK_ACTORS_MAX)?;
         let actor = |_| Ok((ActorId::decode(input)?, input.varint("seq")?));

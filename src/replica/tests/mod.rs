@@ -22,6 +22,7 @@ use crate::time::{Instant, Now, Timestamp};
 mod clash;
 mod clocks;
 mod contest;
+mod crowded;
 mod damage;
 mod exchange;
 mod expiry;

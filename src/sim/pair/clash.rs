@@ -139,3 +139,31 @@ fn attack_14_who_forgot_a_proof_is_told_it_again() {
     assert_eq!((pair.status(1, 7), pair.status(1, 8), clashes(&pair)), (None, None, [1, 1]));
     assert!(pair.is_agreed());
 }
+
+/// A device and a hub that hold different commits with one number of one entity took that for what a hub cannot judge.
+/// Their clocks are equal, so that nothing was sent, and who meets others at the hub alone never heard of the other one.
+/// Seen failing with a hub trusted after any repair, in `Engine::end_repair`.
+#[test]
+fn attack_14_a_hub_that_holds_another_commit_is_told() {
+    for hub in [1, 0] {
+        let mut pair = Pair::agreed(1);
+        let (space, liar) = (pair.space, join(&mut pair));
+        pair.meet();
+        pair.part();
+        let party = &mut pair.parties[hub];
+        let (me, state) = (party.peer(), party.state(space));
+        let options = Options { hub: true, ..Default::default() };
+        party.engine = Engine::new(me, options, Arc::clone(&party.metrics));
+        party.engine.handle(at(pair.now_ms), Event::SpaceChanged(state));
+        for (party, content) in [(0, 1), (1, 2)] {
+            let commit = signed(&pair, &liar, (Oseq(1), None), 7, content);
+            receive(&mut pair, party, &liar, &[&commit]);
+        }
+
+        pair.meet();
+        pair.talk_out(60_000);
+
+        assert_eq!(clashes(&pair), [1, 1], "hub {hub}");
+        assert!(pair.is_agreed());
+    }
+}

@@ -7,6 +7,7 @@ mod dialing;
 mod limits;
 mod logs;
 mod receipts;
+mod repairs;
 mod times;
 
 use proptest::prelude::*;
@@ -98,6 +99,8 @@ struct Party {
     feed: Vec<Packed>,
     /// Spans in which what is listed is found to differ next.
     apart: Vec<crate::id::SpanPrint>,
+    /// Its clocks of what is found to differ.
+    clocks: crate::exchange::Clocks,
 }
 
 impl Party {
@@ -132,6 +135,7 @@ impl Party {
             offence: None,
             feed: Vec::new(),
             apart: Vec::new(),
+            clocks: Default::default(),
         };
         side.drain(0);
         side
@@ -184,10 +188,10 @@ impl Party {
                         Ask::Learn { .. } => Answer::Learned { new: 0, offence: self.offence.clone() },
                         Ask::Introduce { .. } => Answer::Introduced(false),
                         Ask::Heads { .. } => Answer::Heads { entries: Vec::new(), complete: true },
-                        Ask::Clocks { .. } => Answer::Clocks(Vec::new()),
+                        Ask::Clocks { collection, .. } => self.clocks_of(collection),
                         Ask::Sketch { cells, .. } => Answer::Sketch(vec![crate::id::Cell::default(); *cells]),
-                        Ask::Compare { .. } => Answer::TooFewCells,
-                        Ask::Resolve { .. } => Answer::Apart(crate::exchange::Apart::default()),
+                        Ask::Compare { .. } if self.clocks.is_empty() => Answer::TooFewCells,
+                        Ask::Compare { .. } | Ask::Resolve { .. } => self.differs(),
                         Ask::IndexTold { .. } => Answer::Index(Some(Vec::new())),
                         Ask::Versions { .. } => Answer::Versions(Vec::new()),
                         Ask::Listed { .. } => Answer::Collections(Vec::new()),
@@ -217,6 +221,14 @@ impl Party {
                 }
             }
         }
+    }
+
+    fn clocks_of(&self, collection: &CollectionName) -> Answer {
+        Answer::Clocks(self.clocks.get(collection).cloned().unwrap_or_default())
+    }
+
+    fn differs(&self) -> Answer {
+        Answer::Apart(crate::exchange::Apart { ours: self.clocks.clone(), theirs: Vec::new() })
     }
 
     fn connect(&mut self, at: u64, conn: u64, peer: u8, side: Side) {

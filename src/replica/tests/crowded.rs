@@ -1,0 +1,65 @@
+//! A device that gives many numbers twice, with few commits.
+
+use super::clash::{Liar, scene};
+use super::*;
+use crate::id::{Incarnation, Salt};
+use crate::limits::CLASHES_ANSWERED_BYTES;
+
+/// Commits of one life with a change in each of so many collections, of which no two can be together.
+fn two_of(liar: &Liar, life: u64, collections: usize) -> [Commit; 2] {
+    let origin = Origin { peer: liar.identity.peer(), incarnation: Incarnation(life) };
+    let entity = EntityId::from_key("crowded", &life.to_be_bytes());
+    let actor = ActorId::derive(&liar.space, &entity, &origin);
+    ["one", "two"].map(|title| {
+        let made = (insert(entity, &title.repeat(32_000)).edit)(&mut Document::new(), &actor, now().wall);
+        let made = made.expect("fits").expect("changes");
+        let leaf = |number: usize| Leaf {
+            collection: CollectionName::new(&format!("c-{number:04}")).expect("a name"),
+            entity,
+            oseq: Oseq(1),
+            prev: None,
+            salt: Some(Salt::new([number as u8; 16])),
+            of: 1,
+            seq: made.seq,
+            head: made.hash,
+        };
+        let leaves = (0..collections).map(|number| (leaf(number), made.bytes.clone())).collect();
+        Commit::sign(&liar.identity, liar.space, origin, liar.at.clone(), leaves).expect("small")
+    })
+}
+
+/// Two commits that touch many collections are a clash in each. Who sent such commits in one frame, having come anew, was
+/// answered with all clashes at once: a frame of a member made others read and keep in memory as much as it liked of what
+/// it had signed. Seen failing without the bound in `Replica::answer_clash`.
+#[test]
+fn a_frame_is_answered_with_so_many_bytes_of_clashes_and_the_next_one_with_the_rest() {
+    const LIVES: u64 = 9;
+    let (mut a, b, liar, space) = scene();
+    let peer = b.replica.peer();
+    let two: Vec<[Commit; 2]> = (1..=LIVES).map(|life| two_of(&liar, life, 4)).collect();
+    for two in &two {
+        a.receive(space, &b, two.iter().map(Commit::encode).collect());
+    }
+    let all = a.replica.proofs(space).len();
+    a.replica.answer(now(), Ask::Met { space, peer, agreed: false });
+    a.replica.drain();
+
+    let ones: Vec<Vec<u8>> = two.iter().map(|[one, _]| one.encode()).collect();
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        a.receive(space, &b, ones.clone());
+        told.push(clash::proofs(&mut a));
+    }
+
+    let bytes = |told: &Vec<Vec<u8>>| told.iter().map(Vec::len).sum::<usize>();
+    let one = bytes(&told[0]) / (told[0].len() / 2);
+    assert!(
+        (CLASHES_ANSWERED_BYTES..CLASHES_ANSWERED_BYTES + 2 * one).contains(&bytes(&told[0])),
+        "{}",
+        bytes(&told[0])
+    );
+    assert!(bytes(&told[1]) > 0, "and then the rest");
+    assert_eq!(all, 4 * LIVES as usize);
+    assert_eq!(told.iter().map(|told| told.len() / 2).sum::<usize>(), all, "each is told once");
+    assert!(told[2].is_empty());
+}
