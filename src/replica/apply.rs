@@ -76,8 +76,7 @@ impl Replica {
         }
         let mut applied = BTreeSet::new();
         for (index, commit) in incoming.iter().enumerate() {
-            if let Some(hold) = dead.get(&index) {
-                self.hold(&mut draft, commit, hold.clone(), tally)?;
+            if dead.contains_key(&index) {
                 continue;
             }
             self.stage(
@@ -92,6 +91,11 @@ impl Replica {
                 },
             )?;
             applied.insert(index);
+        }
+        // They find what room those leave that count.
+        for (index, hold) in dead {
+            let Some(commit) = incoming.get(index) else { continue };
+            self.hold(&mut draft, commit, hold, tally)?;
         }
         let space = draft.space;
         self.finish(draft)?;

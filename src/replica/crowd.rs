@@ -3,8 +3,8 @@
 //! Whether one counts that a removal does not let stand may depend on another that comes at last, and then on all in
 //! between. To judge so many takes time, and anybody who may write can add to them. So up to
 //! [`JUDGED_TOGETHER_MAX`](crate::limits::JUDGED_TOGETHER_MAX) are judged at once; of more, the whole quarantine is
-//! judged when nobody waits, as opening the store does it, and so seldom that it takes a small share of the time. What
-//! counts in the end is the same.
+//! judged when nobody waits, behind the first call for which it is due, as opening the store does it, and so seldom that it
+//! takes a small share of the time. What counts in the end is the same.
 
 use super::{Replica, ReplicaError};
 use crate::id::SpaceId;
