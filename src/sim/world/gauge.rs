@@ -15,6 +15,8 @@ use crate::sim::fault::Fault;
 use crate::sim::limit::Limit;
 use crate::sim::violation::Rule;
 
+/// The collections of a simulated space to which everybody writes: notes, lines, and the closed one.
+const SHARED_COLLECTIONS: usize = 3;
 /// Less than this in a quarantine is no room for a commit of those that fill it.
 const QUARANTINE_ROOM_BYTES: usize = 800 * 1024;
 
@@ -65,7 +67,8 @@ impl World<'_> {
             ("statements", fullness.statements, STATEMENTS_PER_SPACE_MAX),
             ("waiting statements", fullness.waiting, STATEMENTS_WAITING_MAX),
             ("collections", fullness.collections, COLLECTIONS_PER_SPACE_MAX),
-            ("collections of one member", alone, COLLECTIONS_PER_MEMBER_MAX),
+            // To those that others begin too it may be left alone, when what they wrote is lost or forgotten.
+            ("collections of one member", alone, COLLECTIONS_PER_MEMBER_MAX + SHARED_COLLECTIONS),
             // What others built on is let in all the same.
             ("origins of one member in a vector", origins, ORIGINS_PER_MEMBER_MAX + ORIGINS_KEPT),
             ("origins in a vector", fullness.origins_most, ORIGINS_WANTED_MAX.min(VECTOR_ORIGINS_MAX)),
