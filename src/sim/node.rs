@@ -135,6 +135,8 @@ impl Node {
             joined: self.joined.clone(),
             known: self.known.clone(),
             twin_of: Some(self.number),
+            // What waits for a peer in the one waits in the other.
+            damaged: self.damaged,
             ..Self::new(number, dice)
         }
     }
