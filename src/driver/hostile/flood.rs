@@ -1,18 +1,14 @@
 //! More than a peer's share: of questions, of commits, of the quarantine, of frames that nobody reads.
 
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-
 use super::*;
 use crate::driver::PeerCost;
-use crate::driver::connection::Line;
 use crate::id::Span;
 use crate::limits::{
     ASKS_WAITING_MAX, HELD_OVERHEAD_BYTES, OUTBOUND_BYTES_MAX, OUTBOUND_FRAMES_MAX,
     QUARANTINE_AUTHOR_BYTES_MAX, REPAIR_ROUNDS_MAX, STATEMENTS_PER_SPACE_MAX, STORAGE_QUEUE_MAX,
     VALUE_BYTES_MAX,
 };
-use crate::sync::{ConnId, Rate};
+use crate::sync::Rate;
 use crate::wire::{Clocks, Heads, Shorts, Statements};
 
 impl Scene {
@@ -283,29 +279,6 @@ async fn so_many_small_frames_for_a_peer_that_reads_nothing_wait_in_each_lane() 
     assert!(connection.is_ended());
     let NetError::Closed { reason, .. } = bounded(connection.closed_reason()).await else { panic!("closed") };
     assert_eq!(reason, "the peer reads too slowly");
-}
-
-/// A frame of a type that may be skipped.
-fn skipped(bytes: usize) -> Vec<u8> {
-    let mut frame = Writer::new();
-    frame.varint(0x7f);
-    frame.bytes(&vec![0; bytes]);
-    frame.into_bytes()
-}
-
-/// A connection to a peer that reads nothing, and what else has to live for it.
-async fn mute() -> (Connection, Line, (Attacker, Attacker, Connection)) {
-    let space = SpaceId::new([1; 32]);
-    let (ours, theirs) = (Attacker::stranger(1, space).await, Attacker::stranger(2, space).await);
-    let address = theirs.endpoint.local_address().expect("bound");
-    let (dialled, accepted) =
-        tokio::join!(ours.endpoint.connect(theirs.peer(), address, Protocol::Sync), theirs.endpoint.accept());
-    let (connection, mute) = (dialled.expect("it is there"), accepted.expect("it is open"));
-    mute.greeted();
-    connection.greeted();
-    let (inward, _arrivals) = mpsc::channel(1);
-    let line = Line::start(&mut JoinSet::new(), ConnId(1), connection.clone(), &inward);
-    (connection, line, (ours, theirs, mute))
 }
 
 /// The disk stands still: so many questions wait for it, and then nothing more is heard until some of them are answered.

@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread::{self, ThreadId};
 
 use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::access::{Commit, Leaf, Log, Role, Statement};
 use crate::codec::{Reader, Writer};
@@ -37,11 +39,12 @@ use crate::limits::FRAME_BYTES_MAX;
 use crate::metrics::Metrics;
 use crate::net::{Connection, Endpoint, Lane, NetError, Protocol};
 use crate::replica::{Held, HeldReason, Intent, Write};
-use crate::sync::Mode;
+use crate::sync::{ConnId, Mode};
 use crate::time::Timestamp;
 use crate::wire::{Ack, Batch, BatchTaken, Farewell, Hello, Live, Message, Opening, Reach, Roots, Told};
 
 use super::clock::within;
+use super::connection::Line;
 use super::{Budget, Driver, Joiner, Options, Until};
 
 /// Far beyond what anything takes.
@@ -535,6 +538,29 @@ fn hello(tag: [u8; 16], log: [u8; 16]) -> Message {
         reach: Reach { wants: Some(Interests::default()), ..Reach::default() },
     };
     Message::Hello(Hello { versions: (1, 1), features: 0, openings: vec![opening] })
+}
+
+/// A connection to a peer that reads nothing, and what else has to live for it.
+async fn mute() -> (Connection, Line, (Attacker, Attacker, Connection)) {
+    let space = SpaceId::new([1; 32]);
+    let (ours, theirs) = (Attacker::stranger(1, space).await, Attacker::stranger(2, space).await);
+    let address = theirs.endpoint.local_address().expect("bound");
+    let (dialled, accepted) =
+        tokio::join!(ours.endpoint.connect(theirs.peer(), address, Protocol::Sync), theirs.endpoint.accept());
+    let (connection, mute) = (dialled.expect("it is there"), accepted.expect("it is open"));
+    mute.greeted();
+    connection.greeted();
+    let (inward, _arrivals) = mpsc::channel(1);
+    let line = Line::start(&mut JoinSet::new(), ConnId(1), connection.clone(), &inward);
+    (connection, line, (ours, theirs, mute))
+}
+
+/// A frame of a type that may be skipped.
+fn skipped(bytes: usize) -> Vec<u8> {
+    let mut frame = Writer::new();
+    frame.varint(0x7f);
+    frame.bytes(&vec![0; bytes]);
+    frame.into_bytes()
 }
 
 /// The name of a space in a dialler's frames.

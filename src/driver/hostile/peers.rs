@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::access::{Body, Cut, Invite, InviteKind};
 use crate::codec::Encode;
-use crate::driver::connection::Line;
 use crate::id::{EntityClock, Fingerprint, Interest, Span, SpanPrint};
 use crate::identity::Purpose;
 use crate::limits::OUTBOUND_BYTES_MAX;
-use crate::sync::{ConnId, LastWords};
+use crate::sync::LastWords;
 use crate::wire::{Clocks, Fetch, Heads, IndexAsk, IndexSays, Shorts, Statements};
 
 impl Wire {
@@ -297,21 +296,11 @@ async fn attacks_8_and_49_a_removed_device_is_cut_off_at_once_told_why_and_not_l
 /// seconds in `Line::close`.
 #[tokio::test]
 async fn attack_8_who_reads_nothing_is_closed_within_a_second_of_its_removal() {
-    let space = SpaceId::new([1; 32]);
-    let (ours, theirs) = (Attacker::stranger(1, space).await, Attacker::stranger(2, space).await);
-    let address = theirs.endpoint.local_address().expect("bound");
-    let (dialled, accepted) =
-        tokio::join!(ours.endpoint.connect(theirs.peer(), address, Protocol::Sync), theirs.endpoint.accept());
-    let (connection, mute) = (dialled.expect("it is there"), accepted.expect("it is open"));
-    [&mute, &connection].into_iter().for_each(Connection::greeted);
-    let (inward, _arrivals) = tokio::sync::mpsc::channel(1);
-    let line = Line::start(&mut tokio::task::JoinSet::new(), ConnId(1), connection.clone(), &inward);
-    let mut frame = Writer::new();
-    frame.varint(0x7f);
-    frame.bytes(&vec![0; FRAME_BYTES_MAX / 2]);
+    let (connection, line, (_ours, _theirs, mute)) = mute().await;
+    let frame = skipped(FRAME_BYTES_MAX / 2);
     // More than the windows take, in the lane of the farewell.
-    for _ in 0..OUTBOUND_BYTES_MAX / frame.as_bytes().len() {
-        line.send(crate::sync::Lane::Control, frame.as_bytes().to_vec());
+    for _ in 0..OUTBOUND_BYTES_MAX / frame.len() {
+        line.send(crate::sync::Lane::Control, frame.clone());
     }
 
     tokio::time::pause();
