@@ -27,6 +27,17 @@ fn shop() -> Shop {
     Shop { space, owner, stays, goes }
 }
 
+/// A shop that an admin joined, which then let in a writer of its own: the admin, what the owner knew before that, and
+/// the writer.
+fn with_puppet() -> (Shop, PeerId, Vec<StatementHash>, Device) {
+    let mut shop = shop();
+    let mut admin = joined(&mut shop.owner, 4, shop.space, Role::Admin);
+    let heads = shop.heads();
+    let puppet = joined(&mut admin, 6, shop.space, Role::Writer);
+    admin.teach(shop.space, &mut shop.owner);
+    (shop, admin.replica.peer(), heads, puppet)
+}
+
 impl Shop {
     fn remove(&mut self) {
         self.owner.replica.remove_device(now(), self.space, self.goes.replica.peer()).expect("an owner may");
@@ -444,19 +455,15 @@ fn the_last_activity_of_an_entity_goes_back_with_what_is_taken_back() {
 /// Whom somebody invited who was removed, as of before the invitation, never belonged: what it wrote goes.
 #[test]
 fn what_was_never_allowed_is_taken_back_with_what_follows_it() {
-    let mut shop = shop();
+    let (mut shop, admin, heads, mut puppet) = with_puppet();
     let space = shop.space;
-    let mut admin = joined(&mut shop.owner, 4, space, Role::Admin);
-    let heads = shop.heads();
-    let mut puppet = joined(&mut admin, 6, space, Role::Writer);
-    admin.teach(space, &mut shop.owner);
     puppet.commit(space, vec![insert(id(1), "puppet's"), task(id(2), true)]);
     puppet.send(space, &mut shop.owner);
     shop.owner.commit(space, vec![retitle(id(1), "the owner's"), insert(id(3), "with it")]);
     shop.owner.commit(space, vec![insert(id(4), "beside it")]);
     let incarnation = shop.owner.replica.origin();
 
-    shop.remove_member_at(admin.replica.peer(), &heads);
+    shop.remove_member_at(admin, &heads);
 
     // Nobody answers for the puppet; its commit is kept all the same, for the removal may turn out to be void.
     let told = taken_back(&mut shop.owner).into_iter().map(|(.., reason)| reason);
@@ -476,18 +483,14 @@ fn what_was_never_allowed_is_taken_back_with_what_follows_it() {
 /// Seen failing: with such a commit refused.
 #[test]
 fn attack_35_who_passes_on_what_a_puppet_wrote_is_not_blamed() {
-    let mut shop = shop();
+    let (mut shop, admin, heads, mut puppet) = with_puppet();
     let space = shop.space;
-    let mut admin = joined(&mut shop.owner, 4, space, Role::Admin);
-    let heads = shop.heads();
-    let mut puppet = joined(&mut admin, 6, space, Role::Writer);
-    admin.teach(space, &mut shop.owner);
     puppet.commit(space, vec![insert(id(1), "puppet's")]);
     puppet.send(space, &mut shop.stays);
     assert_eq!(title(shop.stays.note(space, id(1))), Some("puppet's".to_owned()));
     let commits = encoded(&mut shop.stays, space, &mut shop.owner);
 
-    shop.remove_member_at(admin.replica.peer(), &heads);
+    shop.remove_member_at(admin, &heads);
 
     let left_out = Received { left_out: commits.len(), ..applied(0) };
     assert_eq!(shop.owner.receive(space, &shop.stays, commits), left_out);
