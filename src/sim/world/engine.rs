@@ -381,14 +381,18 @@ impl World<'_> {
     }
 
     pub(super) fn arrive(&mut self, transit: Transit) {
-        let (conn, end) = (transit.conn, transit.end);
-        let open = self.network.conns.get(&conn).and_then(|entry| entry.ends.get(end)).filter(|end| end.open);
-        let Some(device) = open.map(|end| end.device) else { return };
-        if let Some(waiting) = self.held_back.get_mut(&(device, conn)) {
+        let Some(device) = self.open_end(&transit) else { return };
+        if let Some(waiting) = self.held_back.get_mut(&(device, transit.conn)) {
             return waiting.push(transit);
         }
         self.unread.entry(device).or_default().push_back(transit);
         self.read_waiting(device);
+    }
+
+    /// The device at the end to which a frame goes, while that is open.
+    fn open_end(&self, transit: &Transit) -> Option<usize> {
+        let end = self.network.conns.get(&transit.conn)?.ends.get(transit.end)?;
+        end.open.then_some(end.device)
     }
 
     /// A device whose storage has enough to answer reads nothing more, from anybody, until it has answered some.
@@ -407,12 +411,10 @@ impl World<'_> {
     }
 
     fn read(&mut self, device: usize, transit: Transit) {
-        let Transit { conn, end, lane, mut frame, .. } = transit;
-        let is_open =
-            self.network.conns.get(&conn).and_then(|entry| entry.ends.get(end)).is_some_and(|end| end.open);
-        if !is_open || self.is_lost(lane, &frame) {
+        if self.open_end(&transit).is_none() || self.is_lost(transit.lane, &transit.frame) {
             return;
         }
+        let Transit { conn, mut frame, .. } = transit;
         if self.strikes_now(Canary::DamageFrames, 40)
             && let Some(byte) = frame.last_mut()
         {
