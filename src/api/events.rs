@@ -125,7 +125,7 @@ pub enum SpaceEvent {
         /// The entities.
         entities: Vec<EntityChange>,
     },
-    /// A field got concurrent values.
+    /// A field got concurrent values, or another one beside those that it had.
     Conflict {
         /// The collection.
         collection: String,

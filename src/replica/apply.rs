@@ -12,7 +12,7 @@ use super::room::Followers;
 use super::space::Space;
 use super::{Replica, ReplicaError};
 use crate::access::{Fact, Slot, counting};
-use crate::doc::{Conflict, GateError, Header};
+use crate::doc::{Conflict, ConflictValue, GateError, Header};
 use crate::id::{ActorId, ChangeHash, CollectionName, CommitHash, EntityId, PeerId, StatementHash};
 use crate::limits::HELD_MISSING_MAX;
 use crate::store::keyspaces::{Head, HeadKey, HeldCause};
@@ -385,7 +385,8 @@ fn before_in_chain(commit: &Incoming, places: &BTreeMap<CommitHash, usize>) -> V
     commit.behind.iter().filter_map(|hash| places.get(hash)).copied().collect()
 }
 
-/// Fields that have concurrent values with a group and had not before, or had fewer.
+/// Fields that have concurrent values with a group, where not all of these were concurrent before. A change leaves one
+/// value at a field, so its hash tells the value from others.
 ///
 /// Changes that each follow the heads before them are concurrent to nothing, so the documents are not read then. But
 /// a change says itself which values it replaces, and may leave some that its maker saw: where it writes at a field
@@ -411,9 +412,11 @@ fn new_conflicts(
     if linear && !work.document().is_contended(&work.base, &of_entity) {
         return Vec::new();
     }
-    let before: BTreeMap<Vec<String>, usize> =
-        work.base.conflicts().into_iter().map(|known| (known.path, known.values.len())).collect();
+    let before: BTreeMap<Vec<String>, Vec<ConflictValue>> =
+        work.base.conflicts().into_iter().map(|known| (known.path, known.values)).collect();
+    let is_known = |path: &[String], value: &ConflictValue| {
+        before.get(path).into_iter().flatten().any(|known| known.change == value.change)
+    };
     let now = work.document().conflicts().into_iter();
-    now.filter(|conflict| before.get(&conflict.path).is_none_or(|known| *known < conflict.values.len()))
-        .collect()
+    now.filter(|Conflict { path, values }| values.iter().any(|value| !is_known(path, value))).collect()
 }
