@@ -13,7 +13,7 @@ pub(super) struct Liar {
 }
 
 impl Liar {
-    fn origin(&self) -> Origin {
+    pub(super) fn origin(&self) -> Origin {
         Origin { peer: self.identity.peer(), incarnation: Incarnation(7) }
     }
 
