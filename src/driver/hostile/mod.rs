@@ -324,6 +324,8 @@ struct Attacker {
     space: SpaceId,
     /// Empty for one who was never let in.
     log: Option<Log>,
+    life: Incarnation,
+    /// The number of the last commit of this life.
     oseq: u64,
     /// The last commit.
     last: Option<CommitHash>,
@@ -334,7 +336,8 @@ impl Attacker {
         let identity = Arc::new(Identity::from_seed([seed; 32]));
         let address = ([127, 0, 0, 1], 0).into();
         let endpoint = Endpoint::bind(Arc::clone(&identity), address, Arc::new(Metrics::default())).await;
-        Self { identity, endpoint: endpoint.expect("a free port"), space, log: None, oseq: 0, last: None }
+        let (endpoint, life) = (endpoint.expect("a free port"), Incarnation(1));
+        Self { identity, endpoint, space, log: None, life, oseq: 0, last: None }
     }
 
     fn peer(&self) -> PeerId {
@@ -342,7 +345,12 @@ impl Attacker {
     }
 
     fn origin(&self) -> Origin {
-        Origin { peer: self.peer(), incarnation: Incarnation(1) }
+        Origin { peer: self.peer(), incarnation: self.life }
+    }
+
+    /// Goes on under another incarnation, whose numbers are its own.
+    fn begin_life(&mut self) {
+        (self.life, self.oseq) = (Incarnation(self.life.0 + 1), 0);
     }
 
     fn actor(&self, entity: EntityId) -> ActorId {
