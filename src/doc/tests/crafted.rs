@@ -406,7 +406,7 @@ fn attack_31_exactly_one_change_chunk_is_taken() {
     assert!(gate::prescan(&made.bytes).is_ok());
 }
 
-/// Seen failing with a `Cursor` that takes what is left for what is asked for.
+/// Seen failing with a `Cursor::take` that gives what is left for what is asked for.
 #[test]
 fn attack_31_truncated_anywhere_a_change_is_refused() {
     let (mut document, made) = with_ticket();

@@ -480,7 +480,7 @@ fn what_was_never_allowed_is_taken_back_with_what_follows_it() {
 
 /// Who has not heard yet that an enrolment is void passes on what came of it, and was taken for one that breaks rules.
 ///
-/// Seen failing: with such a commit refused.
+/// Seen failing with such a commit refused in `Replica::inspect`.
 #[test]
 fn attack_35_who_passes_on_what_a_puppet_wrote_is_not_blamed() {
     let (mut shop, admin, heads, mut puppet) = with_puppet();

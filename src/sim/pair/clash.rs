@@ -71,7 +71,7 @@ fn receive(pair: &mut Pair, party: usize, liar: &Identity, commits: &[&Commit]) 
 /// Two show different commits with one number of one entity, so that their clocks of it are equal, and one holds more
 /// than the other. Only whole histories tell them apart then.
 ///
-/// Seen failing: with whole histories never sent.
+/// Seen failing with a `Session::sends_whole` that says no.
 #[test]
 fn attack_14_who_shows_another_than_was_picked_is_sent_that_one() {
     let mut pair = Pair::agreed(1);
