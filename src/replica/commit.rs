@@ -123,8 +123,7 @@ impl Replica {
             }
         }
         if collections.iter().any(|name| !known.collections.contains_key(*name)) {
-            let vectors = known.collections.iter().map(|(name, state)| (name, &state.vector));
-            let mut names = Names::new(&membership, vectors);
+            let mut names = Names::new(&membership, &known.collections, |state| &state.vector);
             for name in collections {
                 let NoName { what, count, max } = match names.takes(name, self.peer, || false) {
                     Ok(()) => continue,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::held::{HeldChanges, HeldId};
 use super::hub::Content;
 use super::planted::Check;
+use super::room::{Begins, Taken};
 use super::{Replica, ReplicaError, RowChange, Told, load};
 use crate::access::{Commit, Leaf, Slot};
 use crate::doc::{Conflict, Header};
@@ -32,6 +33,8 @@ pub(super) struct Draft {
     pub(super) entities: BTreeMap<(CollectionName, EntityId), Touched>,
     /// Of each origin that got a commit: its part of the vector, alone.
     seen: BTreeMap<(CollectionName, Origin), Vector>,
+    /// What those take of the room that all share.
+    pub(super) taken: Taken,
     pub(super) held: HeldChanges,
     told: Vec<Told>,
     /// The last position that was given out.
@@ -133,6 +136,7 @@ impl Draft {
             batch: Batch::new(),
             entities: BTreeMap::new(),
             seen: BTreeMap::new(),
+            taken: Taken::default(),
             held: HeldChanges::default(),
             told: Vec::new(),
             position,
@@ -143,12 +147,8 @@ impl Draft {
     pub(super) fn scratch(&self) -> Self {
         let mut scratch = Self::new(self.space, self.position);
         scratch.seen.clone_from(&self.seen);
+        scratch.taken.clone_from(&self.taken);
         scratch
-    }
-
-    /// The origins that got a commit, by collection.
-    pub(super) fn staged(&self) -> impl Iterator<Item = &(CollectionName, Origin)> {
-        self.seen.keys()
     }
 
     /// Stages the change chunks of a commit, and returns its leaves as they are recorded.
@@ -290,6 +290,10 @@ impl Replica {
         let place = (collection.clone(), origin);
         if !draft.seen.contains_key(&place) {
             let seen = known.and_then(|state| state.vector.seen(&origin)).cloned();
+            if seen.is_none() {
+                let begins = if known.is_none() { Begins::Collection } else { Begins::Origin };
+                draft.taken.add(collection, origin, begins);
+            }
             let alone = seen.map(|seen| BTreeMap::from([(origin, seen)])).unwrap_or_default();
             draft.seen.insert(place.clone(), Vector::from_origins(alone)?);
         }

@@ -71,7 +71,7 @@ impl Replica {
         let known = self.spaces.get(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
         let nothing = Vector::new();
         let mut missing = Vec::new();
-        let mut names = Names::new(&known.membership, have.iter());
+        let mut names = Names::new(&known.membership, have, |vector| vector);
         for (collection, state) in &known.collections {
             if known.membership.may(&to, Action::Read, collection) && scope.flows(collection, true) {
                 let theirs = have.get(collection).unwrap_or(&nothing);

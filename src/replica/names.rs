@@ -12,7 +12,10 @@
 //! | a removed device whose commit counts | the same without [`COLLECTIONS_OF_ADMINS`] |
 //! | a device that no statement enrols | [`COLLECTIONS_OF_STRANGERS_MAX`] |
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use crate::access::{Membership, Role};
 use crate::id::{CollectionName, MemberId, PeerId, Vector};
@@ -24,13 +27,21 @@ use crate::limits::{
 /// Into how many parts a name is divided among those who write there.
 const PARTS: usize = 5_040;
 
+/// Names that begin together, with who writes there.
+pub(super) type Begun = BTreeMap<CollectionName, BTreeSet<PeerId>>;
+
+/// How many parts of the known names are each member's. Counted when it is asked for: it costs a look at who writes where.
+pub(super) type Shares = Rc<OnceCell<BTreeMap<MemberId, usize>>>;
+
 /// The names of a space, on this device or on a peer, and who writes there.
 #[derive(Debug)]
-pub(super) struct Names<'a> {
+pub(super) struct Names<'a, S> {
     membership: &'a Membership,
-    vectors: BTreeMap<&'a CollectionName, &'a Vector>,
-    /// Those that begin now, with who writes there.
-    new: BTreeMap<CollectionName, BTreeSet<PeerId>>,
+    known: &'a BTreeMap<CollectionName, S>,
+    vector: fn(&S) -> &Vector,
+    shares: Shares,
+    /// Those that begin now.
+    new: Cow<'a, Begun>,
 }
 
 /// Why a device may not begin a collection: there would be so many of so many.
@@ -41,19 +52,19 @@ pub(super) struct NoName {
     pub(super) max: usize,
 }
 
-impl<'a> Names<'a> {
+impl<'a, S> Names<'a, S> {
+    /// `vector` says who writes to a known collection.
     pub(super) fn new(
         membership: &'a Membership,
-        vectors: impl Iterator<Item = (&'a CollectionName, &'a Vector)>,
+        known: &'a BTreeMap<CollectionName, S>,
+        vector: fn(&S) -> &Vector,
     ) -> Self {
-        Self { membership, vectors: vectors.collect(), new: BTreeMap::new() }
+        Self { membership, known, vector, shares: Shares::default(), new: Cow::default() }
     }
 
-    /// Notes that a device writes to a collection, whether it may begin it or not.
-    pub(super) fn take(&mut self, collection: &CollectionName, device: PeerId) {
-        if !self.vectors.contains_key(collection) {
-            self.new.entry(collection.clone()).or_default().insert(device);
-        }
+    /// The same with others that begin, and with the shares of those known, where they are counted already.
+    pub(super) fn beside(self, new: &'a Begun, shares: &Shares) -> Self {
+        Self { new: Cow::Borrowed(new), shares: Rc::clone(shares), ..self }
     }
 
     /// Takes the name of a collection to which a device writes, unless it would begin one too many. `counts` tells whether
@@ -64,11 +75,24 @@ impl<'a> Names<'a> {
         device: PeerId,
         counts: impl FnOnce() -> bool,
     ) -> Result<(), NoName> {
-        if !self.vectors.contains_key(collection) && !self.new.contains_key(collection) {
-            self.may_begin(collection, device, counts)?;
+        self.lets_in(collection, device, counts)?;
+        if !self.known.contains_key(collection) {
+            self.new.to_mut().entry(collection.clone()).or_default().insert(device);
         }
-        self.take(collection, device);
         Ok(())
+    }
+
+    /// As [`Names::takes`], and takes nothing.
+    pub(super) fn lets_in(
+        &self,
+        collection: &CollectionName,
+        device: PeerId,
+        counts: impl FnOnce() -> bool,
+    ) -> Result<(), NoName> {
+        if self.known.contains_key(collection) || self.new.contains_key(collection) {
+            return Ok(());
+        }
+        self.may_begin(collection, device, counts)
     }
 
     fn may_begin(
@@ -77,7 +101,7 @@ impl<'a> Names<'a> {
         device: PeerId,
         counts: impl FnOnce() -> bool,
     ) -> Result<(), NoName> {
-        let taken = self.vectors.len() + self.new.len();
+        let taken = self.known.len() + self.new.len();
         let within = |max| match taken < max {
             true => Ok(()),
             false => Err(NoName { what: "collections in a space", count: taken + 1, max }),
@@ -107,26 +131,40 @@ impl<'a> Names<'a> {
 
     /// How many parts of names are a member's.
     fn parts_of(&self, member: &MemberId) -> usize {
-        let known = self.vectors.iter().map(|(name, vector)| self.part_of(member, name, vector.peers()));
-        let new = self.new.iter().map(|(name, devices)| self.part_of(member, name, devices.iter().copied()));
-        known.chain(new).sum()
+        let known = self.shares.get_or_init(|| {
+            let mut shares: BTreeMap<MemberId, usize> = BTreeMap::new();
+            for (name, state) in self.known {
+                let owners = self.owners(name, (self.vector)(state).peers());
+                for owner in &owners {
+                    *shares.entry(*owner).or_default() += PARTS / owners.len();
+                }
+            }
+            shares
+        });
+        let new = self.new.iter().map(|(name, devices)| {
+            let owners = self.owners(name, devices.iter().copied());
+            if owners.contains(member) { PARTS / owners.len() } else { 0 }
+        });
+        known.get(member).copied().unwrap_or(0) + new.sum::<usize>()
     }
 
-    fn part_of(
+    /// Among whom a name is divided: nobody where an admin writes, or where there is a rule.
+    fn owners(
         &self,
-        member: &MemberId,
         collection: &CollectionName,
         devices: impl Iterator<Item = PeerId>,
-    ) -> usize {
-        let mut writers = BTreeSet::new();
+    ) -> BTreeSet<MemberId> {
+        let mut owners = BTreeSet::new();
+        if self.membership.has_rule(collection) {
+            return owners;
+        }
         for device in devices {
             if self.is_admin(&device) {
-                return 0;
+                return BTreeSet::new();
             }
-            writers.extend(self.membership.author_of(&device).map(|writer| writer.id));
+            owners.extend(self.membership.author_of(&device).map(|owner| owner.id));
         }
-        let is_of = writers.contains(member) && !self.membership.has_rule(collection);
-        if is_of { PARTS / writers.len() } else { 0 }
+        owners
     }
 
     fn is_admin(&self, device: &PeerId) -> bool {

@@ -17,10 +17,11 @@
 //! lives of a liar hold different ones. What others built on is let in at both all the same, and so is what counts
 //! of a device that was removed.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::draft::Draft;
-use super::names::Names;
+use super::names::{Begun, Names, Shares};
 use super::planted::Check;
 use super::rebuild::Changes;
 use super::space::Space;
@@ -51,7 +52,35 @@ pub(super) struct Room<'a> {
     holder: PeerId,
     vector: Option<&'a Vector>,
     /// Origins that it does not name and that are let in already.
-    new: BTreeSet<Origin>,
+    new: Cow<'a, BTreeSet<Origin>>,
+}
+
+/// What a draft takes of the room, beside what is taken in the space.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Taken {
+    names: Begun,
+    /// By collection, the origins that its vector does not name.
+    origins: BTreeMap<CollectionName, BTreeSet<Origin>>,
+    shares: Shares,
+}
+
+impl Taken {
+    /// Notes an origin that the vector of a collection does not name.
+    pub(super) fn add(&mut self, collection: &CollectionName, origin: Origin, begins: Begins) {
+        if begins == Begins::Collection {
+            self.names.entry(collection.clone()).or_default().insert(origin.peer);
+        }
+        self.origins.entry(collection.clone()).or_default().insert(origin);
+    }
+}
+
+/// What a commit of a new origin begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begins {
+    /// A collection that is not in the space.
+    Collection,
+    /// Only its own part of a vector.
+    Origin,
 }
 
 /// Changes that arrive together: by what they follow, their authors and what else these bring.
@@ -59,13 +88,18 @@ pub(super) type Followers = BTreeMap<ChangeHash, Vec<(PeerId, Vec<ChangeHash>)>>
 
 impl<'a> Room<'a> {
     pub(super) fn new(membership: &'a Membership, holder: PeerId, vector: Option<&'a Vector>) -> Self {
-        Self { membership, holder, vector, new: BTreeSet::new() }
+        Self { membership, holder, vector, new: Cow::default() }
+    }
+
+    /// The same with origins that are let in already, none of which it names.
+    fn beside(self, new: &'a BTreeSet<Origin>) -> Self {
+        Self { new: Cow::Borrowed(new), ..self }
     }
 
     /// Lets in an origin, whether there is room or not.
     pub(super) fn take(&mut self, origin: Origin) {
         if !self.names(&origin) {
-            self.new.insert(origin);
+            self.new.to_mut().insert(origin);
         }
     }
 
@@ -126,7 +160,8 @@ impl Space {
 
 impl Replica {
     /// Tells whether the vectors have room for the origin of a commit, with all that is staged. `wanted` tells whether
-    /// others built on the commit, or it counts though its device was removed.
+    /// others built on the commit, or it counts though its device was removed. Whose the known names are is counted once for a
+    /// draft: a liar sends batches of names for which there is no room, each of which has to be judged.
     pub(super) fn has_room(
         &self,
         draft: &Draft,
@@ -139,10 +174,12 @@ impl Replica {
             return true;
         }
         if parts.iter().any(|(collection, _)| !space.collections.contains_key(collection)) {
-            let vectors = space.collections.iter().map(|(collection, state)| (collection, &state.vector));
-            let mut names = Names::new(&space.membership, vectors);
-            draft.staged().for_each(|(collection, origin)| names.take(collection, origin.peer));
-            if parts.iter().any(|(collection, _)| names.takes(collection, origin.peer, wanted).is_err()) {
+            let names = Names::new(&space.membership, &space.collections, |state| &state.vector);
+            let mut names = names.beside(&draft.taken.names, &draft.taken.shares);
+            let Some(((last, _), others)) = parts.split_last() else { return true };
+            if others.iter().any(|(collection, _)| names.takes(collection, origin.peer, wanted).is_err())
+                || names.lets_in(last, origin.peer, wanted).is_err()
+            {
                 return false;
             }
         }
@@ -151,12 +188,11 @@ impl Replica {
             if vector.is_some_and(|vector| vector.seen(&origin).is_some()) {
                 return true;
             }
-            let mut room = Room::new(&space.membership, self.peer, vector);
-            draft
-                .staged()
-                .filter(|(known, _)| known == collection)
-                .for_each(|(_, origin)| room.take(*origin));
-            room.lets_in(&origin, wanted)
+            let room = Room::new(&space.membership, self.peer, vector);
+            match draft.taken.origins.get(collection) {
+                Some(new) => room.beside(new).lets_in(&origin, wanted),
+                None => room.lets_in(&origin, wanted),
+            }
         })
     }
 
