@@ -422,8 +422,12 @@ pub const JUDGED_TOGETHER_MAX: usize = 4_096;
 /// Milliseconds for each held commit that pass before a quarantine in which more hang together is judged as a whole: many
 /// times as long as to judge one takes.
 pub const CROWD_PAUSE_MS_PER_COMMIT: u64 = 2;
-/// Rounds in which contests of commits that cannot be together, on all of which others built, are settled: one for each,
-/// and one in which nothing is left. Of more, none of their commits counts.
+/// Commits of devices that equivocate, of those that follow them, and clashes, that are judged whenever one of them comes.
+/// More are judged when nobody waits.
+pub const CONTESTED_AT_ONCE_MAX: usize = 256;
+/// Rounds in which contests of commits that cannot be together, on all of which others built, are settled: one for all,
+/// and one more for each time that some are let in again because that fell to which they gave way. Of what needs more, no
+/// commit counts that has a rival.
 pub const CONTEST_ROUNDS_MAX: usize = 256;
 /// Clashes of the members of a space that no verdict has settled: one of each origin in the vector of each collection. So
 /// what a member may have of them is its share of the vectors.

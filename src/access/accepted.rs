@@ -34,17 +34,11 @@ pub(crate) struct Fact {
 ///
 /// The work is in proportion to the commits and what they follow, for each removal that any of them owes.
 pub(crate) fn counting(facts: &[Fact]) -> Vec<bool> {
-    let mut judge = Judge::new(facts);
-    for place in 0..facts.len() {
-        if !judge.satisfied(place) {
-            judge.fall(place);
-        }
-    }
-    judge.counts
+    Judge::new(facts).counts
 }
 
 /// The largest set that is not yet refuted: what falls takes along what follows it, and its voice.
-struct Judge<'a> {
+pub(super) struct Judge<'a> {
     facts: &'a [Fact],
     followers: Vec<Vec<usize>>,
     counts: Vec<bool>,
@@ -55,7 +49,18 @@ struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    fn new(facts: &'a [Fact]) -> Self {
+    /// Finds out which of the commits count.
+    pub(super) fn new(facts: &'a [Fact]) -> Self {
+        let mut judge = Self::unjudged(facts);
+        for place in 0..facts.len() {
+            if !judge.satisfied(place) {
+                judge.fall(place);
+            }
+        }
+        judge
+    }
+
+    fn unjudged(facts: &'a [Fact]) -> Self {
         let mut judge = Self {
             facts,
             followers: vec![Vec::new(); facts.len()],
@@ -88,12 +93,22 @@ impl<'a> Judge<'a> {
         fact.stands && fact.owes.iter().all(|removal| voices.contains_key(removal))
     }
 
-    /// Lets a commit fall, and all that falls with it.
-    fn fall(&mut self, place: usize) {
-        let mut falling = vec![place];
+    pub(super) fn counts(&self, place: usize) -> bool {
+        self.counts.get(place) == Some(&true)
+    }
+
+    /// Those that follow a commit directly.
+    pub(super) fn followers(&self, place: usize) -> impl Iterator<Item = usize> + use<'_> {
+        self.followers.get(place).into_iter().flatten().copied()
+    }
+
+    /// Lets a commit fall, and all that falls with it. Returns those that fell.
+    pub(super) fn fall(&mut self, place: usize) -> Vec<usize> {
+        let (mut falling, mut fell) = (vec![place], Vec::new());
         while let Some(place) = falling.pop() {
             let Some(counts) = self.counts.get_mut(place).filter(|counts| **counts) else { continue };
             *counts = false;
+            fell.push(place);
             falling.extend(self.followers.get(place).into_iter().flatten().copied());
             let heard = self.heard.get_mut(place).map(std::mem::take).unwrap_or_default();
             let mut silenced: Vec<(usize, StatementHash)> = heard.into_iter().map(|of| (place, of)).collect();
@@ -108,6 +123,7 @@ impl<'a> Judge<'a> {
                 }
             }
         }
+        fell
     }
 
     /// Takes one voice from a commit, and tells whether it is not heard any more by those below.

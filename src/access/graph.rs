@@ -42,10 +42,6 @@ impl Bits {
         self.0.get(number / 64).is_some_and(|bits| bits >> (number % 64) & 1 == 1)
     }
 
-    pub(super) fn meets(&self, other: &Self) -> bool {
-        self.0.iter().zip(&other.0).any(|(bits, other)| bits & other != 0)
-    }
-
     /// The numbers that are in this set and not in the other, ascending.
     pub(super) fn beyond(&self, other: &Self) -> Vec<usize> {
         let words = self.0.iter().enumerate().map(|(word, bits)| {

@@ -14,7 +14,7 @@ use super::receive::Incoming;
 use super::{Replica, ReplicaError, load};
 use crate::access::{Cut, Membership};
 use crate::id::{CollectionName, CommitHash, Origin, Oseq, PeerId, Position, SpaceId, StatementHash};
-use crate::limits::CUT_HASHES_MAX;
+use crate::limits::{CUT_HASHES_MAX, JUDGED_TOGETHER_MAX};
 use crate::store::keyspaces::{CommitEntry, CommitId, CommitRecord, HeldCause, Prefix, SlotRecord};
 
 /// What is known here of the chains of one removed device, by removal.
@@ -354,7 +354,7 @@ impl Replica {
         let seeds = seeds.filter(|id| {
             known.held.cause(id) == Some(HeldCause::MissingDependency) || known.held.is_followed(id)
         });
-        let (together, more) = known.held.together(seeds, &liars);
+        let (together, more) = known.held.together(seeds, &liars, JUDGED_TOGETHER_MAX);
         if more {
             self.note_crowd(space);
             return BTreeSet::new();

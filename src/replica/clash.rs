@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::crowd::Pace;
 use super::planted::Check;
 use super::rebuild::{self, Shift};
 use super::space::Space;
@@ -276,13 +277,14 @@ impl Replica {
 
     /// Looks at commits that were held, and at those that were applied beside held ones, and notes what two that cannot
     /// both be prove, whatever either is held for: what is known of a clash depends on which commits came, not on their
-    /// order. Then it is found out which give way to others, and what that ends is taken back. Tells whether anything
-    /// of that is new: what was taken back may leave room for another.
+    /// order. Then it is found out which give way to others, and what that ends is taken back: later, when there are many
+    /// and somebody waits. Tells whether anything of that is new: what was taken back may leave room for another.
     pub(super) fn heed_clashes(
         &mut self,
         space: SpaceId,
         held: &BTreeSet<CommitHash>,
         applied: &[Commit],
+        pace: Pace,
     ) -> Result<bool, ReplicaError> {
         if self.lacks(Check::Clash) {
             return Ok(false);
@@ -307,6 +309,10 @@ impl Replica {
             let rivals = self.rivals_of(commit)?;
             concerned |= !rivals.is_empty();
             new |= self.note_clashes(commit, &rivals)?;
+        }
+        if (new || concerned) && pace == Pace::AtOnce && self.is_much_contested(space) {
+            self.note_crowd(space);
+            return Ok(false);
         }
         let new = new || concerned && self.settle_contests(space)?;
         if new {

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::clash::Clashes;
+use super::held::HeldId;
 use super::order::{Linked, Placed, in_order};
 use super::planted::Check;
 use super::rebuild::{Node, speaks_of};
@@ -13,7 +15,10 @@ use super::receive::{Incoming, Source, prescan_all};
 use super::space::Space;
 use super::{Replica, ReplicaError, load};
 use crate::access::{Commit, Contestant, Fact, Slot, counting, giving_way};
-use crate::id::{ChangeHash, CollectionName, CommitHash, EntityId, Origin, Oseq, SpaceId, StatementHash};
+use crate::id::{
+    ChangeHash, CollectionName, CommitHash, EntityId, Origin, Oseq, PeerId, SpaceId, StatementHash,
+};
+use crate::limits::JUDGED_TOGETHER_MAX;
 use crate::store::keyspaces::{CommitId, CommitRecord, HeadKey};
 
 /// What was found out of the commits of devices that equivocate.
@@ -25,6 +30,8 @@ pub(super) struct Contests {
     pub(super) overruled: BTreeSet<CommitHash>,
     /// Commits that verdicts pick, and that do not count for another reason.
     pub(super) in_vain: BTreeSet<CommitHash>,
+    /// How many commits and clashes were judged to find it out.
+    pub(super) judged: usize,
 }
 
 impl Contests {
@@ -80,6 +87,13 @@ impl Linked for Entrant {
 }
 
 impl Replica {
+    /// Tells whether to find out which commits of a space give way takes longer than whoever sends one may make others
+    /// wait. How much there is to judge is known from the last time, and from what is held.
+    pub(super) fn is_much_contested(&self, space: SpaceId) -> bool {
+        let Some(known) = self.spaces.get(&space) else { return false };
+        known.contests.judged > self.due.contested_at_once || contested(known, JUDGED_TOGETHER_MAX).1
+    }
+
     /// Finds out which commits of a space give way. Tells whether that is new.
     pub(super) fn settle_contests(&mut self, space: SpaceId) -> Result<bool, ReplicaError> {
         let Some(known) = self.spaces.get_mut(&space) else { return Ok(false) };
@@ -118,8 +132,10 @@ impl Replica {
                 return Ok(BTreeMap::new());
             }
             let nodes = self.gather_frozen(space, rivals)?.nodes;
+            let judged = held.len() + nodes.len();
             let entrants = self.entrants(space, nodes, held)?;
             let known = self.spaces.get_mut(&space).ok_or(ReplicaError::NotFound { what: "space" })?;
+            known.contests.judged = judged + known.clashes.len();
             let mut beaten = dropped(known, &entrants);
             let mut contestants = contestants(known, &entrants, &beaten);
             for place in giving_way(&contestants) {
@@ -168,14 +184,8 @@ impl Replica {
     /// Reads the held commits of origins that equivocate, and those that may count together with them.
     fn held_entrants(&self, space: SpaceId) -> Result<Vec<Incoming>, ReplicaError> {
         let Some(known) = self.spaces.get(&space) else { return Ok(Vec::new()) };
-        let liars = known.suspended().into_values().collect();
-        let mut seeds = BTreeSet::new();
-        for ((collection, origin), clashes) in &known.clashes {
-            let first = clashes.first().unwrap_or(Oseq(0));
-            seeds.extend(known.held.of_origin(origin, collection, first));
-        }
         let mut entrants = Vec::new();
-        for id in known.held.together(seeds.into_iter(), &liars).0 {
+        for id in contested(known, usize::MAX).0 {
             let Some((commit, record)) = self.held_commit(space, id)? else { continue };
             let Ok(headers) = prescan_all(&commit, self.lacks(Check::Attribution)) else { continue };
             if self.authorise(&commit, &commit.parts()).is_err() {
@@ -273,6 +283,18 @@ impl Replica {
         }
         Ok(true)
     }
+}
+
+/// The held commits of origins that equivocate, from there on, and those that may count together with them: at most so
+/// many. Tells whether there are more.
+fn contested(known: &Space, max: usize) -> (BTreeSet<HeldId>, bool) {
+    let liars: BTreeSet<PeerId> = known.suspended().into_values().collect();
+    let is_behind = |origin: &Origin, collection: &CollectionName, oseq: Oseq| {
+        let clashes = known.clashes.get(&(collection.clone(), *origin));
+        clashes.and_then(Clashes::first).is_some_and(|first| oseq >= first)
+    };
+    let seeds = liars.iter().flat_map(|liar| known.held.with_part(liar, is_behind));
+    known.held.together(seeds, &liars, max)
 }
 
 /// What a commit claims.

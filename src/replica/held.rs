@@ -6,8 +6,8 @@ use super::{Replica, ReplicaError};
 use crate::access::Commit;
 use crate::id::{ChangeHash, CollectionName, CommitHash, Origin, Oseq, PeerId, SpaceId};
 use crate::limits::{
-    HELD_MISSING_MAX, HELD_OVERHEAD_BYTES, JUDGED_TOGETHER_MAX, QUARANTINE_AUTHOR_BYTES_MAX,
-    QUARANTINE_SPACE_BYTES_MAX, QUARANTINE_WAIT_MS,
+    HELD_MISSING_MAX, HELD_OVERHEAD_BYTES, QUARANTINE_AUTHOR_BYTES_MAX, QUARANTINE_SPACE_BYTES_MAX,
+    QUARANTINE_WAIT_MS,
 };
 use crate::store::keyspaces::{Batch, HeldCause, HeldKey, HeldRecord, Key, Keyspaces, Prefix, Since};
 use crate::store::kv::KvError;
@@ -208,24 +208,25 @@ impl Quarantine {
         waits || self.behind.contains_key(&entry.hash)
     }
 
-    /// Returns the commits of an origin in a collection, from a number on.
-    pub(super) fn of_origin(
+    /// Returns the commits of an author of which a part is one of these.
+    pub(super) fn with_part(
         &self,
-        origin: &Origin,
-        collection: &CollectionName,
-        from: Oseq,
+        author: &PeerId,
+        is_one: impl Fn(&Origin, &CollectionName, Oseq) -> bool,
     ) -> impl Iterator<Item = HeldId> {
-        let is_part = move |(name, oseq): &(CollectionName, Oseq)| name == collection && *oseq >= from;
-        let of_author = self.of_author(&origin.peer).filter(move |(_, entry)| entry.origin == *origin);
-        of_author.filter(move |(_, entry)| entry.parts.iter().any(is_part)).map(|(id, _)| *id)
+        let has_part = move |entry: &Entry| {
+            entry.parts.iter().any(|(collection, oseq)| is_one(&entry.origin, collection, *oseq))
+        };
+        self.of_author(author).filter(move |(_, entry)| has_part(entry)).map(|(id, _)| *id)
     }
 
     /// Returns these, and others that may count together with them: those that they wait for, those that wait for
-    /// them, and those in the chains of `chained`. At most [`JUDGED_TOGETHER_MAX`]; tells whether there are more.
+    /// them, and those in the chains of `chained`. At most `max`; tells whether there are more.
     pub(super) fn together(
         &self,
         seeds: impl Iterator<Item = HeldId>,
         chained: &BTreeSet<PeerId>,
+        max: usize,
     ) -> (BTreeSet<HeldId>, bool) {
         let (mut together, mut next) = (BTreeSet::new(), seeds.collect::<Vec<HeldId>>());
         while let Some(id) = next.pop() {
@@ -233,7 +234,7 @@ impl Quarantine {
             if !may_count || together.contains(&id) {
                 continue;
             }
-            if together.len() >= JUDGED_TOGETHER_MAX {
+            if together.len() >= max {
                 return (together, true);
             }
             together.insert(id);
@@ -450,6 +451,7 @@ mod tests {
     use crate::access::{Leaf, Slot};
     use crate::id::{CollectionName, EntityId, Incarnation, Origin, Oseq};
     use crate::identity::{Identity, Signature};
+    use crate::limits::JUDGED_TOGETHER_MAX;
     use crate::time::Timestamp;
 
     const BYTES: usize = 256 * 1024;
@@ -542,7 +544,7 @@ mod tests {
         let together = |count: usize| {
             let held = chain(count as u64);
             let middle = (PeerId::new([7; 32]), count as u64 / 2);
-            let (together, more) = held.together([middle].into_iter(), &BTreeSet::new());
+            let (together, more) = held.together([middle].into_iter(), &BTreeSet::new(), JUDGED_TOGETHER_MAX);
             (together.len(), more)
         };
 

@@ -16,7 +16,7 @@ use crate::doc::{Conflict, Document, Edit, Kind};
 use crate::exchange::{CommitKey, SpaceState, Stored};
 use crate::id::{CollectionName, EntityId, Incarnation, Origin, PeerId, Position, SpaceId};
 use crate::identity::Identity;
-use crate::limits::SNAPSHOTS_DUE_MAX;
+use crate::limits::{CONTESTED_AT_ONCE_MAX, SNAPSHOTS_DUE_MAX};
 use crate::metrics::Metrics;
 use crate::store::keyspaces::{Head, HeadKey, Keyspaces};
 use crate::time::{Instant, Now, Timestamp};
@@ -279,7 +279,7 @@ pub(crate) enum Told {
 }
 
 /// What is to be done that nobody waits for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Due {
     /// Entities that are to be saved. Bounded; what does not fit is found again at its next change.
     snapshots: BTreeSet<HeadKey>,
@@ -287,6 +287,15 @@ struct Due {
     crowds: BTreeMap<SpaceId, Instant>,
     /// Spaces in which damage kept something from being finished: see [`resume`].
     unfinished: BTreeSet<SpaceId>,
+    /// Of contests with more commits than this, what follows is due later. The limit, but for tests.
+    contested_at_once: usize,
+}
+
+impl Default for Due {
+    fn default() -> Self {
+        let (snapshots, crowds, unfinished) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+        Self { snapshots, crowds, unfinished, contested_at_once: CONTESTED_AT_ONCE_MAX }
+    }
 }
 
 /// What became of a row.
@@ -390,7 +399,6 @@ impl Replica {
     }
 
     /// Returns the newest journal position that is written.
-    #[cfg(test)]
     pub(crate) fn position(&self) -> Position {
         self.position
     }

@@ -32,6 +32,12 @@ impl Replica {
         self.lacking = Some(check);
     }
 
+    /// Sets how many commits of contests are judged at once.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn judge_at_once(&mut self, contested: usize) {
+        self.due.contested_at_once = contested;
+    }
+
     /// Whether a check was taken away.
     #[cfg(feature = "sim")]
     pub(super) fn lacks(&self, check: Check) -> bool {

@@ -279,10 +279,11 @@ impl Replica {
             let chained = clashes.first().filter(|_| known.unchained.contains(place));
             let Some(from) = chained.or_else(|| known.frozen_from(place)) else { continue };
             let of_origin = Prefix::<CommitId>::origin(&space, collection, origin);
-            self.store.each(&of_origin, |id, entry| {
-                if id.oseq >= from {
-                    frozen.push(load::resolve(&self.store, id, entry)?);
-                }
+            let (collection, origin) = (collection.clone(), *origin);
+            let before =
+                from.0.checked_sub(1).map(|oseq| CommitId { space, collection, origin, oseq: Oseq(oseq) });
+            self.store.each_behind(&of_origin, before.as_ref(), |id, entry| {
+                frozen.push(load::resolve(&self.store, id, entry)?);
                 Ok::<(), ReplicaError>(())
             })?;
         }

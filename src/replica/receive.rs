@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::crowd::Pace;
 use super::draft::Draft;
 use super::held::HeldId;
 use super::planted::Check;
@@ -141,9 +142,16 @@ pub(super) struct Tally {
     pub(super) reason: Option<String>,
     /// Commits that came twice in one go, with other leaves open: the second is taken after the first.
     again: Vec<(Vec<u8>, Source)>,
+    /// How much is judged.
+    pace: Pace,
 }
 
 impl Tally {
+    /// Of what nobody waits for.
+    pub(super) fn at_leisure() -> Self {
+        Self { pace: Pace::AtLeisure, ..Self::default() }
+    }
+
     pub(super) fn refuse(&mut self, reason: String) {
         self.refused += 1;
         self.reason.get_or_insert(reason);
@@ -179,7 +187,7 @@ impl Replica {
     pub(super) fn retry(&mut self, space: SpaceId, causes: &[HeldCause]) -> Result<(), ReplicaError> {
         let held = self.spaces.get(&space).map(|known| known.held.held_for(causes)).unwrap_or_default();
         let arrived = self.read_held(space, &held)?;
-        let mut tally = Tally::default();
+        let mut tally = Tally::at_leisure();
         self.take(space, arrived, &mut tally)?;
         self.metrics.commits_remote.add(tally.applied as u64);
         Ok(())
@@ -207,7 +215,7 @@ impl Replica {
             tally.newly_held.clear();
             let applied = self.take_once(space, arrived, tally)?;
             let disputed = std::mem::take(&mut tally.disputed);
-            let thaws = self.heed_clashes(space, &tally.newly_held, &disputed)?;
+            let thaws = self.heed_clashes(space, &tally.newly_held, &disputed, tally.pace)?;
             tally.newly_held.retain(|hash| !together.contains(hash));
             let judged = self.judged_together(space, &tally.newly_held);
             let Some(known) = self.spaces.get(&space) else { return Ok(()) };

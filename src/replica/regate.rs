@@ -62,7 +62,7 @@ impl Replica {
             waits |= !typed;
             typed && registered.is_none_or(|of| parts.iter().any(|(collection, _)| collection == of))
         });
-        let mut tally = Tally::default();
+        let mut tally = Tally::at_leisure();
         self.take(space, due, &mut tally)?;
         self.metrics.commits_remote.add(tally.applied as u64);
         Ok(waits)

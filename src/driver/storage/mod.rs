@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
@@ -28,6 +29,9 @@ use super::feed::{ChangedRow, Feed, Happening};
 
 #[cfg(test)]
 mod tests;
+mod wait;
+
+use wait::Waited;
 
 /// When a call is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,9 +234,15 @@ impl Thread {
     fn run(&mut self) {
         self.open_spaces();
         while self.closing.is_empty() {
-            let Some(first) = self.queue.blocking_recv() else { break };
-            self.perform(first);
-            let mut performed = 1;
+            let mut performed = 0;
+            match self.wait() {
+                Waited::Request(first) => {
+                    self.perform(first);
+                    performed = 1;
+                }
+                Waited::Due => {}
+                Waited::Ended => break,
+            }
             while performed < GROUP_COMMITS_MAX
                 && let Ok(next) = self.queue.try_recv()
             {
@@ -244,8 +254,26 @@ impl Thread {
         }
     }
 
-    /// Tidies up while nobody waits.
+    /// Waits for a request, and no longer than until something is due that nobody waits for.
+    fn wait(&mut self) -> Waited<Request> {
+        let Some(due) = self.replica.due().filter(|_| self.failed.is_none()) else {
+            return self.queue.blocking_recv().map_or(Waited::Ended, Waited::Request);
+        };
+        let clock = self.setup.clock;
+        wait::until(&mut self.queue, || Duration::from_millis(due.ms_since(clock.now().instant)))
+    }
+
+    /// Tidies up while nobody waits. What that makes count, or ends, is synced as if somebody had asked for it.
     fn housekeep(&mut self) {
+        let before = self.replica.position();
+        self.tidy();
+        if self.replica.position() != before {
+            self.dirty = true;
+            self.sync();
+        }
+    }
+
+    fn tidy(&mut self) {
         while self.failed.is_none() && self.queue.is_empty() {
             match self.replica.housekeep(self.setup.clock.now()) {
                 Ok(true) => self.dirty = true,

@@ -47,6 +47,35 @@ impl Liar {
     }
 }
 
+impl Liar {
+    /// Signs so many more changes of a note, each on top of the one before.
+    pub(super) fn goes_on(&self, first: &Commit, entity: EntityId, count: usize) -> Vec<Commit> {
+        let (leaf, bytes) = first.open().next().expect("a change");
+        let mut document = Document::load(None, &[bytes]).expect("loads");
+        let actor = ActorId::derive(&self.space, &entity, &self.origin());
+        let (mut oseq, mut all) = (leaf.oseq.0, Vec::<Commit>::new());
+        for number in 0..count {
+            oseq += 1;
+            let made = (retitle(entity, &number.to_string()).edit)(&mut document, &actor, now().wall);
+            let made = made.expect("fits").expect("changes");
+            let leaf = Leaf {
+                collection: notes(),
+                entity,
+                oseq: Oseq(oseq),
+                prev: Some(all.last().unwrap_or(first).hash()),
+                salt: None,
+                of: 1,
+                seq: made.seq,
+                head: made.hash,
+            };
+            let leaves = vec![(leaf, made.bytes)];
+            let commit = Commit::sign(&self.identity, self.space, self.origin(), self.at.clone(), leaves);
+            all.push(commit.expect("small"));
+        }
+        all
+    }
+}
+
 /// Two honest devices and a liar.
 pub(super) fn scene() -> (Device, Device, Liar, SpaceId) {
     let mut a = Device::new(1);

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::clash::{Liar, exchange, pass_on, reasons, scene, take};
 use super::*;
+use crate::limits::JUDGED_TOGETHER_MAX;
 use crate::replica::HeldReason;
 use crate::store::keyspaces::{CommitId, Prefix};
 
@@ -20,6 +21,8 @@ enum Deed {
     Build { by_first: bool, entity: u8 },
     /// The two meet.
     Meet,
+    /// Nothing, for a while.
+    Rest { first: bool },
     /// The owner settles a clash.
     Settle { pick: u8 },
 }
@@ -32,6 +35,7 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
         6 => (index(), any::<bool>()).prop_map(|(which, to_first)| Deed::Show { which, to_first }),
         3 => (any::<bool>(), 1_u8..4).prop_map(|(by_first, entity)| Deed::Build { by_first, entity }),
         1 => Just(Deed::Meet),
+        1 => any::<bool>().prop_map(|first| Deed::Rest { first }),
         1 => index().prop_map(|pick| Deed::Settle { pick }),
     ];
     proptest::collection::vec(deed, 4..30)
@@ -47,9 +51,9 @@ struct Signed {
     by_liar: bool,
 }
 
-/// Sends all that counts at one to the other.
-fn show(from: &mut Device, to: &mut Device, space: SpaceId) {
-    let store = from.replica.store.clone();
+/// All that counts at a device.
+fn shown(device: &Device, space: SpaceId) -> Vec<Vec<u8>> {
+    let store = device.replica.store.clone();
     let mut commits = Vec::new();
     store
         .each(&Prefix::<CommitId>::collection(&space, &notes()), |id, entry| {
@@ -59,8 +63,13 @@ fn show(from: &mut Device, to: &mut Device, space: SpaceId) {
             Ok::<(), ReplicaError>(())
         })
         .expect("reads");
+    commits
+}
+
+/// Sends all that counts at one to the other.
+fn show(from: &mut Device, to: &mut Device, space: SpaceId) {
     from.teach(space, to);
-    to.receive(space, from, commits);
+    to.receive(space, from, shown(from, space));
 }
 
 /// Lets two devices show each other what counts, until they agree.
@@ -70,6 +79,15 @@ fn agree(a: &mut Device, b: &mut Device, space: SpaceId) {
         show(a, b, space);
         show(b, a, space);
         pass_on(a, b, space);
+        rest(a);
+        rest(b);
+    }
+}
+
+/// Lets the time pass that a device leaves between what nobody waits for.
+fn rest(device: &mut Device) {
+    while let Some(instant) = device.replica.due() {
+        device.replica.housekeep(Now { instant, ..now() }).expect("housekeeps");
     }
 }
 
@@ -155,6 +173,7 @@ impl Story {
                 }
             }
             Deed::Meet => exchange(&mut self.a, &mut self.b, space),
+            Deed::Rest { first } => rest(if first { &mut self.a } else { &mut self.b }),
             Deed::Settle { pick } => {
                 let clashes = self.a.replica.clashes(space).expect("here");
                 let Some(clash) = clashes.first() else { return };
@@ -171,11 +190,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     /// Whatever a liar shows to whom, and whatever others build on, honest devices that show each other what counts
-    /// come to the same. Seen failing with a `giving_way` that names nobody, and, while it was written, with a dozen
+    /// come to the same, be it that they judge at once or later. Seen failing with a `giving_way` that names nobody, and, while it was written, with a dozen
     /// lesser faults.
     #[test]
-    fn attack_14_whatever_a_liar_signs_honest_devices_come_to_the_same(deeds in deeds()) {
+    fn attack_14_whatever_a_liar_signs_honest_devices_come_to_the_same(
+        deeds in deeds(),
+        at_once in any::<[bool; 2]>(),
+    ) {
         let mut story = Story::new();
+        story.a.replica.judge_at_once(if at_once[0] { usize::MAX } else { 0 });
+        story.b.replica.judge_at_once(if at_once[1] { usize::MAX } else { 0 });
         for deed in deeds {
             story.go(deed);
         }
@@ -194,4 +218,47 @@ proptest! {
         prop_assert_eq!(root(&a), root(&b));
         prop_assert!(reasons(&a, space).iter().all(|reason| *reason != HeldReason::Malformed));
     }
+}
+
+/// More commits than are judged at once stand between one of two rivals and who vouches for it. Whoever had all of them
+/// first shows it, for its hash is the smaller one; who heard of the other first went on to show that.
+///
+/// Seen failing with [`JUDGED_TOGETHER_MAX`] of those that are held looked at in `Replica::held_entrants`.
+#[test]
+fn attack_14_what_gives_way_does_not_depend_on_the_order_however_much_is_held() {
+    let (mut a, mut b, liar, space) = scene();
+    let mut c = joined(&mut a, 3, space, Role::Writer);
+    a.teach(space, &mut b);
+    a.teach(space, &mut c);
+    let sides = [liar.says(1, None, id(1), &[], "one"), liar.says(1, None, id(2), &[], "other")];
+    let (low, high) = if sides[0].hash() < sides[1].hash() { (0, 1) } else { (1, 0) };
+    let (first, rival) = (sides[low].clone(), sides[high].clone());
+    let entity = |side: usize| id(u8::try_from(side + 1).expect("few"));
+    let chain = liar.goes_on(&first, entity(low), JUDGED_TOGETHER_MAX);
+    let all: Vec<Vec<u8>> = [&first].into_iter().chain(&chain).map(Commit::encode).collect();
+
+    // Others build on each of the two.
+    let vouch = |device: &mut Device, liar: &Device, commits: Vec<Vec<u8>>, entity: EntityId| {
+        device.receive(space, liar, commits);
+        device.commit(space, vec![retitle(entity, "vouched")]);
+        shown(device, space)
+    };
+    let of_b = vouch(&mut b, &a, all.clone(), entity(low));
+    let of_c = vouch(&mut c, &a, vec![rival.encode()], entity(high));
+    assert_eq!((of_b.len(), of_c.len()), (all.len() + 1, 2));
+    let mut late = joined(&mut a, 4, space, Role::Writer);
+    a.teach(space, &mut late);
+    for (to, order) in [(&mut a, [&of_b, &of_c]), (&mut late, [&of_c, &of_b])] {
+        for commits in order {
+            for some in commits.chunks(512) {
+                to.receive(space, &b, some.to_vec());
+            }
+        }
+        rest(to);
+    }
+
+    let titles = |device: &Device| [low, high].map(|side| title(device.note(space, entity(side))));
+    assert_eq!(titles(&a), [Some("vouched".to_owned()), None]);
+    assert_eq!(titles(&late), titles(&a));
+    assert_consistent(&mut late, space);
 }

@@ -3,22 +3,22 @@
 use super::clash::{Liar, scene};
 use super::*;
 use crate::id::{Incarnation, Salt};
-use crate::limits::CLASHES_ANSWERED_BYTES;
+use crate::limits::{CLASHES_ANSWERED_BYTES, CONTESTED_AT_ONCE_MAX, CROWD_PAUSE_MS_PER_COMMIT};
 
 /// Commits of one life with a change in each of so many collections, of which no two can be together.
-fn two_of(liar: &Liar, life: u64, collections: usize) -> [Commit; 2] {
+fn two_of(liar: &Liar, life: u64, collections: usize, words: usize) -> [Commit; 2] {
     let origin = Origin { peer: liar.identity.peer(), incarnation: Incarnation(life) };
     let entity = EntityId::from_key("crowded", &life.to_be_bytes());
     let actor = ActorId::derive(&liar.space, &entity, &origin);
     ["one", "two"].map(|title| {
-        let made = (insert(entity, &title.repeat(32_000)).edit)(&mut Document::new(), &actor, now().wall);
+        let made = (insert(entity, &title.repeat(words)).edit)(&mut Document::new(), &actor, now().wall);
         let made = made.expect("fits").expect("changes");
         let leaf = |number: usize| Leaf {
             collection: CollectionName::new(&format!("c-{number:04}")).expect("a name"),
             entity,
             oseq: Oseq(1),
             prev: None,
-            salt: Some(Salt::new([number as u8; 16])),
+            salt: (collections > 1).then(|| Salt::new([number as u8; 16])),
             of: 1,
             seq: made.seq,
             head: made.hash,
@@ -36,7 +36,7 @@ fn a_frame_is_answered_with_so_many_bytes_of_clashes_and_the_next_one_with_the_r
     const LIVES: u64 = 9;
     let (mut a, b, liar, space) = scene();
     let peer = b.replica.peer();
-    let two: Vec<[Commit; 2]> = (1..=LIVES).map(|life| two_of(&liar, life, 4)).collect();
+    let two: Vec<[Commit; 2]> = (1..=LIVES).map(|life| two_of(&liar, life, 4, 32_000)).collect();
     for two in &two {
         a.receive(space, &b, two.iter().map(Commit::encode).collect());
     }
@@ -62,4 +62,44 @@ fn a_frame_is_answered_with_so_many_bytes_of_clashes_and_the_next_one_with_the_r
     assert_eq!(all, 4 * LIVES as usize);
     assert_eq!(told.iter().map(|told| told.len() / 2).sum::<usize>(), all, "each is told once");
     assert!(told[2].is_empty());
+}
+
+/// Where a device has given many numbers twice, one more costs whoever hears of it little, and all of them are judged together
+/// now and then: two commits of each of a thousand lives kept others busy for minutes.
+///
+/// Seen failing with all judged at once, with twice the bound, and with nothing judged in `judge_crowds`.
+#[test]
+fn so_many_contested_commits_are_judged_at_once_and_more_at_a_pace() {
+    let (mut a, b, liar, space) = scene();
+    let lie = |a: &mut Device, life: u64| {
+        a.receive(space, &b, two_of(&liar, life, 1, 1).iter().map(Commit::encode).collect());
+        (a.replica.spaces[&space].held.len(), a.replica.spaces[&space].contests.judged)
+    };
+
+    let mut life = 0;
+    loop {
+        life += 1;
+        let (held, judged) = lie(&mut a, life);
+        assert_eq!((held, judged), (2 * life as usize, 3 * life as usize), "none counts, at once");
+        if judged > CONTESTED_AT_ONCE_MAX {
+            break;
+        }
+    }
+    assert_eq!(a.replica.due(), None);
+    let (held, judged) = lie(&mut a, life + 1);
+
+    assert_eq!(
+        (held, judged),
+        (2 * life as usize + 1, 3 * life as usize),
+        "the first that came counts until then"
+    );
+    let pause_ms = (held + judged) as u64 * CROWD_PAUSE_MS_PER_COMMIT;
+    let at = |ms: u64| Now { instant: now().instant.plus_ms(ms), ..now() };
+    assert_eq!(a.replica.due(), Some(at(pause_ms).instant));
+    a.replica.housekeep(at(pause_ms - 1)).expect("housekeeps");
+    assert_eq!(a.replica.spaces[&space].held.len(), held, "not yet");
+    a.replica.housekeep(at(pause_ms)).expect("housekeeps");
+    assert_eq!(a.replica.spaces[&space].held.len(), held + 1);
+    assert_eq!(a.replica.due(), None);
+    assert_consistent(&mut a, space);
 }

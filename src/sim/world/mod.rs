@@ -64,6 +64,11 @@ pub(super) enum Happening {
         device: usize,
         life: u64,
     },
+    /// Something is due for a device's storage that nobody waits for.
+    Leisure {
+        device: usize,
+        life: u64,
+    },
     Timer {
         device: usize,
         life: u64,
@@ -346,6 +351,7 @@ impl<'a> World<'a> {
             Happening::Step(index) => self.begin_step(index),
             Happening::Over(index) => self.end_trouble(index),
             Happening::Storage { device, life } => self.storage_due(device, life),
+            Happening::Leisure { device, life } => self.leisure(device, life),
             Happening::Timer { device, life } => self.timer_due(device, life),
             Happening::Arrive(transit) => self.arrive(transit),
             Happening::Silent(silence) => self.fell_silent(silence),
@@ -377,6 +383,7 @@ impl<'a> World<'a> {
         };
         match happening {
             Happening::Storage { device, .. }
+            | Happening::Leisure { device, .. }
             | Happening::Timer { device, .. }
             | Happening::Closed { device, .. }
             | Happening::DialFailed { device, .. }
@@ -623,6 +630,9 @@ impl<'a> World<'a> {
             }
             if node.up.as_ref().is_some_and(|up| !up.waiting.is_empty()) {
                 return Some(format!("device {device} waits for its disk"));
+            }
+            if node.up.as_ref().is_some_and(|up| up.replica.due().is_some()) {
+                return Some(format!("device {device} has not judged all"));
             }
             for other in self.plan.neighbours(*device).into_iter().filter(|other| active.contains(other)) {
                 if !oracle.is_in_sync(*device, &self.peer(other)) {

@@ -43,13 +43,41 @@ impl World<'_> {
         let takes = match up.jobs.front() {
             None => {
                 up.busy = false;
-                return;
+                return self.rest(device);
             }
             Some(Job::Sync) => node.dice.between(1..=30),
             Some(Job::Ask(..) | Job::Commit(..) | Job::Interest(..)) => node.dice.between(0..=2),
         };
         up.busy = true;
         self.after(takes * slowness, Happening::Storage { device, life });
+    }
+
+    /// What is due that nobody waits for is done, unless the storage is at work: then it is done behind that.
+    pub(super) fn leisure(&mut self, device: usize, life: u64) {
+        if self.up(device, life).is_some_and(|up| !up.busy) {
+            self.rest(device);
+        }
+    }
+
+    /// The storage of a device has nothing to do: it tidies up, and is woken when something is due.
+    fn rest(&mut self, device: usize) {
+        let now = self.clocks(device);
+        let Some(node) = self.nodes.get_mut(device) else { return };
+        let (life, Some(up)) = (node.life, node.up.as_mut()) else { return };
+        let before = up.replica.position();
+        let tidied = up.replica.housekeep(now);
+        let (due, moved) = (up.replica.due(), up.replica.position() != before);
+        up.dirty |= moved;
+        self.forward(device, None);
+        if let Err(error) = tidied {
+            return self.store_error(device, &error.to_string());
+        }
+        if let Some(due) = due {
+            self.after(due.ms_since(now.instant), Happening::Leisure { device, life });
+        }
+        if moved {
+            self.next_job(device);
+        }
     }
 
     pub(super) fn storage_due(&mut self, device: usize, life: u64) {

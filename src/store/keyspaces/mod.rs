@@ -203,10 +203,25 @@ impl Keyspaces {
     pub(crate) fn each<K: Key, E: From<KvError>>(
         &self,
         prefix: &Prefix<K>,
+        each: impl FnMut(K, K::Value) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.each_behind(prefix, None, each)
+    }
+
+    /// Reads those behind `after`, or all, as [`Keyspaces::each`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Keyspaces::each`].
+    pub(crate) fn each_behind<K: Key, E: From<KvError>>(
+        &self,
+        prefix: &Prefix<K>,
+        after: Option<&K>,
         mut each: impl FnMut(K, K::Value) -> Result<(), E>,
     ) -> Result<(), E> {
         const PAGE: usize = 256;
-        let (mut first, end) = (prefix.first(), prefix.end());
+        let mut first = after.map_or_else(|| prefix.first(), |after| next_key(after.to_key()));
+        let end = prefix.end();
         loop {
             let page = self.between::<K>(&first, &end, PAGE)?;
             let full = page.len() == PAGE;
