@@ -50,6 +50,8 @@ pub(super) struct Session {
     pub(super) unacked_bytes: usize,
     /// Bytes of new clashes that were told since the two last agreed.
     pub(super) clashes_bytes: usize,
+    /// The peer was to be told of a clash, and has not said yet what it holds.
+    pub(super) clash_missed: bool,
     /// Commits to push when the peer, which is behind, acknowledges some, or when they fill a frame. While there
     /// are any, something is unacknowledged.
     pub(super) gathered: Vec<Packed>,
@@ -141,6 +143,7 @@ impl Session {
             unacked: VecDeque::new(),
             unacked_bytes: 0,
             clashes_bytes: 0,
+            clash_missed: false,
             gathered: Vec::new(),
             gathered_bytes: 0,
             inbox_live: Vec::new(),

@@ -167,3 +167,25 @@ fn attack_14_a_hub_that_holds_another_commit_is_told() {
         assert!(pair.is_agreed());
     }
 }
+
+/// A device that was started anew asks what a peer holds that has begun to send already. Its answer to the first commit
+/// was not sent, as the peer had not said yet what it holds, and was counted as sent: the two never agreed.
+/// Seen failing without `Engine::forget_told`.
+#[test]
+fn attack_14_who_sends_before_it_says_what_it_holds_gets_the_proof() {
+    let mut pair = Pair::agreed(1);
+    let liar = join(&mut pair);
+    pair.meet();
+    pair.part();
+    let two = [7, 8].map(|number| insertion(&pair, &liar, number));
+    let behind = insertion_after(&pair, &liar, 9, Some(&two[0]));
+    receive(&mut pair, 0, &liar, &[&two[0], &two[1]]);
+    receive(&mut pair, 1, &liar, &[&two[0], &behind]);
+    pair.parties[0].restart(None);
+    pair.forward();
+
+    pair.meet();
+
+    assert_eq!(clashes(&pair), [1, 1]);
+    assert!(pair.is_agreed());
+}
