@@ -110,12 +110,12 @@ impl Space {
 
     /// Tells whether an origin is proven to equivocate in any collection.
     pub(super) fn equivocates(&self, origin: &Origin) -> bool {
-        self.clashes.keys().any(|(_, liar)| liar == origin)
+        self.clashes.names(origin)
     }
 
     /// The devices that equivocated, by what their frozen commits owe.
-    pub(super) fn suspended(&self) -> BTreeMap<StatementHash, PeerId> {
-        self.clashes.iter().map(|((_, origin), clashes)| (clashes.id, origin.peer)).collect()
+    pub(super) fn suspended(&self) -> Arc<BTreeMap<StatementHash, PeerId>> {
+        self.clashes.suspended()
     }
 }
 

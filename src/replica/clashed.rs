@@ -1,11 +1,12 @@
-//! The clashes of a space in memory, and of which of them peers were told. A member that lies may have made hundreds of
-//! thousands, so none is looked at twice to find the next one that a peer is told.
+//! The clashes of a space in memory, and what is asked of all of them: kept as pairs come and go, so that no answer looks
+//! through them. A member that lies may have made hundreds of thousands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
+use std::sync::Arc;
 
 use crate::exchange::Scope;
-use crate::id::{CollectionName, CommitHash, Origin, Oseq, PeerId, StatementHash};
+use crate::id::{CollectionName, CommitHash, Incarnation, Origin, Oseq, PeerId, StatementHash};
 
 /// Where clashes are.
 pub(super) type ClashPlace = (CollectionName, Origin);
@@ -18,6 +19,12 @@ pub(super) type Clash = (ClashPlace, Oseq);
 #[derive(Debug, Default)]
 pub(super) struct Clashed {
     places: BTreeMap<ClashPlace, Clashes>,
+    /// The devices that equivocated, by what their frozen commits owe.
+    suspended: Arc<BTreeMap<StatementHash, PeerId>>,
+    /// The same devices.
+    liars: Arc<BTreeSet<PeerId>>,
+    /// In how many collections each origin equivocates.
+    origins: BTreeMap<Origin, usize>,
     /// The pairs as they came to be known here.
     order: BTreeMap<u64, Clash>,
     next: u64,
@@ -108,8 +115,19 @@ impl Clashed {
         hashes.sort_unstable();
         let number = self.next;
         self.next += 1;
-        let clashes = self.places.entry(place.clone()).or_insert_with_key(Clashes::new);
-        clashes.pairs.insert(from, Pair { hashes, number });
+        if !self.places.contains_key(&place) {
+            let clashes = Clashes::new(&place);
+            let device = place.1.peer;
+            Arc::make_mut(&mut self.suspended).insert(clashes.id, device);
+            if self.origins.range(lives_of(&device)).next().is_none() {
+                Arc::make_mut(&mut self.liars).insert(device);
+            }
+            *self.origins.entry(place.1).or_default() += 1;
+            self.places.insert(place.clone(), clashes);
+        }
+        if let Some(clashes) = self.places.get_mut(&place) {
+            clashes.pairs.insert(from, Pair { hashes, number });
+        }
         self.order.insert(number, (place, from));
     }
 
@@ -122,9 +140,36 @@ impl Clashed {
             told.knows.remove(&pair.number);
             told.open.remove(&pair.number);
         }
-        if clashes.pairs.is_empty() {
-            self.places.remove(place);
+        if !clashes.pairs.is_empty() {
+            return;
         }
+        Arc::make_mut(&mut self.suspended).remove(&clashes.id);
+        self.places.remove(place);
+        let origin = place.1;
+        if let Some(count) = self.origins.get_mut(&origin) {
+            *count -= 1;
+            if *count == 0 {
+                self.origins.remove(&origin);
+            }
+        }
+        if self.origins.range(lives_of(&origin.peer)).next().is_none() {
+            Arc::make_mut(&mut self.liars).remove(&origin.peer);
+        }
+    }
+
+    /// Tells whether an origin is proven to equivocate in any collection.
+    pub(super) fn names(&self, origin: &Origin) -> bool {
+        self.origins.contains_key(origin)
+    }
+
+    /// The devices that equivocated, by what their frozen commits owe.
+    pub(super) fn suspended(&self) -> Arc<BTreeMap<StatementHash, PeerId>> {
+        Arc::clone(&self.suspended)
+    }
+
+    /// The devices that equivocated.
+    pub(super) fn liars(&self) -> Arc<BTreeSet<PeerId>> {
+        Arc::clone(&self.liars)
     }
 
     /// A peer is met: it may have forgotten what it was told.
@@ -197,12 +242,17 @@ impl Clashed {
     }
 }
 
+/// The lives of a device.
+fn lives_of(device: &PeerId) -> std::ops::RangeInclusive<Origin> {
+    let life = |life| Origin { peer: *device, incarnation: Incarnation(life) };
+    life(0)..=life(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::id::Incarnation;
 
     fn device(number: u8) -> PeerId {
         PeerId::new([number; 32])
@@ -239,5 +289,41 @@ mod tests {
         }
 
         assert_eq!(looks.get(), COUNT + 1);
+    }
+
+    /// Every receive copied who equivocates. Seen failing with the map made anew in `Clashed::suspended`.
+    #[test]
+    fn who_equivocates_is_copied_for_nobody() {
+        let mut clashed = Clashed::default();
+        clashed.insert(place(0, 9, 1), Oseq(1), hashes(1));
+
+        assert!(Arc::ptr_eq(&clashed.suspended(), &clashed.suspended()));
+        assert!(Arc::ptr_eq(&clashed.liars(), &clashed.liars()));
+    }
+
+    /// Seen failing without the removal of a liar, of an origin, and of what it owes, and with an origin removed at once.
+    #[test]
+    fn what_is_asked_of_all_is_what_a_look_through_all_finds() {
+        let (mut clashed, mut dice) = (Clashed::default(), 7_u64);
+        for step in 0..2_000 {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let roll = |shift: u32, sides: u64| (dice >> shift) % sides;
+            let place = place(roll(20, 3), roll(30, 3) as u8, roll(40, 2));
+            let from = Oseq(roll(50, 3));
+            if roll(56, 5) == 0 {
+                clashed.insert(place, from, hashes(step));
+            } else {
+                clashed.remove(&place, from);
+            }
+
+            let suspended = clashed.iter().map(|((_, origin), clashes)| (clashes.id, origin.peer));
+            assert_eq!(*clashed.suspended(), suspended.collect());
+            assert_eq!(*clashed.liars(), clashed.keys().map(|(_, origin)| origin.peer).collect());
+            for (_, origin) in (0..12).map(|of| self::place(0, of / 4, u64::from(of % 4))) {
+                assert_eq!(clashed.names(&origin), clashed.keys().any(|(_, liar)| *liar == origin));
+            }
+            let pairs = clashed.values().map(|clashes| clashes.pairs.len()).sum::<usize>();
+            assert_eq!(clashed.order.len(), pairs);
+        }
     }
 }

@@ -168,7 +168,7 @@ impl Replica {
     /// Reads the held commits of origins that equivocate, and those that may count together with them.
     fn held_entrants(&self, space: SpaceId) -> Result<Vec<Incoming>, ReplicaError> {
         let Some(known) = self.spaces.get(&space) else { return Ok(Vec::new()) };
-        let liars = known.suspended().into_values().collect();
+        let liars = known.clashes.liars();
         let mut seeds = BTreeSet::new();
         for ((collection, origin), clashes) in &known.clashes {
             let first = clashes.first().unwrap_or(Oseq(0));
