@@ -82,7 +82,7 @@ pub(crate) struct SpaceState {
 }
 
 /// Which collections count between this device and a peer. Rights are another matter.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scope {
     /// What this device wants.
     pub(crate) ours: Arc<Interests>,
@@ -421,8 +421,9 @@ pub(crate) enum Ask {
         space: SpaceId,
         /// The peer.
         peer: PeerId,
-        /// The two hold the same. Otherwise they begin: what it was told on another connection it may have forgotten.
-        agreed: bool,
+        /// Which collections count between the two, when they hold the same. Otherwise they begin: what it was told on
+        /// another connection it may have forgotten.
+        agreed: Option<Scope>,
     },
     /// The vectors on which a peer and this node last agreed. Answer: `Base`.
     Base {

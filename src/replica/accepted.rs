@@ -348,7 +348,7 @@ impl Replica {
         let Some(known) = self.spaces.get(&space).filter(|known| known.held.has_unvouched()) else {
             return BTreeSet::new();
         };
-        let liars = known.suspended().into_values().collect();
+        let liars = known.clashes.liars();
         // One that nobody follows is vouched for by none.
         let seeds = seeds.iter().filter_map(|hash| known.held.id(hash));
         let seeds = seeds.filter(|id| {

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::clash::NOBODY;
 use super::draft::{Applied, Draft, Touched};
@@ -48,7 +49,7 @@ struct Group {
     /// The commits by hash.
     places: BTreeMap<CommitHash, usize>,
     /// What frozen commits owe.
-    suspended: BTreeMap<StatementHash, PeerId>,
+    suspended: Arc<BTreeMap<StatementHash, PeerId>>,
 }
 
 impl Replica {
@@ -83,7 +84,7 @@ impl Replica {
                 &mut draft,
                 &Applied {
                     commit: &commit.commit,
-                    bytes: std::sync::Arc::clone(&commit.bytes),
+                    bytes: Arc::clone(&commit.bytes),
                     headers: &commit.headers,
                     existing: commit.existing.as_ref(),
                     from: Some(commit.source.from),
@@ -117,8 +118,7 @@ impl Replica {
     /// Loads the entities that commits change.
     fn group(&mut self, draft: &Draft, incoming: Vec<Incoming>) -> Result<Group, ReplicaError> {
         let known = self.spaces.get(&draft.space);
-        let mut suspended = known.map(Space::suspended).unwrap_or_default();
-        suspended.insert(NOBODY, self.peer);
+        let suspended = known.map(Space::suspended).unwrap_or_default();
         let places = incoming.iter().enumerate().map(|(index, commit)| (commit.hash, index)).collect();
         let (works, brings, dead) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut group = Group { incoming, works, brings, dead, places, suspended };
@@ -267,7 +267,8 @@ impl Group {
             if !counts && !commit.owes.is_empty() {
                 let deps = commit.headers.iter().flatten().flat_map(|header| &header.deps);
                 let missing = deps.take(HELD_MISSING_MAX).copied().collect();
-                let frozen = commit.owes.iter().any(|owed| self.suspended.contains_key(owed));
+                let freezes = |owed: &StatementHash| *owed == NOBODY || self.suspended.contains_key(owed);
+                let frozen = commit.owes.iter().any(freezes);
                 let cause = if frozen { HeldCause::Equivocation } else { HeldCause::AfterCut };
                 self.dead.entry(index).or_insert(Hold { cause, missing });
             }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::clash::Clashes;
+use super::clashed::Clashes;
 use super::held::HeldId;
 use super::order::{Linked, Placed, in_order};
 use super::planted::Check;
@@ -15,9 +15,7 @@ use super::receive::{Incoming, Source, prescan_all};
 use super::space::Space;
 use super::{Replica, ReplicaError, load};
 use crate::access::{Commit, Contestant, Fact, Slot, counting, giving_way};
-use crate::id::{
-    ChangeHash, CollectionName, CommitHash, EntityId, Origin, Oseq, PeerId, SpaceId, StatementHash,
-};
+use crate::id::{ChangeHash, CollectionName, CommitHash, EntityId, Origin, Oseq, SpaceId, StatementHash};
 use crate::limits::JUDGED_TOGETHER_MAX;
 use crate::store::keyspaces::{CommitId, CommitRecord, HeadKey};
 
@@ -288,7 +286,7 @@ impl Replica {
 /// The held commits of origins that equivocate, from there on, and those that may count together with them: at most so
 /// many. Tells whether there are more.
 fn contested(known: &Space, max: usize) -> (BTreeSet<HeldId>, bool) {
-    let liars: BTreeSet<PeerId> = known.suspended().into_values().collect();
+    let liars = known.clashes.liars();
     let is_behind = |origin: &Origin, collection: &CollectionName, oseq: Oseq| {
         let clashes = known.clashes.get(&(collection.clone(), *origin));
         clashes.and_then(Clashes::first).is_some_and(|first| oseq >= first)

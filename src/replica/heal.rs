@@ -232,7 +232,7 @@ impl Replica {
         batch.remove(key);
         self.store.write(batch)?;
         if let Some(known) = self.spaces.get_mut(&key.space) {
-            known.remove_pair(key);
+            known.clashes.remove(&(key.collection.clone(), key.origin), key.from);
         }
         self.retry(key.space, &[HeldCause::Equivocation])
     }

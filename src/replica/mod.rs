@@ -26,6 +26,7 @@ mod answer;
 mod apply;
 mod cache;
 mod clash;
+mod clashed;
 mod commit;
 mod contest;
 mod crowd;
@@ -57,6 +58,7 @@ mod rebuild;
 mod receive;
 mod recovery;
 mod regate;
+mod remind;
 mod repair;
 mod resume;
 mod room;
@@ -117,7 +119,7 @@ pub(crate) struct Replica {
     told: VecDeque<Told>,
     /// The peer whose commits were taken last: who is told to have repaired what they repaired.
     sender: Option<PeerId>,
-    answered: clash::Answered,
+    answered: remind::Answered,
     report: OpenReport,
     opened: Now,
     waits: Waits,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::accepted::Chains;
-use super::clash::{ClashPlace, Clashes, Reminded};
+use super::clashed::{ClashPlace, Clashed};
 use super::contest::Contests;
 use super::held::Quarantine;
 use super::{ReplicaError, load};
@@ -29,9 +29,7 @@ pub(super) struct Space {
     /// Of devices among them: what is known here of their chains. Worked out when it is needed.
     pub(super) chains: BTreeMap<PeerId, Chains>,
     /// Where origins equivocate.
-    pub(super) clashes: BTreeMap<ClashPlace, Clashes>,
-    /// Of which clashes peers were told because the two agreed.
-    pub(super) reminded: BTreeMap<PeerId, Reminded>,
+    pub(super) clashes: Clashed,
     /// Where of what is applied it is to be looked at whether it counts without the one before it in the chain.
     pub(super) unchained: BTreeSet<ClashPlace>,
     /// Which commits of such origins give way to others.
@@ -57,8 +55,7 @@ impl Space {
             held,
             removals,
             chains: BTreeMap::new(),
-            clashes: BTreeMap::new(),
-            reminded: BTreeMap::new(),
+            clashes: Clashed::default(),
             unchained: BTreeSet::new(),
             contests: Contests::default(),
             verdicts,

@@ -237,7 +237,7 @@ impl Engine {
             return;
         };
         let peer = session.peer;
-        self.ask(Purpose::Acked, Ask::Met { space, peer, agreed: false });
+        self.ask(Purpose::Acked, Ask::Met { space, peer, agreed: None });
         self.neighbour_met(conn, space);
         self.tell_indexes(conn, space, &ours);
         self.look_at_listed(conn, space);
@@ -293,7 +293,9 @@ impl Engine {
         let collections = vectors.keys().cloned().collect();
         session.sent = Some(vectors);
         session.urgent = true;
-        if self.me < session.peer {
+        let leads = self.me < session.peer;
+        self.forget_told(conn, space);
+        if leads {
             self.begin_repair(conn, space, collections);
         }
     }
@@ -334,6 +336,18 @@ impl Engine {
         session.unacked_bytes = session.unacked.iter().map(|(_, bytes)| *bytes).sum();
         let peer = session.peer;
         self.note_acked(space, peer, held.clone());
+        self.forget_told(conn, space);
+    }
+
+    /// Of clashes with which the peer was to be answered before it said what it holds it was not told.
+    fn forget_told(&mut self, conn: ConnId, space: SpaceId) {
+        let Some(session) = self.sessions.get_mut(&(conn, space)) else {
+            return;
+        };
+        if std::mem::take(&mut session.clash_missed) {
+            let peer = session.peer;
+            self.ask(Purpose::Acked, Ask::Met { space, peer, agreed: None });
+        }
     }
 
     pub(super) fn note_acked(&mut self, space: SpaceId, peer: PeerId, vectors: Vectors) {

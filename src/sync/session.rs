@@ -10,7 +10,7 @@ use super::repair::Repair;
 use super::{Action, Conn, ConnId, Engine, Notice, Purpose};
 use crate::exchange::{Ask, CommitKey, Packed, SpaceState, Vectors};
 use crate::id::{PeerId, SpaceId};
-use crate::limits::REPAIR_ROUNDS_WHOLE;
+use crate::limits::{REPAIR_ROUNDS_WHOLE, ROOT_CHECK_MS};
 use crate::time::Instant;
 use crate::wire::{Digest, Opening, Slot};
 
@@ -50,6 +50,10 @@ pub(super) struct Session {
     pub(super) unacked_bytes: usize,
     /// Bytes of new clashes that were told since the two last agreed.
     pub(super) clashes_bytes: usize,
+    /// When the store is asked again for clashes that the peer may not have heard of, if the two still agree then.
+    pub(super) remind_due: Option<Instant>,
+    /// The peer was to be told of a clash, and has not said yet what it holds.
+    pub(super) clash_missed: bool,
     /// Commits to push when the peer, which is behind, acknowledges some, or when they fill a frame. While there
     /// are any, something is unacknowledged.
     pub(super) gathered: Vec<Packed>,
@@ -141,6 +145,8 @@ impl Session {
             unacked: VecDeque::new(),
             unacked_bytes: 0,
             clashes_bytes: 0,
+            remind_due: None,
+            clash_missed: false,
             gathered: Vec::new(),
             gathered_bytes: 0,
             inbox_live: Vec::new(),
@@ -303,9 +309,17 @@ impl Engine {
             let peer = session.peer;
             self.actions.push_back(Action::Notify(Notice::InSync { space, peer, in_sync }));
             if in_sync {
-                session.clashes_bytes = 0;
-                self.ask(Purpose::Acked, Ask::Met { space, peer, agreed: true });
+                session.remind_due = None;
             }
+        }
+        let now = self.now.instant;
+        if in_sync && session.remind_due.is_none_or(|due| due <= now) {
+            // Whatever was not told yet is told though nothing else happens: it is asked for again at the pace at which
+            // two that agree confirm it.
+            session.remind_due = Some(now.plus_ms(ROOT_CHECK_MS));
+            session.clashes_bytes = 0;
+            let (peer, scope) = (session.peer, self.scope(conn, space));
+            self.ask(Purpose::Acked, Ask::Met { space, peer, agreed: Some(scope) });
         }
     }
 

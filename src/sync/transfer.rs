@@ -33,9 +33,14 @@ impl Engine {
     /// Sends commits whatever the peers hold: what they prove is in their being both there.
     pub(super) fn tell_clash(&mut self, space: SpaceId, commits: &[Packed], to: Option<PeerId>) {
         for conn in self.conns_of(space) {
-            let Some(session) = self.sessions.get(&(conn, space)) else { continue };
+            let Some(session) = self.sessions.get_mut(&(conn, space)) else { continue };
             let (slot, peer) = (session.slot, session.peer);
-            if to.is_some_and(|to| to != peer) || session.sent.is_none() {
+            if to.is_some_and(|to| to != peer) {
+                continue;
+            }
+            if session.sent.is_none() {
+                // Of a new one it hears when the two agree. Whom it was for counts as told in the store.
+                session.clash_missed |= to.is_some();
                 continue;
             }
             self.check_soon(conn, space);

@@ -526,7 +526,7 @@ fn attack_14_who_was_away_hears_of_it_when_it_is_met_again() {
     take(&mut a, &b, &other);
     a.replica.drain();
     let meet = |by: &mut Device, peer: crate::id::PeerId, agreed: bool| {
-        let ask = Ask::Met { space, peer, agreed };
+        let ask = Ask::Met { space, peer, agreed: agreed.then(Scope::default) };
         assert!(matches!(by.replica.answer(now(), ask), Answer::Done));
         proofs(by)
     };
@@ -544,4 +544,27 @@ fn attack_14_who_was_away_hears_of_it_when_it_is_met_again() {
     assert_eq!(met(&mut a, b.replica.peer()), Vec::<Vec<u8>>::new(), "it knows");
     assert_eq!(meet(&mut a, b.replica.peer(), false), Vec::<Vec<u8>>::new(), "they do not agree yet");
     assert_eq!(met(&mut a, b.replica.peer()), told, "on another connection it may have forgotten");
+}
+
+/// Of what a peer does not want nothing is sent to it, so it could never answer; and who does not answer is told one clash
+/// each time that the two agree. What it wants later it is told then.
+/// Seen failing without `Scope::flows` in `hears`, and with what was passed over not looked at again in
+/// `Clashed::note_agreed`.
+#[test]
+fn attack_14_who_wants_a_collection_later_hears_of_its_clashes_then() {
+    let (mut a, b, liar, space) = scene();
+    for title in ["one", "other"] {
+        take(&mut a, &b, &liar.says(1, None, id(1), &[], title));
+    }
+    a.replica.drain();
+    let peer = b.replica.peer();
+    let mut met = |theirs: crate::id::Interest| {
+        let theirs = Arc::new(crate::id::Interests { others: theirs, ..Default::default() });
+        let scope = Scope { theirs, ..Scope::default() };
+        a.replica.answer(now(), Ask::Met { space, peer, agreed: Some(scope) });
+        proofs(&mut a).len()
+    };
+
+    assert_eq!(met(crate::id::Interest::Off), 0);
+    assert_eq!(met(crate::id::Interest::Live), 2);
 }
