@@ -59,11 +59,34 @@ impl Space {
 
     /// Tells whether a verdict settles a clash of these.
     fn settles(&self, device: PeerId, hashes: &[CommitHash]) -> bool {
+        !self.settled_by(device, hashes).is_empty()
+    }
+
+    /// By what a clash of these is settled.
+    fn settled_by(&self, device: PeerId, hashes: &[CommitHash]) -> BTreeSet<Settled> {
         let dropped = |hash: &CommitHash| self.verdicts.get(&device).is_some_and(|said| said.drop(hash));
-        let settled = |hash: &CommitHash| {
-            dropped(hash) || self.picks(&device, hash) || self.contests.overruled.contains(hash)
-        };
-        hashes.iter().any(settled)
+        let is_named = |hash: &CommitHash| dropped(hash) || self.picks(&device, hash);
+        let named = hashes.iter().filter(|hash| is_named(hash)).map(|hash| Settled::By(*hash));
+        let mut by: BTreeSet<Settled> = named.collect();
+        if by.is_empty() && hashes.iter().any(|hash| self.contests.overruled.contains(hash)) {
+            by.insert(Settled::Beside);
+        }
+        by
+    }
+
+    /// The settled clashes of a place that say no more than others with smaller numbers: whatever settles them settles
+    /// one of those. So of all that a device may sign beside what a verdict is about, one clash is kept.
+    fn spent(&self, place: &ClashPlace) -> Vec<Oseq> {
+        let mut said = BTreeSet::new();
+        let pairs = self.clashes.get(place).into_iter().flat_map(|clashes| &clashes.pairs);
+        let by = pairs.map(|(from, pair)| (*from, self.settled_by(place.1.peer, &pair.hashes)));
+        let settled = by.filter(|(_, by)| !by.is_empty());
+        let spent = settled.filter_map(|(from, by)| {
+            let is_spent = by.is_subset(&said);
+            said.extend(by);
+            is_spent.then_some(from)
+        });
+        spent.collect()
     }
 
     /// Tells whether a verdict picks a commit, and it is not known that it does not count all the same.
@@ -303,7 +326,16 @@ impl Replica {
         tracing::warn!(device = %origin.peer.short(), %collection, "a device equivocates; its commits are frozen");
         behind.iter().for_each(|key| known.clashes.remove(&place, key.from));
         known.clashes.insert(place.clone(), from, [one.hash(), other.hash()]);
+        let mut batch = Batch::new();
+        let spent = known.spent(&place);
+        for from in &spent {
+            batch.remove(&key(*from));
+            known.clashes.remove(&place, *from);
+        }
         known.unchained.insert(place);
+        if !spent.is_empty() {
+            self.store.write(batch)?;
+        }
         if !self.lacks(Check::Proof) {
             self.told.push_back(Told::Clash {
                 space,
@@ -328,8 +360,12 @@ impl Replica {
         if known.frozen_from(place).is_some_and(|open| open <= from) {
             return Ok(true);
         }
-        if clashes.pairs.contains_key(&from) && known.settles(device, &commits.map(Commit::hash)) {
-            return Ok(true);
+        let by = known.settled_by(device, &commits.map(Commit::hash));
+        if !by.is_empty() {
+            let before = clashes.pairs.range(..from).map(|(_, pair)| known.settled_by(device, &pair.hashes));
+            if clashes.pairs.contains_key(&from) || by.is_subset(&before.flatten().collect()) {
+                return Ok(true);
+            }
         }
         let Some((settled, _)) = clashes.pairs.range(..from).next_back() else { return Ok(false) };
         // What follows a commit that a verdict dropped is dropped with it.
@@ -393,14 +429,26 @@ impl Replica {
             if applied == Some(prev) || known.picks(&origin.peer, &prev) {
                 return Ok(true);
             }
+            if known.settles(origin.peer, &[prev]) {
+                return Ok(false);
+            }
             if oseq <= settled {
-                return Ok(applied.is_none() && !known.settles(origin.peer, &[prev]));
+                return Ok(applied.is_none());
             }
             let held = known.held.id(&prev).map(|id| self.held_commit(space, id)).transpose()?.flatten();
             next = held.and_then(|(commit, _)| before(&commit)).filter(|(before, _)| *before < oseq);
         }
         Ok(false)
     }
+}
+
+/// What settles a clash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Settled {
+    /// A verdict drops this one of the two, or picks it.
+    By(CommitHash),
+    /// No verdict is about either, and one of them cannot be beside one that a verdict picks.
+    Beside,
 }
 
 /// The two commits of a clash.

@@ -4,6 +4,7 @@ use super::*;
 use crate::access::change_hash;
 use crate::id::Incarnation;
 use crate::replica::HeldReason;
+use crate::store::keyspaces::{ClashKey, Prefix};
 
 /// A member that signs whatever it likes.
 pub(super) struct Liar {
@@ -478,6 +479,57 @@ fn attack_14_who_lies_again_after_a_verdict_is_frozen_again() {
     exchange(&mut a, &mut b, space);
     assert_eq!(a.roots(space), b.roots(space));
     assert!(a.replica.clashes(space).expect("here").is_empty());
+}
+
+/// Beside a commit that a verdict picks a device may sign any number of others, each at a smaller number of its own. Every
+/// one was a settled clash, kept for ever with a copy of the commit that the verdict is about.
+///
+/// Seen failing with nothing in `Space::spent`; with all of it news in `Replica::is_no_news` it did not end.
+#[test]
+fn attack_14_of_all_that_is_signed_beside_what_a_verdict_picks_one_clash_is_kept() {
+    const LAST: u8 = 12;
+    for falls in [true, false] {
+        let (mut a, mut b, liar, space) = scene();
+        let mut chain: Vec<Commit> = Vec::new();
+        for number in 1..LAST {
+            chain.push(liar.says(number.into(), chain.last(), id(number), &[], "chain"));
+        }
+        let end = |title: &str| liar.says(LAST.into(), chain.last(), id(LAST), &[], title);
+        let (picked, dropped) = (end("picked"), end("dropped"));
+        for commit in chain.iter().chain([&picked, &dropped]) {
+            take(&mut a, &b, commit);
+        }
+        let verdict = [picked.hash(), dropped.hash()];
+        a.replica.settle(now(), space, liar.identity.peer(), verdict).expect("an owner may");
+        exchange(&mut a, &mut b, space);
+
+        let beside = |number: u8| {
+            let before = number.checked_sub(2).map(|before| &chain[usize::from(before)]);
+            liar.says(number.into(), before, id(LAST), &[], "beside")
+        };
+        let mut others: Vec<Commit> = (1..LAST).map(beside).collect();
+        if falls {
+            others.reverse();
+        }
+        for commit in &others {
+            take(&mut a, &b, commit);
+        }
+        others.iter().rev().for_each(|commit| drop(take(&mut b, &a, commit)));
+        exchange(&mut a, &mut b, space);
+
+        for device in [&mut a, &mut b] {
+            let known = &device.replica.spaces[&space].clashes;
+            let pairs: Vec<u64> = known.values().flat_map(|of| of.pairs.keys()).map(|from| from.0).collect();
+            assert_eq!(pairs, [1, LAST.into()], "the first, and what the verdict is about");
+            let prefix = Prefix::<ClashKey>::space(&space);
+            assert_eq!(device.replica.store.page(&prefix, None, 9).expect("reads").len(), 2);
+            let shown: Vec<_> = (1..=LAST).map(|entity| title(device.note(space, id(entity)))).collect();
+            assert!(shown[..11].iter().all(|shown| *shown == Some("chain".to_owned())), "{shown:?}");
+            assert_eq!(shown[11], title_of(&picked));
+            assert_consistent(device, space);
+        }
+        assert_eq!((a.roots(space), b.reopened().roots(space)), (a.roots(space), a.roots(space)));
+    }
 }
 
 /// An admin may not judge its seniors, and so not by a verdict on a junior that names their commits either. Seen
