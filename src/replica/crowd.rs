@@ -7,6 +7,7 @@
 //! space holds is judged when nobody waits, as opening the store does it, and so seldom that it takes a small share of the
 //! time. What counts in the end is the same.
 
+use super::planted::Check;
 use super::rebuild::Shift;
 use super::{Replica, ReplicaError};
 use crate::id::SpaceId;
@@ -43,7 +44,7 @@ impl Replica {
         let now = self.waits.seen;
         let due = self.due.crowds.iter().find(|(_, due)| **due <= now).map(|(space, _)| *space);
         let Some(space) = due else { return Ok(()) };
-        if self.spaces.contains_key(&space) {
+        if self.spaces.contains_key(&space) && !self.lacks(Check::Crowd) {
             self.take_back(space, Shift { clashes: true, ..Shift::default() })?;
             self.retry(space, &HeldCause::MAY_PASS)?;
         }

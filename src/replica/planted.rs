@@ -23,6 +23,8 @@ pub(crate) enum Check {
     Room,
     /// All of its changes are made.
     Whole,
+    /// What many contests lead to is found out when nobody waits.
+    Crowd,
 }
 
 impl Replica {

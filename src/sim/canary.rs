@@ -81,13 +81,15 @@ pub enum Canary {
     TearCommits,
     /// Nobody looks how much of a space is a member's.
     TakeTooMuch,
+    /// What many contests lead to is never found out: there is always somebody who waits.
+    ForgetCrowds,
     /// Who asks for an index that it may not read is told of what is there in other words than of what is not.
     HintAtHidden,
 }
 
 impl Canary {
     /// Checks against malice that are not made. They show only among rogues.
-    pub const CHECKS: [Self; 9] = [
+    pub const CHECKS: [Self; 10] = [
         Self::TakeForged,
         Self::TakeAnyActor,
         Self::TakeUnauthorised,
@@ -96,6 +98,7 @@ impl Canary {
         Self::KeepProofs,
         Self::ForgetVerdicts,
         Self::TakeTooMuch,
+        Self::ForgetCrowds,
         Self::HintAtHidden,
     ];
 
@@ -145,7 +148,8 @@ impl Canary {
             | Self::IndexOmits
             | Self::StopTimers
             | Self::MissClashes
-            | Self::KeepProofs => Rule::Convergent,
+            | Self::KeepProofs
+            | Self::ForgetCrowds => Rule::Convergent,
             Self::TakeForged
             | Self::TakeAnyActor
             | Self::TakeUnauthorised
@@ -183,6 +187,7 @@ impl Canary {
             Check::Proof,
             Check::Verdict,
             Check::Room,
+            Check::Crowd,
         ];
         let place = Self::CHECKS.iter().position(|canary| *canary == self)?;
         checks.get(place).copied()
