@@ -428,7 +428,8 @@ mod tests {
         for _ in 0..64 {
             add(&mut all, &[], &claims, (false, false));
         }
-        let (contests, facts) = (Contests::new(&all), all.iter().map(|of| of.fact.clone()).collect::<Vec<_>>());
+        let (contests, facts) =
+            (Contests::new(&all), all.iter().map(|of| of.fact.clone()).collect::<Vec<_>>());
         let mut round = Round::new(&contests, &all, Judge::new(&facts));
 
         let looks = Vec::from_iter(round.take_out(63));
