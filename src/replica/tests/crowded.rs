@@ -41,7 +41,7 @@ fn a_frame_is_answered_with_so_many_bytes_of_clashes_and_the_next_one_with_the_r
         a.receive(space, &b, two.iter().map(Commit::encode).collect());
     }
     let all = a.replica.proofs(space).len();
-    a.replica.answer(now(), Ask::Met { space, peer, agreed: None });
+    a.replica.answer(now(), Ask::Met { space, peer, agreed: None, again: true });
     a.replica.drain();
 
     let ones: Vec<Vec<u8>> = two.iter().map(|[one, _]| one.encode()).collect();
