@@ -290,13 +290,12 @@ impl Engine {
             return;
         };
         self.schedule.forget(conn, space, session.under_way.values().sum());
+        let peer = session.peer;
         if session.in_sync {
-            self.actions.push_back(Action::Notify(Notice::InSync {
-                space,
-                peer: session.peer,
-                in_sync: false,
-            }));
+            self.actions.push_back(Action::Notify(Notice::InSync { space, peer, in_sync: false }));
         }
+        // What the store remembers of it ends with the connection: of those that come and go there is no end.
+        self.ask(Purpose::Acked, Ask::Met { space, peer, agreed: None, again: false });
     }
 
     pub(super) fn set_in_sync(&mut self, conn: ConnId, space: SpaceId, in_sync: bool) {

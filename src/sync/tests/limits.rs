@@ -355,3 +355,23 @@ fn what_a_peer_was_told_in_vain_is_told_again_no_faster_than_each_minute() {
 
     assert_eq!([met(&left, false), met(&left, true)], [before[0] + 5, before[1]]);
 }
+
+/// A store remembers of each peer which clashes it knows, and went on to when that was gone: a member lets devices come and go
+/// as it likes. Seen failing with a session that ends without a word to the store.
+#[test]
+fn what_a_peer_was_told_is_forgotten_when_it_is_gone() {
+    let (mut left, mut right) = two();
+    connected(&mut left, &mut right);
+    converse(&mut left, &mut right, 1);
+    let (space, peer) = (left.state.space, identity(2).peer());
+    let gone = |party: &Party| {
+        let is = |ask: &&Ask| matches!(ask, Ask::Met { agreed: None, space: of, peer: met, .. } if (*of, *met) == (space, peer));
+        party.asked.iter().filter(is).count()
+    };
+    let before = gone(&left);
+
+    let reason = "cable".to_owned();
+    left.handle(2, Event::Disconnected { conn: crate::sync::ConnId(1), reason });
+
+    assert_eq!(gone(&left), before + 1);
+}
