@@ -4,6 +4,7 @@ use super::clash::{Liar, scene};
 use super::*;
 use crate::id::{Incarnation, Salt};
 use crate::limits::{CLASHES_ANSWERED_BYTES, CONTESTED_AT_ONCE_MAX, CROWD_PAUSE_MS_PER_COMMIT};
+use crate::store::keyspaces::{Batch, Change, ChangeKey, Prefix};
 
 /// Commits of one life with a change in each of so many collections, of which no two can be together.
 fn two_of(liar: &Liar, life: u64, collections: usize, words: usize) -> [Commit; 2] {
@@ -102,4 +103,36 @@ fn so_many_contested_commits_are_judged_at_once_and_more_at_a_pace() {
     assert_eq!(a.replica.spaces[&space].held.len(), held + 1);
     assert_eq!(a.replica.due(), None);
     assert_consistent(&mut a, space);
+}
+
+/// What waits to be judged in a space of which a value makes no sense ended the whole store, and with it all other spaces.
+///
+/// Seen failing with the error passed on by `Replica::judge_crowds`.
+#[test]
+fn a_space_that_cannot_be_judged_ends_nothing_of_the_others() {
+    let (mut a, b, liar, space) = scene();
+    a.replica.judge_at_once(0);
+    for commit in two_of(&liar, 1, 1, 1) {
+        a.receive(space, &b, vec![commit.encode()]);
+    }
+    let [waits, comes] = two_of(&liar, 2, 1, 1);
+    a.receive(space, &b, vec![waits.encode(), comes.encode()]);
+    let due = a.replica.due().expect("it is noted");
+    let mut changes = Vec::new();
+    let all = Prefix::<ChangeKey>::space(&space);
+    let mut note = |key, change| {
+        changes.push((key, change));
+        Ok::<(), ReplicaError>(())
+    };
+    a.replica.store.each(&all, &mut note).expect("reads");
+    let mut batch = Batch::new();
+    for (key, change) in &changes {
+        batch.put(key, &Change { chunk: vec![7], ..change.clone() });
+    }
+    a.replica.store.write(batch).expect("writes");
+
+    assert!(a.replica.housekeep(Now { instant: due, ..now() }).is_ok());
+
+    assert_eq!(a.replica.due(), None);
+    assert!(a.replica.housekeep(Now { instant: due, ..now() }).is_ok());
 }
