@@ -195,6 +195,11 @@ impl Quarantine {
         self.entries.get(id).map(|entry| entry.hash)
     }
 
+    /// Returns the numbers of a commit.
+    pub(super) fn parts(&self, id: &HeldId) -> impl Iterator<Item = &(CollectionName, Oseq)> {
+        self.entries.get(id).into_iter().flat_map(|entry| &entry.parts)
+    }
+
     /// Returns the changes in a commit.
     pub(super) fn changes(&self, id: &HeldId) -> impl Iterator<Item = ChangeHash> {
         self.entries.get(id).into_iter().flat_map(|entry| entry.changes.iter().copied())

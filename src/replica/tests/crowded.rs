@@ -4,7 +4,7 @@ use super::clash::{Liar, scene};
 use super::*;
 use crate::id::{Incarnation, Salt};
 use crate::limits::{CLASHES_ANSWERED_BYTES, CONTESTED_AT_ONCE_MAX, CROWD_PAUSE_MS_PER_COMMIT};
-use crate::store::keyspaces::{Batch, Change, ChangeKey, Prefix};
+use crate::store::keyspaces::{Batch, Change, ChangeKey, HeldKey, Prefix};
 
 /// Commits of one life with a change in each of so many collections, of which no two can be together.
 fn two_of(liar: &Liar, life: u64, collections: usize, words: usize) -> [Commit; 2] {
@@ -135,4 +135,27 @@ fn a_space_that_cannot_be_judged_ends_nothing_of_the_others() {
 
     assert_eq!(a.replica.due(), None);
     assert!(a.replica.housekeep(Now { instant: due, ..now() }).is_ok());
+}
+
+/// Where a device gave one number many times, each further commit was compared with all of them: the twenty thousand for which
+/// a quarantine has room took the store minutes, and every frame of more of them many seconds. They prove no more than two of
+/// them do, so none of the others is read.
+///
+/// Seen failing with `Space::may_be_news` that says yes: the damage shows.
+#[test]
+fn attack_14_one_more_with_a_number_is_compared_with_no_other_when_two_are_known() {
+    let (mut a, b, liar, space) = scene();
+    let says = |number: u8| liar.says(1, None, id(number), &[], "one of many").encode();
+    for number in 1..5 {
+        a.receive(space, &b, vec![says(number)]);
+    }
+    let held = &a.replica.spaces[&space].held;
+    let hash = Commit::decode(space, &says(4)).expect("decodes").hash();
+    let (author, number) = held.id(&hash).expect("held");
+    damage::flip_at(&a, &HeldKey { space, author, number });
+
+    a.receive(space, &b, vec![says(5)]);
+
+    assert_eq!(a.replica.spaces[&space].held.len(), 5);
+    assert_eq!(a.replica.spaces[&space].clashes.len(), 1);
 }

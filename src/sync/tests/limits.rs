@@ -349,7 +349,9 @@ fn what_a_peer_was_told_in_vain_is_told_again_no_faster_than_each_minute() {
     let before = [met(&left, false), met(&left, true)];
 
     for number in 1..=5 {
-        [false, true].map(|in_sync| left.engine.set_in_sync(crate::sync::ConnId(1), space, in_sync));
+        for in_sync in [false, true] {
+            left.engine.set_in_sync(ConnId(1), space, in_sync);
+        }
         left.handle(10 + number, Event::Clash { space, commits: Vec::new(), to: Some(identity(9).peer()) });
     }
 
@@ -371,7 +373,7 @@ fn what_a_peer_was_told_is_forgotten_when_it_is_gone() {
     let before = gone(&left);
 
     let reason = "cable".to_owned();
-    left.handle(2, Event::Disconnected { conn: crate::sync::ConnId(1), reason });
+    left.handle(2, Event::Disconnected { conn: ConnId(1), reason });
 
     assert_eq!(gone(&left), before + 1);
 }
