@@ -424,6 +424,8 @@ pub(crate) enum Ask {
         /// Which collections count between the two, when they hold the same. Otherwise they begin: what it was told on
         /// another connection it may have forgotten.
         agreed: Option<Scope>,
+        /// What it was told in vain is told again: some time has passed since the last time.
+        again: bool,
     },
     /// The vectors on which a peer and this node last agreed. Answer: `Base`.
     Base {

@@ -60,7 +60,7 @@ impl Replica {
             Ask::Introduce { space, from, statements } => self.introduce(space, from, &statements),
             Ask::Learn { space, from, statements } => self.learn(space, from, statements),
             Ask::Agreed { space, peer, digest, vectors } => self.agreed(space, peer, digest, &vectors),
-            Ask::Met { space, peer, agreed } => self.remind_of_clashes(space, peer, agreed),
+            Ask::Met { space, peer, agreed, again } => self.remind_of_clashes(space, peer, agreed, again),
             Ask::Base { space, peer, vectors } => Ok(self.base(space, peer, &vectors)),
             Ask::Unheld { space, vectors } => self.unheld(space, &vectors),
             Ask::Acked { space, peer, vectors } => self.acked(space, peer, &vectors),

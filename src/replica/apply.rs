@@ -48,6 +48,8 @@ struct Group {
     dead: BTreeMap<usize, Hold>,
     /// The commits by hash.
     places: BTreeMap<CommitHash, usize>,
+    /// Those for which there is no room beside the others.
+    no_room: BTreeSet<usize>,
     /// What frozen commits owe.
     suspended: Arc<BTreeMap<StatementHash, PeerId>>,
 }
@@ -63,7 +65,7 @@ impl Replica {
         let mut group = self.group(&draft, sorted(incoming))?;
         self.admit(&mut group);
         group.note_missing();
-        let Group { incoming, works, brings, dead, .. } = group;
+        let Group { incoming, works, brings, dead, no_room, .. } = group;
         for (place, work) in works {
             if !work.commits.iter().any(|index| !dead.contains_key(index)) {
                 continue;
@@ -96,7 +98,11 @@ impl Replica {
         // They find what room those leave that count.
         for (index, hold) in dead {
             let Some(commit) = incoming.get(index) else { continue };
-            self.hold(&mut draft, commit, hold, tally)?;
+            if no_room.contains(&index) {
+                self.leave_out(&draft, commit, tally);
+            } else {
+                self.hold(&mut draft, commit, hold, tally)?;
+            }
         }
         let space = draft.space;
         self.finish(draft)?;
@@ -121,7 +127,8 @@ impl Replica {
         let suspended = known.map(Space::suspended).unwrap_or_default();
         let places = incoming.iter().enumerate().map(|(index, commit)| (commit.hash, index)).collect();
         let (works, brings, dead) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut group = Group { incoming, works, brings, dead, places, suspended };
+        let no_room = BTreeSet::new();
+        let mut group = Group { incoming, works, brings, dead, places, no_room, suspended };
         let mut seqs: BTreeMap<(Place, ActorId, u64), ChangeHash> = BTreeMap::new();
         let mut numbers = BTreeSet::new();
         let mut scratch = draft.scratch();
@@ -141,7 +148,7 @@ impl Replica {
                     group.dead.insert(index, equivocation(commit));
                 }
             }
-            // What counts of a removed device is told from what does not only below; `hold` looks again.
+            // What counts of a removed device is told from what does not only below; `leave_out` looks again.
             let known = self.spaces.get(&draft.space);
             let is_removed = known.is_some_and(|known| known.is_removed(&origin.peer));
             let brings = || commit.headers.iter().flatten().map(|header| header.hash).collect();
@@ -154,8 +161,9 @@ impl Replica {
                     self.stage_seen(&mut scratch, collection, origin, *oseq)?;
                 }
             } else {
-                // To be held takes room in the vector too, so `hold` refuses this one.
+                // To be held takes room in the vector too.
                 group.dead.insert(index, HeldCause::Malformed.into());
+                group.no_room.insert(index);
             }
             for (place, header, _) in changes(commit) {
                 let work = match group.works.get_mut(&place) {

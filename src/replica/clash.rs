@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::clashed::{ClashPlace, Clashes, Pair};
 use super::crowd::Pace;
+use super::held::HeldId;
 use super::planted::Check;
 use super::rebuild::{self, Shift};
 use super::space::Space;
@@ -132,6 +133,15 @@ impl Space {
         behind.map(|leaf| ((leaf.collection.clone(), leaf.oseq), leaf.prev)).collect()
     }
 
+    /// Tells whether a rival that is held and a commit with these numbers may prove more than is known: not where all that
+    /// they may dispute is frozen already.
+    fn may_be_news(&self, frozen: &BTreeMap<CollectionName, (Oseq, Option<Oseq>)>, rival: &HeldId) -> bool {
+        self.held.parts(rival).any(|(collection, oseq)| {
+            let place = frozen.get(collection);
+            place.is_some_and(|(mine, open)| open.is_none_or(|open| open > *oseq.min(mine)))
+        })
+    }
+
     /// Tells whether an origin is proven to equivocate in any collection.
     pub(super) fn equivocates(&self, origin: &Origin) -> bool {
         self.clashes.names(origin)
@@ -220,14 +230,14 @@ impl Replica {
             // One that nobody follows wins nothing, unless a verdict picks it.
             let may_win = known.held.is_followed(&id) || known.verdicts.contains_key(&id.0);
             let Some((commit, _)) = self.held_commit(space, id)? else { continue };
-            let rivals = self.rivals_of(&commit)?;
-            concerned |= may_win && !rivals.is_empty();
-            new |= self.note_clashes(&commit, &rivals)?;
+            let (has_rivals, is_new) = self.heed_rivals(&commit)?;
+            concerned |= may_win && has_rivals;
+            new |= is_new;
         }
         for commit in applied {
-            let rivals = self.rivals_of(commit)?;
-            concerned |= !rivals.is_empty();
-            new |= self.note_clashes(commit, &rivals)?;
+            let (has_rivals, is_new) = self.heed_rivals(commit)?;
+            concerned |= has_rivals;
+            new |= is_new;
         }
         if (new || concerned) && pace == Pace::AtOnce && self.is_much_contested(space) {
             self.note_crowd(space);
@@ -238,6 +248,53 @@ impl Replica {
             self.take_back(space, Shift { clashes: true, ..Shift::default() })?;
         }
         Ok(new)
+    }
+
+    /// Notes what a commit proves together with its rivals. Tells whether it has any, and whether any of it is new. Of those
+    /// that are held only those are read that may prove more than is known: a liar may have given one number twenty thousand
+    /// times.
+    fn heed_rivals(&mut self, commit: &Commit) -> Result<(bool, bool), ReplicaError> {
+        let (space, origin, hash) = (commit.space, commit.origin, commit.hash());
+        let mut rivals = Vec::new();
+        for (_, record) in self.stored_rivals(commit)? {
+            rivals.push(load::commit(&self.store, space, origin, &record, &|_| true)?);
+        }
+        rivals.retain(|rival| !disputed(commit, rival).is_empty());
+        let Some(known) = self.spaces.get(&space) else { return Ok((false, false)) };
+        let held = known.held.rivals(commit, &hash);
+        let has_rivals = !rivals.is_empty() || !held.is_empty();
+        let picks =
+            |peer: &PeerId, hash: Option<CommitHash>| hash.is_some_and(|hash| known.picks(peer, &hash));
+        let picked: Vec<HeldId> =
+            held.iter().filter(|id| picks(&id.0, known.held.hash(id))).copied().collect();
+        for id in picked {
+            let rival = self.held_commit(space, id)?.map(|(rival, _)| rival);
+            rivals.extend(rival.filter(|rival| !disputed(commit, rival).is_empty()));
+        }
+        // A verdict on one of them ends all clashes with it.
+        let is_ended = rivals.iter().any(|rival| picks(&origin.peer, Some(rival.hash())));
+        let mut new = self.note_clashes(commit, &rivals)?;
+        let mut frozen = self.frozen_parts(commit);
+        for id in held.into_iter().filter(|_| !is_ended) {
+            if !self.spaces.get(&space).is_some_and(|known| known.may_be_news(&frozen, &id)) {
+                continue;
+            }
+            if let Some((rival, _)) = self.held_commit(space, id)?
+                && self.note_clashes(commit, &[rival])?
+            {
+                new = true;
+                frozen = self.frozen_parts(commit);
+            }
+        }
+        Ok((has_rivals, new))
+    }
+
+    /// The numbers of a commit, each with the one from which its origin is frozen there.
+    fn frozen_parts(&self, commit: &Commit) -> BTreeMap<CollectionName, (Oseq, Option<Oseq>)> {
+        let known = self.spaces.get(&commit.space);
+        let open = |collection: &CollectionName| known?.frozen_from(&(collection.clone(), commit.origin));
+        let parts = commit.parts().into_iter();
+        parts.map(|(collection, oseq)| (collection.clone(), (oseq, open(&collection)))).collect()
     }
 
     /// The commits here that cannot be beside one: those that are applied, and those that are held.

@@ -39,17 +39,31 @@ impl Replica {
         self.due.crowds.values().min().copied()
     }
 
-    /// Judges one space in which that is due: what is applied, and what is held.
+    /// Judges one space in which that is due: what is applied, and what is held. What damage keeps from being finished is
+    /// finished before the next call, and whatever else is wrong with one space ends nothing of the others: see
+    /// [`super::resume`].
     pub(super) fn judge_crowds(&mut self) -> Result<(), ReplicaError> {
         let now = self.waits.seen;
         let due = self.due.crowds.iter().find(|(_, due)| **due <= now).map(|(space, _)| *space);
         let Some(space) = due else { return Ok(()) };
-        if self.spaces.contains_key(&space) && !self.lacks(Check::Crowd) {
-            self.take_back(space, Shift { clashes: true, ..Shift::default() })?;
-            self.retry(space, &HeldCause::MAY_PASS)?;
-        }
+        let judged = if self.spaces.contains_key(&space) && !self.lacks(Check::Crowd) {
+            self.or_later(space, |replica| replica.judge_crowd(space))
+        } else {
+            Ok(())
+        };
         // Those that still do not count were held once more, and noted as if they had just come.
         self.due.crowds.remove(&space);
-        Ok(())
+        match judged {
+            Err(error) if error.is_of_one_space() => {
+                tracing::error!(space = %space.short(), %error, "what hangs together could not be judged");
+                Ok(())
+            }
+            judged => judged,
+        }
+    }
+
+    fn judge_crowd(&mut self, space: SpaceId) -> Result<(), ReplicaError> {
+        self.take_back(space, Shift { clashes: true, ..Shift::default() })?;
+        self.retry(space, &HeldCause::MAY_PASS)
     }
 }

@@ -88,3 +88,11 @@ pub(crate) enum ReplicaError {
     #[error("the collection takes no further origin: {0}")]
     Vector(#[from] VectorError),
 }
+
+impl ReplicaError {
+    /// Tells whether what one space holds makes no sense, and all others can go on: the disk did what it was told.
+    pub(super) fn is_of_one_space(&self) -> bool {
+        let Self::Store(error) = self else { return true };
+        matches!(error, KvError::Corrupt { .. })
+    }
+}

@@ -87,11 +87,11 @@ impl Quarantine {
     /// more, among those of whoever holds most. So a flood takes from itself, whoever signs it. What counted here before
     /// takes no room and makes none: there may be no other copy of it, and it was here before.
     ///
-    /// Returns false, and stages nothing, when there is no room that this author may take.
+    /// It takes the place of `instead`. Returns false, and stages nothing, when there is no room that this author may take.
     pub(super) fn stage_put(
         &self,
-        commit: &Commit,
-        hash: CommitHash,
+        (commit, hash): (&Commit, CommitHash),
+        instead: Option<HeldId>,
         record: &HeldRecord,
         changes: &mut HeldChanges,
         batch: &mut Batch,
@@ -99,7 +99,7 @@ impl Quarantine {
         debug_assert!(record.missing.len() <= HELD_MISSING_MAX, "it would not be read back");
         let (space, author) = (commit.space, commit.origin.peer);
         let entry = Entry::new(record, commit, hash);
-        let Some(victims) = self.make_room(author, entry.cost, changes) else { return false };
+        let Some(victims) = self.make_room(author, instead, entry.cost, changes) else { return false };
         let last = self.of_author(&author).next_back().map(|(id, _)| id.1);
         let last = last.max(changes.of_author(&author).next_back().map(|(id, _)| id.1));
         let number = last.map_or(0, |last| last.saturating_add(1));
@@ -111,13 +111,24 @@ impl Quarantine {
         true
     }
 
-    /// Finds what has to go so that an author's commit of this cost fits; `None` when it may not.
-    fn make_room(&self, author: PeerId, cost: usize, changes: &HeldChanges) -> Option<BTreeSet<HeldId>> {
-        let mut victims = BTreeSet::new();
+    /// Finds what has to go so that an author's commit of this cost fits `instead` of another; `None` when it may not.
+    fn make_room(
+        &self,
+        author: PeerId,
+        instead: Option<HeldId>,
+        cost: usize,
+        changes: &HeldChanges,
+    ) -> Option<BTreeSet<HeldId>> {
+        let mut victims: BTreeSet<HeldId> = instead.into_iter().collect();
         if cost == 0 {
             return Some(victims);
         }
         let (mut costs, mut total) = changes.costs(self);
+        let goes = instead.filter(|id| !changes.removed.contains_key(id));
+        if let Some(entry) = goes.and_then(|id| self.entries.get(&id)) {
+            total -= entry.cost;
+            costs.entry(author).and_modify(|of| *of -= entry.cost);
+        }
         loop {
             let mine = costs.get(&author).copied().unwrap_or(0) + cost;
             let fits_author = mine <= QUARANTINE_AUTHOR_BYTES_MAX;
@@ -182,6 +193,11 @@ impl Quarantine {
 
     pub(super) fn hash(&self, id: &HeldId) -> Option<CommitHash> {
         self.entries.get(id).map(|entry| entry.hash)
+    }
+
+    /// Returns the numbers of a commit.
+    pub(super) fn parts(&self, id: &HeldId) -> impl Iterator<Item = &(CollectionName, Oseq)> {
+        self.entries.get(id).into_iter().flat_map(|entry| &entry.parts)
     }
 
     /// Returns the changes in a commit.
@@ -482,7 +498,7 @@ mod tests {
             commit: vec![0; bytes - HELD_OVERHEAD_BYTES],
         };
         let (hash, mut changes) = (commit.hash(), HeldChanges::default());
-        let put = held.stage_put(&commit, hash, &record, &mut changes, &mut Batch::new());
+        let put = held.stage_put((&commit, hash), None, &record, &mut changes, &mut Batch::new());
         held.apply(changes);
         put.then_some(hash)
     }

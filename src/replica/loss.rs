@@ -347,7 +347,7 @@ impl Replica {
         let (cause, arrived, from) = (HeldCause::MissingDependency, now.wall, self.peer);
         let record =
             HeldRecord { cause, arrived, from, since: Since::Damage, missing, commit: commit.encode() };
-        known.held.stage_put(commit, commit.hash(), &record, changes, batch)
+        known.held.stage_put((commit, commit.hash()), None, &record, changes, batch)
     }
 
     fn is_confirmed(&self, id: &CommitId) -> Result<bool, ReplicaError> {

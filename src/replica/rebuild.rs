@@ -491,7 +491,7 @@ impl Replica {
         let record =
             HeldRecord { cause, arrived, from, since: Since::Ever, missing, commit: commit.encode() };
         if let Some(known) = self.spaces.get(&space)
-            && !known.held.stage_put(&commit, node.hash, &record, &mut draft.held, &mut draft.batch)
+            && !known.held.stage_put((&commit, node.hash), None, &record, &mut draft.held, &mut draft.batch)
         {
             tracing::warn!(author = %origin.peer.short(), "the quarantine is full; a commit is forgotten");
         }

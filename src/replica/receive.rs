@@ -494,7 +494,30 @@ impl Replica {
         Ok(())
     }
 
-    /// Stages a commit for the quarantine. It counts as received, so that nobody sends it again.
+    /// Leaves out a commit for which there was no room beside others that came with it. Where some of these turned out to
+    /// take none, it is taken again. What is held of it stays held: that counts as received, and nobody sends it again.
+    pub(super) fn leave_out(&self, draft: &Draft, incoming: &Incoming, tally: &mut Tally) {
+        if !incoming.source.sent {
+            return;
+        }
+        let (origin, parts) = (incoming.commit.origin, incoming.commit.parts());
+        let wanted = || self.is_wanted_when_held(draft.space, incoming);
+        if self.has_room(draft, origin, &parts, &wanted) {
+            let source = Source { held: None, ..incoming.source };
+            return tally.again.push((incoming.bytes.to_vec(), source));
+        }
+        tracing::debug!(author = %origin.peer.short(), "no room in the version vector");
+        tally.left_out.push(CommitKey { origin, parts });
+    }
+
+    /// Tells whether others that are held built on a commit.
+    fn is_wanted_when_held(&self, space: SpaceId, incoming: &Incoming) -> bool {
+        let changes = incoming.commit.open().map(|(leaf, _)| leaf.head).collect();
+        self.is_wanted(space, &incoming.commit.origin.peer, changes, &Followers::new())
+    }
+
+    /// Stages a commit for the quarantine. It counts as received, so that nobody sends it again. What is held of one that
+    /// finds no room stays held.
     pub(super) fn hold(
         &self,
         draft: &mut Draft,
@@ -511,10 +534,9 @@ impl Replica {
             // A part of what is held.
             return self.count_waiting(draft, origin, &parts, tally);
         }
-        self.drop_held(draft, incoming.source);
-        let changes = || incoming.commit.open().map(|(leaf, _)| leaf.head).collect();
-        let wanted = || self.is_wanted(space, &origin.peer, changes(), &Followers::new());
-        if !self.has_room(draft, origin, &parts, &wanted) {
+        let wanted = || self.is_wanted_when_held(space, incoming);
+        // One that was held stays, though its origin was taken out of the vector since.
+        if !again && !self.has_room(draft, origin, &parts, &wanted) {
             tracing::debug!(author = %origin.peer.short(), "no room in the version vector");
             tally.left_out.push(CommitKey { origin, parts });
             return Ok(());
@@ -523,7 +545,8 @@ impl Replica {
         let Hold { cause, missing } = hold;
         let record = HeldRecord { cause, arrived, from, since, missing, commit: incoming.bytes.to_vec() };
         let (held, batch) = (&mut draft.held, &mut draft.batch);
-        if !known.held.stage_put(&incoming.commit, incoming.hash, &record, held, batch) {
+        let commit = (&incoming.commit, incoming.hash);
+        if !known.held.stage_put(commit, incoming.source.held, &record, held, batch) {
             tracing::debug!(author = %origin.peer.short(), "no room in the quarantine");
             tally.left_out.push(CommitKey { origin, parts });
             return Ok(());

@@ -24,8 +24,10 @@ pub(super) struct Answered {
 /// Of how many clashes a peer is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Remind {
-    /// Of [`CLASHES_TOLD_BYTES`], or of one while it does not answer.
+    /// Of [`CLASHES_TOLD_BYTES`], or of none while it does not answer.
     Some,
+    /// The same, or of one while it does not answer.
+    Again,
     /// Of one more, if any is left: it was seen to know of one.
     Next,
 }
@@ -98,6 +100,7 @@ impl Replica {
         space: SpaceId,
         peer: PeerId,
         agreed: Option<Scope>,
+        again: bool,
     ) -> Result<Answer, ReplicaError> {
         let (lacks, me) = (self.lacks(Check::Proof), self.peer);
         let Some(known) = self.spaces.get_mut(&space).filter(|_| !lacks) else { return Ok(Answer::Done) };
@@ -107,7 +110,7 @@ impl Replica {
         };
         let basis = Basis { log: known.log.digest(), scope: scope.clone() };
         known.clashes.note_agreed(peer, basis, hears(&known.membership, me, peer, &scope));
-        self.remind(space, peer, Remind::Some)?;
+        self.remind(space, peer, if again { Remind::Again } else { Remind::Some })?;
         Ok(Answer::Done)
     }
 
@@ -116,10 +119,13 @@ impl Replica {
     fn remind(&mut self, space: SpaceId, peer: PeerId, how: Remind) -> Result<(), ReplicaError> {
         let me = self.peer;
         let Some(known) = self.spaces.get_mut(&space) else { return Ok(()) };
-        // Who has not answered is told one: it may be one that it has no room for.
-        let whole = how == Remind::Some && known.clashes.has_answered(&peer);
+        // Who has not answered is told one, now and then: it may be one that it has no room for.
+        let whole = how != Remind::Next && known.clashes.has_answered(&peer);
+        if how == Remind::Some && !whole {
+            return Ok(());
+        }
         let (mut bytes, bytes_max) = (0, if whole { CLASHES_TOLD_BYTES } else { 1 });
-        let mut next = known.next_clash(me, peer, how == Remind::Some && !whole);
+        let mut next = known.next_clash(me, peer, how == Remind::Again && !whole);
         while let Some(clash) = next {
             bytes += self.tell_clash(space, &clash, peer)?;
             let known = self.spaces.get_mut(&space).filter(|_| bytes < bytes_max);

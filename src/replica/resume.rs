@@ -5,7 +5,7 @@
 //! here already. So a space in which that happened is remembered, and all that may follow from what it has is done anew
 //! before the next call. When the process ends first, or the disk fails, opening does the same.
 
-use super::{Replica, ReplicaError, damage_of, rebuild};
+use super::{Replica, ReplicaError, rebuild};
 use crate::id::SpaceId;
 use crate::store::keyspaces::{Batch, HeldCause, Raw};
 
@@ -27,12 +27,12 @@ impl Replica {
     ///
     /// # Errors
     ///
-    /// [`ReplicaError::Store`] when a value is damaged. The next call finishes the rest. Whatever else is wrong with one
-    /// space is left to the next opening, so that the others go on.
+    /// [`ReplicaError::Store`] when a value is damaged, or the disk refuses. The next call finishes the rest. Whatever else is
+    /// wrong with one space is left to the next opening, so that the others go on.
     pub(super) fn resume(&mut self) -> Result<(), ReplicaError> {
         while let Some(space) = self.due.unfinished.first().copied() {
             if let Err(error) = self.resume_one(space) {
-                if damage_of(&error).is_some() {
+                if !error.is_of_one_space() {
                     return Err(error);
                 }
                 tracing::error!(space = %space.short(), %error, "what the last commits lead to is left to the next opening");

@@ -237,7 +237,7 @@ impl Engine {
             return;
         };
         let peer = session.peer;
-        self.ask(Purpose::Acked, Ask::Met { space, peer, agreed: None });
+        self.ask(Purpose::Acked, Ask::Met { space, peer, agreed: None, again: false });
         self.neighbour_met(conn, space);
         self.tell_indexes(conn, space, &ours);
         self.look_at_listed(conn, space);
@@ -346,7 +346,7 @@ impl Engine {
         };
         if std::mem::take(&mut session.clash_missed) {
             let peer = session.peer;
-            self.ask(Purpose::Acked, Ask::Met { space, peer, agreed: None });
+            self.ask(Purpose::Acked, Ask::Met { space, peer, agreed: None, again: false });
         }
     }
 

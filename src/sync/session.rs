@@ -50,7 +50,7 @@ pub(super) struct Session {
     pub(super) unacked_bytes: usize,
     /// Bytes of new clashes that were told since the two last agreed.
     pub(super) clashes_bytes: usize,
-    /// When the store is asked again for clashes that the peer may not have heard of, if the two still agree then.
+    /// When the store is asked again for clashes that the peer did not answer, if the two still agree then.
     pub(super) remind_due: Option<Instant>,
     /// The peer was to be told of a clash, and has not said yet what it holds.
     pub(super) clash_missed: bool,
@@ -290,13 +290,12 @@ impl Engine {
             return;
         };
         self.schedule.forget(conn, space, session.under_way.values().sum());
+        let peer = session.peer;
         if session.in_sync {
-            self.actions.push_back(Action::Notify(Notice::InSync {
-                space,
-                peer: session.peer,
-                in_sync: false,
-            }));
+            self.actions.push_back(Action::Notify(Notice::InSync { space, peer, in_sync: false }));
         }
+        // What the store remembers of it ends with the connection: of those that come and go there is no end.
+        self.ask(Purpose::Acked, Ask::Met { space, peer, agreed: None, again: false });
     }
 
     pub(super) fn set_in_sync(&mut self, conn: ConnId, space: SpaceId, in_sync: bool) {
@@ -304,22 +303,23 @@ impl Engine {
             return;
         };
         session.verified |= in_sync;
-        if session.in_sync != in_sync {
+        let is_new = session.in_sync != in_sync;
+        if is_new {
             session.in_sync = in_sync;
             let peer = session.peer;
             self.actions.push_back(Action::Notify(Notice::InSync { space, peer, in_sync }));
-            if in_sync {
-                session.remind_due = None;
-            }
         }
         let now = self.now.instant;
-        if in_sync && session.remind_due.is_none_or(|due| due <= now) {
+        let again = session.remind_due.is_none_or(|due| due <= now);
+        if in_sync && (again || is_new) {
             // Whatever was not told yet is told though nothing else happens: it is asked for again at the pace at which
-            // two that agree confirm it.
-            session.remind_due = Some(now.plus_ms(ROOT_CHECK_MS));
+            // two that agree confirm it. No faster, however often they come to agree: it may be too much for the peer.
+            if again {
+                session.remind_due = Some(now.plus_ms(ROOT_CHECK_MS));
+            }
             session.clashes_bytes = 0;
             let (peer, scope) = (session.peer, self.scope(conn, space));
-            self.ask(Purpose::Acked, Ask::Met { space, peer, agreed: Some(scope) });
+            self.ask(Purpose::Acked, Ask::Met { space, peer, agreed: Some(scope), again });
         }
     }
 

@@ -578,7 +578,7 @@ fn attack_14_who_was_away_hears_of_it_when_it_is_met_again() {
     take(&mut a, &b, &other);
     a.replica.drain();
     let meet = |by: &mut Device, peer: crate::id::PeerId, agreed: bool| {
-        let ask = Ask::Met { space, peer, agreed: agreed.then(Scope::default) };
+        let ask = Ask::Met { space, peer, agreed: agreed.then(Scope::default), again: true };
         assert!(matches!(by.replica.answer(now(), ask), Answer::Done));
         proofs(by)
     };
@@ -613,7 +613,7 @@ fn attack_14_who_wants_a_collection_later_hears_of_its_clashes_then() {
     let mut met = |theirs: crate::id::Interest| {
         let theirs = Arc::new(crate::id::Interests { others: theirs, ..Default::default() });
         let scope = Scope { theirs, ..Scope::default() };
-        a.replica.answer(now(), Ask::Met { space, peer, agreed: Some(scope) });
+        a.replica.answer(now(), Ask::Met { space, peer, agreed: Some(scope), again: true });
         proofs(&mut a).len()
     };
 

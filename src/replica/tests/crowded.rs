@@ -4,6 +4,8 @@ use super::clash::{Liar, scene};
 use super::*;
 use crate::id::{Incarnation, Salt};
 use crate::limits::{CLASHES_ANSWERED_BYTES, CONTESTED_AT_ONCE_MAX, CROWD_PAUSE_MS_PER_COMMIT};
+use crate::store::keyspaces::{Batch, Change, ChangeKey, HeldKey, Prefix};
+use crate::store::kv::memory::Fault;
 
 /// Commits of one life with a change in each of so many collections, of which no two can be together.
 fn two_of(liar: &Liar, life: u64, collections: usize, words: usize) -> [Commit; 2] {
@@ -41,7 +43,7 @@ fn a_frame_is_answered_with_so_many_bytes_of_clashes_and_the_next_one_with_the_r
         a.receive(space, &b, two.iter().map(Commit::encode).collect());
     }
     let all = a.replica.proofs(space).len();
-    a.replica.answer(now(), Ask::Met { space, peer, agreed: None });
+    a.replica.answer(now(), Ask::Met { space, peer, agreed: None, again: true });
     a.replica.drain();
 
     let ones: Vec<Vec<u8>> = two.iter().map(|[one, _]| one.encode()).collect();
@@ -102,4 +104,74 @@ fn so_many_contested_commits_are_judged_at_once_and_more_at_a_pace() {
     assert_eq!(a.replica.spaces[&space].held.len(), held + 1);
     assert_eq!(a.replica.due(), None);
     assert_consistent(&mut a, space);
+}
+
+/// What waits to be judged in a space of which a value makes no sense ended the whole store, and with it all other spaces.
+///
+/// Seen failing with the error passed on by `Replica::judge_crowds`.
+#[test]
+fn a_space_that_cannot_be_judged_ends_nothing_of_the_others() {
+    let (mut a, b, liar, space) = scene();
+    a.replica.judge_at_once(0);
+    for commit in two_of(&liar, 1, 1, 1) {
+        a.receive(space, &b, vec![commit.encode()]);
+    }
+    let [waits, comes] = two_of(&liar, 2, 1, 1);
+    a.receive(space, &b, vec![waits.encode(), comes.encode()]);
+    let due = a.replica.due().expect("it is noted");
+    let mut changes = Vec::new();
+    let all = Prefix::<ChangeKey>::space(&space);
+    let mut note = |key, change| {
+        changes.push((key, change));
+        Ok::<(), ReplicaError>(())
+    };
+    a.replica.store.each(&all, &mut note).expect("reads");
+    let mut batch = Batch::new();
+    for (key, change) in &changes {
+        batch.put(key, &Change { chunk: vec![7], ..change.clone() });
+    }
+    a.replica.store.write(batch).expect("writes");
+
+    assert!(a.replica.housekeep(Now { instant: due, ..now() }).is_ok());
+
+    assert_eq!(a.replica.due(), None);
+    assert!(a.replica.housekeep(Now { instant: due, ..now() }).is_ok());
+}
+
+/// Seen failing with every error but that of a damaged value taken for one of the space, in `Replica::judge_crowds`.
+#[test]
+fn a_disk_that_refuses_is_told_also_when_nobody_waits() {
+    let (mut a, b, liar, space) = scene();
+    a.replica.judge_at_once(0);
+    for commit in two_of(&liar, 1, 1, 1).iter().chain(&two_of(&liar, 2, 1, 1)) {
+        a.receive(space, &b, vec![commit.encode()]);
+    }
+    let due = a.replica.due().expect("it is noted");
+
+    a.memory.fail_write(0, Fault::Refused);
+
+    assert!(a.replica.housekeep(Now { instant: due, ..now() }).is_err());
+}
+
+/// Where a device gave one number many times, each further commit was compared with all of them: the twenty thousand for which
+/// a quarantine has room took the store minutes, and every frame of more of them many seconds. They prove no more than two of
+/// them do, so none of the others is read.
+///
+/// Seen failing with `Space::may_be_news` that says yes: the damage shows.
+#[test]
+fn attack_14_one_more_with_a_number_is_compared_with_no_other_when_two_are_known() {
+    let (mut a, b, liar, space) = scene();
+    let says = |number: u8| liar.says(1, None, id(number), &[], "one of many").encode();
+    for number in 1..5 {
+        a.receive(space, &b, vec![says(number)]);
+    }
+    let held = &a.replica.spaces[&space].held;
+    let hash = Commit::decode(space, &says(4)).expect("decodes").hash();
+    let (author, number) = held.id(&hash).expect("held");
+    damage::flip_at(&a, &HeldKey { space, author, number });
+
+    a.receive(space, &b, vec![says(5)]);
+
+    assert_eq!(a.replica.spaces[&space].held.len(), 5);
+    assert_eq!(a.replica.spaces[&space].clashes.len(), 1);
 }

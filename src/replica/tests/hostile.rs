@@ -245,7 +245,7 @@ pub(super) fn hold(device: &mut Device, space: SpaceId, author: &Device, arrived
     let hash = crate::id::CommitHash::new(hash);
     let commit = sign(author, space, Vec::new(), 1, change(author, space, "held"));
     let state = &mut device.replica.spaces.get_mut(&space).expect("here").held;
-    let put = state.stage_put(&commit, hash, &record, &mut changes, &mut batch);
+    let put = state.stage_put((&commit, hash), None, &record, &mut changes, &mut batch);
     device.replica.store.write(batch).expect("writes");
     state.apply(changes);
     put

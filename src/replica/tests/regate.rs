@@ -123,7 +123,7 @@ fn hold(device: &mut Device, space: SpaceId, bytes: &[u8]) {
         commit: commit_bytes,
     };
     let held = &mut device.replica.spaces.get_mut(&space).expect("here").held;
-    assert!(held.stage_put(&commit, commit.hash(), &record, &mut changes, &mut batch));
+    assert!(held.stage_put((&commit, commit.hash()), None, &record, &mut changes, &mut batch));
     held.apply(changes);
     device.replica.store.write(batch).expect("writes");
 }

@@ -333,3 +333,47 @@ fn while_two_agree_the_store_is_asked_each_minute_for_clashes_that_were_not_told
 
     assert_eq!(minutes, [before + 1, before + 2, before + 3]);
 }
+
+/// A clash for which the peer has no room was told to it again whenever the two came to agree, and so with every edit of
+/// either: two commits of any size. Seen failing with a `remind_due` that ends when the two come to agree.
+#[test]
+fn what_a_peer_was_told_in_vain_is_told_again_no_faster_than_each_minute() {
+    let (mut left, mut right) = two();
+    connected(&mut left, &mut right);
+    converse(&mut left, &mut right, 1);
+    let met = |party: &Party, which: bool| {
+        let is = |ask: &&Ask| matches!(ask, Ask::Met { agreed: Some(_), again, .. } if *again == which);
+        party.asked.iter().filter(is).count()
+    };
+    let space = left.state.space;
+    let before = [met(&left, false), met(&left, true)];
+
+    for number in 1..=5 {
+        for in_sync in [false, true] {
+            left.engine.set_in_sync(ConnId(1), space, in_sync);
+        }
+        left.handle(10 + number, Event::Clash { space, commits: Vec::new(), to: Some(identity(9).peer()) });
+    }
+
+    assert_eq!([met(&left, false), met(&left, true)], [before[0] + 5, before[1]]);
+}
+
+/// A store remembers of each peer which clashes it knows, and went on to when that was gone: a member lets devices come and go
+/// as it likes. Seen failing with a session that ends without a word to the store.
+#[test]
+fn what_a_peer_was_told_is_forgotten_when_it_is_gone() {
+    let (mut left, mut right) = two();
+    connected(&mut left, &mut right);
+    converse(&mut left, &mut right, 1);
+    let (space, peer) = (left.state.space, identity(2).peer());
+    let gone = |party: &Party| {
+        let is = |ask: &&Ask| matches!(ask, Ask::Met { agreed: None, space: of, peer: met, .. } if (*of, *met) == (space, peer));
+        party.asked.iter().filter(is).count()
+    };
+    let before = gone(&left);
+
+    let reason = "cable".to_owned();
+    left.handle(2, Event::Disconnected { conn: ConnId(1), reason });
+
+    assert_eq!(gone(&left), before + 1);
+}
