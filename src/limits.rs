@@ -422,6 +422,8 @@ pub const JUDGED_TOGETHER_MAX: usize = 4_096;
 /// Milliseconds for each held commit that pass before a quarantine in which more hang together is judged as a whole: many
 /// times as long as to judge one takes.
 pub const CROWD_PAUSE_MS_PER_COMMIT: u64 = 2;
+/// Milliseconds after which what is due that nobody waits for is done though somebody does.
+pub const CROWD_LATE_MS: u64 = 1_000;
 /// Commits of devices that equivocate, of those that follow them, and clashes, that are judged whenever one of them comes.
 /// More are judged when nobody waits.
 pub const CONTESTED_AT_ONCE_MAX: usize = 256;

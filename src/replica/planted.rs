@@ -40,6 +40,12 @@ impl Replica {
         self.due.contested_at_once = contested;
     }
 
+    /// Notes that a space is to be judged when nobody waits.
+    #[cfg(test)]
+    pub(crate) fn note_due(&mut self, space: crate::id::SpaceId) {
+        self.note_crowd(space);
+    }
+
     /// Whether a check was taken away.
     #[cfg(feature = "sim")]
     pub(super) fn lacks(&self, check: Check) -> bool {

@@ -225,7 +225,12 @@ impl Replica {
             released.extend(links.iter().flat_map(|link| known.held.behind(link)));
             released.extend(judged);
             if thaws {
-                released.extend(known.held.held_for(&[HeldCause::Equivocation]));
+                // What hangs together is found again by what waits, or there is too much of it: then all is looked at.
+                let causes: &[HeldCause] = match tally.pace {
+                    Pace::AtOnce => &[HeldCause::Equivocation],
+                    Pace::AtLeisure => &HeldCause::MAY_PASS,
+                };
+                released.extend(known.held.held_for(causes));
             }
             arrived = self.read_held(space, &released)?;
             arrived.append(&mut tally.again);

@@ -17,7 +17,7 @@ use crate::access::Membership;
 use crate::doc::{Conflict, Kind};
 use crate::exchange::{Answer, Ask, RequestId, SpaceState};
 use crate::id::{CollectionName, EntityId, Origin, PeerId, Position, SpaceId};
-use crate::limits::{GROUP_COMMITS_MAX, STORAGE_QUEUE_MAX};
+use crate::limits::{CROWD_LATE_MS, GROUP_COMMITS_MAX, STORAGE_QUEUE_MAX};
 use crate::metrics::Metrics;
 use crate::replica::{DamagedEntity, Reader, Replica, ReplicaError, RowChange, Told};
 use crate::sync::{Event, Notice};
@@ -263,6 +263,12 @@ impl Thread {
         wait::until(&mut self.queue, || Duration::from_millis(due.ms_since(clock.now().instant)))
     }
 
+    /// Tells whether something has been due for long: whoever never lets the queue run empty must not keep it from being done.
+    fn is_late(&self) -> bool {
+        let late = self.replica.due().map(|due| due.plus_ms(CROWD_LATE_MS));
+        late.is_some_and(|late| late <= self.setup.clock.now().instant)
+    }
+
     /// Tidies up while nobody waits. What that makes count, or ends, is synced as if somebody had asked for it.
     fn housekeep(&mut self) {
         let before = self.replica.position();
@@ -274,7 +280,7 @@ impl Thread {
     }
 
     fn tidy(&mut self) {
-        while self.failed.is_none() && self.queue.is_empty() {
+        while self.failed.is_none() && (self.queue.is_empty() || self.is_late()) {
             match self.replica.housekeep(self.setup.clock.now()) {
                 Ok(true) => self.dirty = true,
                 Ok(false) => {

@@ -317,3 +317,41 @@ async fn an_acknowledgement_is_noted_before_it_is_told() {
     assert_eq!(reader.stored_by(&bench.space, &key).expect("read"), [peer]);
     bench.storage.close().await.expect("closes");
 }
+
+/// Seen failing without `Thread::is_late`.
+#[tokio::test]
+async fn what_nobody_waits_for_is_done_also_when_somebody_always_does() {
+    let bench = Bench::open().await;
+    let space = bench.space;
+    // Each call waits until another one stands behind it.
+    let look = async |notes: bool| {
+        let (go, waits) = std::sync::mpsc::sync_channel::<()>(1);
+        let (answer, answered) = oneshot::channel();
+        let call: Call = Box::new(move |turn| {
+            assert_eq!(waits.recv(), Ok(()));
+            if notes {
+                turn.replica.note_due(space);
+            }
+            assert!(answer.send((turn.now.instant, turn.replica.due())).is_ok(), "somebody listens");
+            None
+        });
+        let asked = bench.storage.requests.send(Request::Call { call, until: Until::Read }).await;
+        assert!(asked.is_ok(), "it is open");
+        (go, answered)
+    };
+    let mut first = look(true).await;
+    let mut began = None;
+    let (after_ms, due) = loop {
+        let next = look(false).await;
+        first.0.send(()).expect("it waits");
+        let (now, due) = first.1.await.expect("answered");
+        first = next;
+        let after_ms = now.ms_since(*began.get_or_insert(now));
+        if due.is_none() || after_ms > 20 * CROWD_LATE_MS {
+            break (after_ms, due);
+        }
+    };
+    first.0.send(()).expect("it waits");
+
+    assert!(due.is_none() && after_ms >= CROWD_LATE_MS, "{due:?} after {after_ms} ms");
+}

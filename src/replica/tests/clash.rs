@@ -514,7 +514,9 @@ fn attack_14_of_all_that_is_signed_beside_what_a_verdict_picks_one_clash_is_kept
         for commit in &others {
             take(&mut a, &b, commit);
         }
-        others.iter().rev().for_each(|commit| drop(take(&mut b, &a, commit)));
+        for commit in others.iter().rev() {
+            take(&mut b, &a, commit);
+        }
         exchange(&mut a, &mut b, space);
 
         for device in [&mut a, &mut b] {
