@@ -231,11 +231,14 @@ impl Oracle {
         }
     }
 
-    /// A commit was acknowledged to the app as synced.
-    pub(super) fn acknowledged(&mut self, at_ms: u64, device: usize, step: u64) {
+    /// A commit was acknowledged to the app as synced. Damage may have taken it from the device between the write and the
+    /// sync.
+    pub(super) fn acknowledged(&mut self, at_ms: u64, device: usize, step: u64, damaged: bool) {
         self.acknowledged += 1;
         let key = self.commits.iter().rev().find(|made| made.step == step).map(|made| made.key.clone());
-        if key.is_some_and(|key| !self.durable.get(&device).is_some_and(|durable| holds(durable, &key))) {
+        if !damaged
+            && key.is_some_and(|key| !self.durable.get(&device).is_some_and(|durable| holds(durable, &key)))
+        {
             self.violate(
                 Rule::Durable,
                 at_ms,

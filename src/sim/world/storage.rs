@@ -259,7 +259,8 @@ impl World<'_> {
             Ok(upto) => upto,
             Err(error) => return self.store_error(device, &error.to_string()),
         };
-        let original = self.node(device).and_then(|node| node.twin_of);
+        let node = self.node(device);
+        let (original, damaged) = (node.and_then(|node| node.twin_of), node.is_some_and(|node| node.damaged));
         for (number, space) in self.spaces_of(device) {
             let collections = self.collections(device, space);
             if let Some(shared) = self.shared.get_mut(number) {
@@ -273,7 +274,7 @@ impl World<'_> {
         for (_, step, number) in done {
             self.trace.line(self.now, format_args!("d{device} step {step} is synced"));
             if let Some(shared) = self.shared.get_mut(number) {
-                shared.oracle.acknowledged(self.now, device, step);
+                shared.oracle.acknowledged(self.now, device, step, damaged);
             }
         }
         self.forward(device, None);
